@@ -1,0 +1,1 @@
+"""Hydra YAML: differences only; defaults live in dataclasses beside the code."""

@@ -1,0 +1,1 @@
+"""Demonstrations: one definition of an episode, from recording to training windows."""

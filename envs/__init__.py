@@ -1,0 +1,36 @@
+"""The outside world: what a robot is, time, the control loop, simulated tasks. No torch here."""
+
+from .clock import Clock, WallClock, ticks
+from .errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    FewstepError,
+    RobotError,
+    SpecError,
+)
+from .loop import Actor, episode
+from .robot import Command, Obs, Outcome, Robot, Step
+from .spec import Field, Spec, differences
+
+__all__ = [
+    "Actor",
+    "CheckpointError",
+    "Clock",
+    "Command",
+    "ConfigError",
+    "DataError",
+    "FewstepError",
+    "Field",
+    "Obs",
+    "Outcome",
+    "Robot",
+    "RobotError",
+    "Spec",
+    "SpecError",
+    "Step",
+    "WallClock",
+    "differences",
+    "episode",
+    "ticks",
+]

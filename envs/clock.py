@@ -1,0 +1,44 @@
+"""Control time: one monotonic clock, absolute deadlines."""
+
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Monotonic time in seconds. A simulated robot owns its clock: waiting on it advances the simulation."""
+
+    def now(self) -> float:
+        """Seconds since some fixed moment."""
+        ...
+
+    def wait_until(self, deadline: float) -> None:
+        """Return at `deadline`, or at once where it has passed."""
+        ...
+
+
+class WallClock:
+    """Real time."""
+
+    def now(self) -> float:
+        """Seconds of the system's monotonic clock, which no change of date can move."""
+        return time.monotonic()
+
+    def wait_until(self, deadline: float) -> None:
+        """Sleep until `deadline`."""
+        if (left := deadline - time.monotonic()) > 0:
+            time.sleep(left)
+
+
+def ticks(clock: Clock, hz: float, seconds: float = float("inf")) -> Iterator[float]:
+    """Yield at start + k / hz for `seconds`, with the lateness of each tick [s]; returns when the last has ended.
+
+    Lateness never accumulates. A tick that is missed altogether is skipped, never caught up in a burst.
+    """
+    start, k = clock.now(), 0
+    while k < seconds * hz - 1e-6:
+        deadline = start + k / hz
+        clock.wait_until(deadline)
+        yield max(0.0, clock.now() - deadline)
+        k = max(k + 1, int((clock.now() - start) * hz))
+    clock.wait_until(start + k / hz)

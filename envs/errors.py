@@ -1,0 +1,42 @@
+"""The one family of errors: everything that a user can cause derives from FewstepError."""
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class FewstepError(Exception):
+    """Root of every error that fewstep raises on purpose."""
+
+
+class SpecError(FewstepError):
+    """Raised when a Spec is inconsistent, or data or robots do not match it."""
+
+
+class DataError(FewstepError):
+    """Raised when demonstrations are missing, damaged or do not fit together."""
+
+
+class RobotError(FewstepError):
+    """Raised when a robot or environment cannot be driven as asked."""
+
+
+class CheckpointError(FewstepError):
+    """Raised when a saved policy is damaged or does not fit."""
+
+
+class ConfigError(FewstepError):
+    """Raised when a setting does not exist or settings contradict each other."""
+
+
+def pick(table: Mapping[str, T], name: str, what: str) -> T:
+    """Look `name` up in a closed table, or raise ConfigError listing what is valid."""
+    if name not in table:
+        raise ConfigError(f"unknown {what} {name!r}; valid: {names(table)}")
+    return table[name]
+
+
+def names(valid: Iterable[object]) -> str:
+    """Join names for an error message."""
+    return ", ".join(sorted(map(str, valid))) or "(none)"

@@ -1,0 +1,44 @@
+"""THE control loop: recording, evaluation and deployment differ only in who acts and whose clock ticks."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+from .clock import ticks
+from .robot import Command, Obs, Robot, Step
+
+
+class Actor(Protocol):
+    """Whoever decides: a scripted expert, a teleoperator, an Agent with a policy."""
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forget the last episode; all randomness of the next one comes from `seed`."""
+        ...
+
+    def act(self, obs: Obs) -> Command | None:
+        """The command of this tick; None where the answer is not there yet and time must not go on without it."""
+        ...
+
+    def sent(self, action: np.ndarray) -> None:
+        """Hear what really went out, (A,): limits may have changed it."""
+        ...
+
+
+def episode(robot: Robot, actor: Actor, *, seed: int | None = None, max_seconds: float) -> Iterator[Step | None]:
+    """Run one episode, yielding a Step a tick until the robot reports an outcome or the time is over.
+
+    Yields None while the actor waits for an answer that the caller has to bring about (a batch of many episodes'
+    requests): resume the generator once it is there. After the last Step, `robot.outcome()` says how it ended.
+    """
+    robot.reset(seed)
+    actor.reset(seed)
+    for lateness in ticks(robot.clock, robot.spec.command_hz, max_seconds):
+        if robot.outcome() is not None:
+            return
+        obs = robot.observe()
+        while (command := actor.act(obs)) is None:
+            yield None
+        sent = robot.command(command)
+        actor.sent(sent)
+        yield Step(obs, command, sent, lateness)

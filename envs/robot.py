@@ -1,0 +1,84 @@
+"""The Robot protocol: simulated tasks and hardware drivers both satisfy it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from .clock import Clock
+from .spec import Spec
+
+
+@dataclass(frozen=True)
+class Obs:
+    """The latest sample of every stream.
+
+    time: of this observation [s, robot's clock]; data: arrays in robot units, as Spec.observations says;
+    stamps: when each stream was really measured [s, robot's clock].
+    """
+
+    time: float
+    data: Mapping[str, np.ndarray]
+    stamps: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Command:
+    """What an actor wants now.
+
+    action: (A,) in robot units, or None where there is nothing fresh: hold.
+    source: who wants it, "policy", "operator" or "expert".
+    """
+
+    action: np.ndarray | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an episode ended.
+
+    success: None where nobody judged it; score: largest reward seen; why: what ended it, in words.
+    """
+
+    success: bool | None
+    score: float = float("nan")
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One tick of the control loop: what was seen, wanted and really sent; lateness of the tick [s]."""
+
+    obs: Obs
+    intended: Command
+    sent: np.ndarray  # (A,)
+    lateness: float
+
+
+class Robot(Protocol):
+    """A thing with sensors and actuators, and a clock of its own."""
+
+    spec: Spec
+    clock: Clock
+
+    def reset(self, seed: int | None = None) -> None:
+        """Bring about a start state; blocks until ready. A simulated robot starts the same from the same seed."""
+        ...
+
+    def observe(self) -> Obs:
+        """The latest sample; asking twice changes nothing."""
+        ...
+
+    def command(self, command: Command) -> np.ndarray:
+        """Latch a command, return at once with the action (A,) really sent. None holds the position."""
+        ...
+
+    def outcome(self) -> Outcome | None:
+        """None while the episode runs, or where a person has to judge it."""
+        ...
+
+    def close(self) -> None:
+        """Leave the robot safe; may be called again."""
+        ...

@@ -1,0 +1,1 @@
+"""Learning, and the network behind an Agent."""
