@@ -1,0 +1,78 @@
+"""The shape of the source: who may import whom, nothing that loads code from files, no long files."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT = {"envs": {"envs"}, "demos": {"demos", "envs"}, "policy": {"policy", "demos", "envs"}, "configs": set()}
+MODULES = sorted(path.relative_to(ROOT) for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py"))
+RUNS_CODE = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "torch.load", "torch.save"} | {
+    f"hydra.utils.{name}" for name in ("call", "get_class", "get_method", "get_object", "instantiate")
+}
+
+every_module = pytest.mark.parametrize("path", MODULES, ids=str)
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"))
+
+
+def imported(path: Path) -> Iterator[tuple[str, int]]:
+    """What a module imports, at its top or later: absolute dotted names, and how many dots the import starts with."""
+    package = ("fewstep", *path.parent.parts)
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, 0) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package[: len(package) - node.level + 1] if node.level else ()
+            yield from ((".".join([*parents, *filter(None, [node.module]), a.name]), node.level) for a in node.names)
+
+
+def dotted(node: ast.AST) -> str:
+    """`torch.load` for the expression torch.load; empty for anything but names and dots."""
+    if isinstance(node, ast.Attribute) and (owner := dotted(node.value)):
+        return f"{owner}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+@every_module
+def test_imports_go_one_way(path: Path) -> None:
+    rooms = {name.split(".")[1] for name, _ in imported(path) if name.startswith("fewstep.")}
+    assert rooms <= MAY_IMPORT[path.parts[0]]
+
+
+@every_module
+def test_rooms_import_each_other_relatively(path: Path) -> None:
+    assert not [name for name, dots in imported(path) if not dots and name.split(".")[0] in {"fewstep", *MAY_IMPORT}]
+
+
+@every_module
+def test_nothing_that_runs_what_a_file_says(path: Path) -> None:
+    used = {*(name for name, _ in imported(path)), *map(dotted, ast.walk(parse(path)))}
+    assert not {name for name in used if name in RUNS_CODE or name.split(".")[0] in RUNS_CODE}
+
+
+@every_module
+def test_no_long_files(path: Path) -> None:
+    assert len((ROOT / path).read_text(encoding="utf-8").splitlines()) <= 250
+
+
+def test_configs_hold_data_only() -> None:
+    for path in (p for p in MODULES if p.parts[0] == "configs"):
+        assert all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in parse(path).body)
+
+
+def test_every_package_is_shipped() -> None:
+    """A folder that pyproject.toml does not list would be missing from the wheel only."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
+    assert {str(path.parent) for path in MODULES if path.name == "__init__.py"} == set(listed.values())
+
+
+def test_a_robot_computer_needs_neither_torch_nor_mujoco() -> None:
+    subprocess.run([sys.executable, ROOT / "tests" / "smoke_wheel.py", "imports"], check=True)
