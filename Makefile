@@ -28,9 +28,9 @@ wheel: .venv/dev ## Build the wheel and use it in an empty environment
 	rm -rf dist build
 	$(BIN)/python -m build
 	$(BIN)/python -m venv build/venv
-	build/venv/bin/$(PIP_INSTALL) dist/*.whl
+	build/venv/bin/$(PIP_INSTALL) -q dist/*.whl
 	build/venv/bin/python tests/smoke_wheel.py base
-	build/venv/bin/$(PIP_INSTALL) "$$(echo dist/*.whl)[all]"
+	build/venv/bin/$(PIP_INSTALL) -q "$$(echo dist/*.whl)[all]"
 	build/venv/bin/python tests/smoke_wheel.py full
 
 format: .venv/dev ## Let ruff put the style right
