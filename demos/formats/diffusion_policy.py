@@ -1,0 +1,143 @@
+"""Replay buffers of Diffusion Policy and UMI: zarr v2, as a folder or zip, `data/<key>` and `meta/episode_ends`."""
+
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.storage import LocalStore, ZipStore
+
+from ...envs import DataError, Field, Spec
+from ...envs.errors import names
+from ...envs.pusht import SPEC as PUSHT
+from ...envs.pusht import corners
+from ..episode import ACTION, TIME, Episode
+from ..files import new_folder
+from ..store import DemoStore
+
+Arrays = dict[str, np.ndarray]  # one episode: (T, ...) each
+
+
+def import_diffusion_policy(
+    source: str | Path,
+    out: str | Path,
+    hz: float = 10.0,
+    keys: Sequence[str] | None = None,
+    spec: Spec | None = None,
+    transform: Callable[[Arrays], Arrays] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the episodes of a replay buffer as a DemoStore at `out`, one at a time; a failure leaves nothing there.
+
+    hz: rate of the frames, which the buffer does not know [Hz].
+    keys: observations to take. By default all numeric arrays of at most one dimension per frame, and uint8 images;
+      an image stored as floats from 0 to 255 is taken, rounded to uint8, only where it is named here.
+    spec: what observations and actions mean; by default linear numbers without a unit.
+    transform: from one episode's arrays, as the buffer holds them, to those of `spec`, "action" included.
+    """
+    notes = {"source": Path(source).name, "format": "Diffusion Policy replay buffer", **(provenance or {})}
+    with _buffer(Path(source)) as group, new_folder(Path(out)) as folder:
+        ends, arrays = _read(group, Path(source), keys)
+        spec = spec or _spec(arrays, hz)
+        with DemoStore.create(folder, spec, notes) as store:
+            for start, stop in zip([0, *ends], ends, strict=False):
+                raw = {key: np.asarray(array[start:stop]) for key, array in arrays.items()}
+                data = transform(raw) if transform else _conform(raw, spec)
+                store.append(Episode({**data, TIME: np.arange(stop - start) / hz}, spec))
+
+
+def import_pusht(source: str | Path, out: str | Path) -> None:
+    """The human Push-T demonstrations of Diffusion Policy, observed as gym-pusht observes: corners and agent."""
+    notes = {"authors": "Chi et al., Diffusion Policy (2023)", "licence": "MIT"}
+    import_diffusion_policy(source, out, PUSHT.policy_hz, ["state"], PUSHT, _pusht, notes)
+
+
+def _pusht(raw: Arrays) -> Arrays:
+    state = raw["state"]
+    if state.shape[1:] != (5,):
+        raise DataError(f"'state' has {state.shape[1:]} numbers a frame; Push-T has agent x y, block x y angle")
+    return {"environment_state": corners(state), "agent_pos": state[:, :2], ACTION: raw[ACTION]}
+
+
+@contextmanager
+def _buffer(source: Path) -> Iterator[zarr.Group]:
+    """The group that holds `data` and `meta`; any failure to read it is a DataError."""
+    if not source.exists():
+        raise DataError(f"there is nothing at {source}")
+    try:
+        folder = _inside(source) if source.is_file() else ""
+        with ZipStore(source, mode="r") if source.is_file() else LocalStore(source, read_only=True) as store:
+            yield zarr.open_group(store, path=folder, mode="r")
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read {source} as a Diffusion Policy replay buffer: {error}") from error
+
+
+def _inside(source: Path) -> str:
+    """The folder of a zip archive in which the buffer lies: archives made by hand often have one."""
+    sign = "meta/episode_ends/.zarray"
+    with zipfile.ZipFile(source) as archive:
+        found = [name for name in archive.namelist() if name.endswith(sign)]
+    if len(found) > 1:
+        raise DataError(f"{source} holds several replay buffers, unpack one of them: {names(found)}")
+    return found[0].removesuffix(sign).rstrip("/") if found else ""
+
+
+def _read(group: zarr.Group, source: Path, keys: Sequence[str] | None) -> tuple[list[int], dict[str, zarr.Array]]:
+    """Episode ends, and the chosen arrays with the action, checked against each other."""
+    data, meta = group.get("data"), group.get("meta/episode_ends")
+    if not isinstance(data, zarr.Group) or not isinstance(meta, zarr.Array):
+        raise DataError(f"{source} is no Diffusion Policy replay buffer: it lacks 'data' or 'meta/episode_ends'")
+    ends = np.asarray(meta[:])
+    if not len(ends) or ends.dtype.kind not in "iu" or (np.diff(ends, prepend=0) <= 0).any():
+        raise DataError(f"{source}: meta/episode_ends must be whole numbers that grow from above 0")
+    arrays = {key: _array(data, key, source) for key in [*_chosen(data, keys), ACTION]}
+    for key, array in arrays.items():
+        if array.shape[0] != ends[-1]:
+            raise DataError(f"{source}: {key!r} has {array.shape[0]} frames, the episodes have {ends[-1]}")
+    return ends.tolist(), arrays
+
+
+def _array(data: zarr.Group, key: str, source: Path) -> zarr.Array:
+    array = data.get(key)
+    if not isinstance(array, zarr.Array):
+        raise DataError(f"{source} has no 'data/{key}'; valid: {names(data.array_keys())}")
+    if array.dtype.kind not in "fiub" or array.ndim == 0:
+        raise DataError(f"{source}: {key!r} holds {array.dtype}, not numbers per frame")
+    return array
+
+
+def _chosen(data: zarr.Group, keys: Sequence[str] | None) -> list[str]:
+    if keys is not None:
+        return [key for key in keys if key != ACTION]
+    usable = {key: a for key, a in data.arrays() if a.dtype.kind in "fiub" and key != ACTION}
+    return sorted(key for key, a in usable.items() if a.ndim in (1, 2) or (_pictures(a) and a.dtype == np.uint8))
+
+
+def _pictures(array: zarr.Array) -> bool:
+    return array.ndim == 4 and array.shape[3] == 3
+
+
+def _spec(arrays: Mapping[str, zarr.Array], hz: float) -> Spec:
+    fields = {
+        key: Field(array.shape[1:] or (1,), kind="image" if _pictures(array) else "linear")
+        for key, array in arrays.items()
+    }
+    return Spec({key: field for key, field in fields.items() if key != ACTION}, {ACTION: fields[ACTION]}, hz)
+
+
+def _conform(raw: Arrays, spec: Spec) -> Arrays:
+    """One number per frame becomes (T, 1), images become uint8."""
+    out = {key: values[:, None] if values.ndim == 1 else values for key, values in raw.items()}
+    for key, field in spec.observations.items():
+        if field.kind == "image" and key in out and out[key].dtype != np.uint8:
+            out[key] = _pixels(key, out[key])
+    return out
+
+
+def _pixels(key: str, values: np.ndarray) -> np.ndarray:
+    if not (values.min() >= 0 and 1 < values.max() <= 255):  # also where there are NaN
+        raise DataError(f"image {key!r} ranges from {values.min()} to {values.max()}; only 0 to 255 can be converted")
+    return np.rint(values).astype(np.uint8)

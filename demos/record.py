@@ -1,0 +1,113 @@
+"""Recorder: turns the steps of the control loop into stored episodes."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from ..envs import Actor, DataError, Obs, Outcome, Robot, Spec, Step, differences, episode
+from ..envs.errors import names
+from .episode import ACTION, TIME, Episode
+from .store import DemoStore
+
+
+class Recorder:
+    """Collects the steps of one episode in memory, and appends it to a store when it ends.
+
+    Keeps one frame per period of policy_hz, with the action that was sent on that tick, however fast the loop runs.
+    """
+
+    def __init__(self, store: DemoStore) -> None:
+        self.store = store
+        self._frames: list[dict[str, np.ndarray]] = []
+        self._start, self._period = 0.0, -1  # time of the first frame [s], and the last period that has one
+
+    def step(self, step: Step) -> None:
+        """Hear of one tick; raises DataError where it does not fit the store's Spec."""
+        if not self._frames:
+            self._start, self._period = step.obs.time, -1
+        if self._due(step.obs.time):
+            time = np.array(step.obs.time - self._start)
+            self._frames.append({**_observed(step.obs, self.store.spec), ACTION: np.array(step.sent), TIME: time})
+
+    def end(self, outcome: Outcome) -> Episode | None:
+        """Append the episode and return it; None where there was no step. A Ctrl-C waits until it is stored."""
+        frames, self._frames = self._frames, []
+        if not frames:
+            return None
+        data = {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
+        done = Episode(data, self.store.spec, outcome.success)
+        with _uninterrupted():
+            self.store.append(done)
+        return done
+
+    def discard(self) -> None:
+        """Forget the episode that has begun."""
+        self._frames = []
+
+    def _due(self, time: float) -> bool:
+        """Whether `time` [s] begins a period that has no frame yet; half a command period early still does."""
+        spec = self.store.spec
+        if spec.command_hz <= spec.policy_hz:
+            return True
+        period = int((time - self._start + 0.5 / spec.command_hz) * spec.policy_hz)
+        due, self._period = period > self._period, max(period, self._period)
+        return due
+
+
+def record(
+    robot: Robot,
+    actor: Actor,
+    store: DemoStore,
+    seeds: Iterable[int | None],
+    max_seconds: float,
+    keep: Callable[[Outcome], bool] = lambda outcome: True,
+    progress: Callable[[Outcome, Episode | None], None] | None = None,
+) -> int:
+    """Run one episode per start seed, append those that `keep` wants, and return how many.
+
+    Each is on disk before the next begins: whatever stops the recording, at most the running episode is lost.
+    progress: called after each with its outcome, and the episode where it was stored.
+    """
+    if wrong := differences(store.spec, robot.spec):
+        raise DataError(f"the robot does not fit {store.path}: {'; '.join(wrong)}")
+    recorder, kept = Recorder(store), 0
+    for seed in seeds:
+        for step in episode(robot, actor, seed=seed, max_seconds=max_seconds):
+            if step is not None:
+                recorder.step(step)
+        outcome = robot.outcome() or Outcome(None, why="the time is over")
+        stored = recorder.end(outcome) if keep(outcome) else recorder.discard()
+        kept += stored is not None
+        if progress is not None:
+            progress(outcome, stored)
+    return kept
+
+
+def _observed(obs: Obs, spec: Spec) -> dict[str, np.ndarray]:
+    """Copies of what the Spec names: a driver may fill the same buffer again."""
+    if missing := spec.observations.keys() - obs.data.keys():
+        raise DataError(f"the observation lacks {names(missing)}; it has {names(obs.data)}")
+    out = {key: np.array(obs.data[key]) for key in spec.observations}
+    for key, field in spec.observations.items():
+        if out[key].shape != field.shape:
+            raise DataError(f"observation {key!r} has shape {out[key].shape}, the Spec says {field.shape}")
+    return out
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold a Ctrl-C back until the block has ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        signal.raise_signal(signal.SIGINT)

@@ -1,0 +1,200 @@
+"""DemoStore: episodes end to end in a zarr folder; the one dataset format that everything else reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+
+from ..envs import DataError, Spec, SpecError, differences
+from ..envs.errors import names
+from .episode import Column, Episode, columns
+from .files import AtomicStore, lock, new_folder
+
+FORMAT, VERSION = "fewstep-demos", 1
+ENDS, SUCCESS = "meta/episode_ends", "meta/success"
+CHUNK_BYTES, CHUNK_FRAMES = 2**18, 4096  # a chunk has at most so many, and at least one frame
+
+
+class DemoStore:
+    """E episodes of N frames in all: `data/<key>` (N, ...), `meta/episode_ends` (E,), `meta/success` (E,; -1 unknown).
+
+    An append counts from the moment its episode's end is written, its last write. What a killed writer leaves behind
+    lies past the last end: never read, and overwritten by the next append. One process may write, any may read.
+    """
+
+    def __init__(self, path: Path, mode: Literal["r", "a"]) -> None:
+        attributes = _attributes(path)
+        self.path, self.spec, self.provenance = path, _spec(path, attributes), attributes["provenance"]
+        self._release = lock(self, path / "zarr.json") if mode == "a" else None  # no append replaces this file
+        self._group = zarr.open_group(AtomicStore(path, read_only=mode == "r"), mode="r" if mode == "r" else "r+")
+        self.ends = self._committed()  # before the arrays, which a writer grows first
+        self._arrays = {key: self._array(f"data/{key}", column) for key, column in columns(self.spec).items()}
+
+    @classmethod
+    def create(cls, path: str | Path, spec: Spec, provenance: Mapping[str, Any] | None = None) -> DemoStore:
+        """A new, empty store, open for appending. provenance: JSON values: where the data comes from, its licence."""
+        head = {"format": FORMAT, "version": VERSION, "spec": spec.to_json(), "provenance": dict(provenance or {})}
+        try:
+            head = json.loads(json.dumps(head, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"provenance and Spec must be plain JSON values: {error}") from error
+        with new_folder(Path(path)) as folder:
+            group = zarr.create_group(AtomicStore(folder), attributes=head)
+            for key, column in columns(spec).items():
+                _create(group, f"data/{key}", column)
+            _create(group, SUCCESS, Column((), np.dtype("int8")))
+            _create(group, ENDS, Column((), np.dtype("int64")))
+        return cls(Path(path), "a")
+
+    @classmethod
+    def open(cls, path: str | Path, mode: Literal["r", "a"] = "r") -> DemoStore:
+        """An existing store, to read ("r") or to append to ("a").
+
+        A reader sees the episodes that were there when it opened the store.
+        """
+        return cls(Path(path), mode)
+
+    def close(self) -> None:
+        """Let others append; may be called again."""
+        if self._release is not None:
+            self._release()
+
+    def __enter__(self) -> DemoStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @property
+    def frames(self) -> int:
+        """N, the frames of all episodes."""
+        return int(self.ends[-1]) if len(self) else 0
+
+    @property
+    def success(self) -> list[bool | None]:
+        """(E,) how each episode ended; None where nobody judged it."""
+        judged = np.asarray(self._array(SUCCESS)[: len(self)])
+        return [None if s < 0 else bool(s) for s in judged]
+
+    def array(self, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Frames from start up to, not including, stop (None: all that follow) of one array, (frames, ...)."""
+        if key not in self._arrays:
+            raise DataError(f"{self.path} has no array {key!r}; valid: {names(self._arrays)}")
+        if len(self) == 0:
+            raise DataError(f"{self.path} holds no episodes yet; record some with `fewstep record`")
+        start, stop, _ = slice(start, stop).indices(self.frames)
+        try:
+            return np.asarray(self._arrays[key][start : max(start, stop)])
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DataError(f"{self.path} is damaged: {key!r}, frames {start} to {stop}: {error}") from error
+
+    def episode(self, index: int) -> Episode:
+        """One episode; negative indices count from the last."""
+        if not -len(self) <= index < len(self):
+            raise DataError(f"{self.path} has no episode {index}: it holds {len(self)}")
+        start, stop = np.concatenate([[0], self.ends])[index % len(self) :][:2]
+        data = {key: self.array(key, int(start), int(stop)) for key in self._arrays}
+        return Episode(data, self.spec, self.success[index])
+
+    def append(self, episode: Episode) -> None:
+        """Add an episode, wholly or not at all."""
+        if self._release is None or not self._release.alive:
+            raise DataError(f'{self.path} is not open for appending: use DemoStore.open(path, mode="a")')
+        if wrong := differences(self.spec, episode.spec):
+            raise DataError(f"the episode does not fit {self.path}: {'; '.join(wrong)}")
+        if len(episode) == 0:
+            raise DataError("an episode without frames cannot be stored")
+        try:
+            self._append(episode)
+        except OSError as error:
+            raise DataError(
+                f"could not append to {self.path}: {error.strerror or error}; "
+                f"this episode is lost, the {len(self)} before it are safe"
+            ) from error
+
+    def _append(self, episode: Episode) -> None:
+        stop = self.frames + len(episode)
+        for key, values in episode.data.items():
+            _write(self._arrays[key], self.frames, values)
+        success = -1 if episode.success is None else int(episode.success)
+        _write(self._array(SUCCESS), len(self), np.array([success]))
+        _write(self._array(ENDS), len(self), np.array([stop]))
+        self.ends = np.append(self.ends, stop)
+
+    def _committed(self) -> np.ndarray:
+        ends = np.asarray(self._array(ENDS)[:])
+        ends = ends[ends > 0]  # a writer killed between growing this array and filling it leaves a 0
+        if (np.diff(ends) <= 0).any():
+            raise DataError(f"{self.path} is damaged: its episode ends do not grow")
+        return ends
+
+    def _array(self, name: str, column: Column | None = None) -> zarr.Array:
+        try:
+            array = self._group.get(name)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self.path} is damaged: cannot read {name}: {error}") from error
+        if not isinstance(array, zarr.Array):
+            raise DataError(f"{self.path} is damaged: it lacks {name}")
+        if column and (array.shape[1:] != column.shape or array.shape[0] < self.frames or array.dtype != column.dtype):
+            raise DataError(f"{self.path} is damaged: {name} is {array.shape} {array.dtype}, not as its Spec says")
+        return array
+
+
+def _create(group: zarr.Group, name: str, column: Column) -> None:
+    shape, dtype = column
+    frames = min(max(CHUNK_BYTES // (dtype.itemsize * int(np.prod(shape))), 1), CHUNK_FRAMES)
+    fill = np.nan if dtype.kind == "f" else 0  # a lost chunk reads as NaN, which `check` finds
+    group.create_array(name, shape=(0, *shape), dtype=dtype, chunks=(frames, *shape), fill_value=fill)
+
+
+def _write(array: zarr.Array, start: int, values: np.ndarray) -> None:
+    """Make `values` the end of `array`, from `start` on."""
+    array.resize((start + len(values), *array.shape[1:]))
+    array[start:] = values
+
+
+def _attributes(path: Path) -> dict[str, Any]:
+    try:
+        attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        known = attributes["format"] == FORMAT
+    except (OSError, KeyError, TypeError, ValueError):
+        known, attributes = False, {}
+    if not known:
+        raise DataError(_stranger(path))
+    if attributes.get("version") != VERSION:
+        raise DataError(
+            f"{path} has version {attributes.get('version')} of the format and this fewstep reads {VERSION}: update it"
+        )
+    return {"provenance": {}, **attributes}
+
+
+def _spec(path: Path, attributes: Mapping[str, Any]) -> Spec:
+    try:
+        return Spec.from_json(attributes["spec"])
+    except (KeyError, SpecError) as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+
+
+def _stranger(path: Path) -> str:
+    """What lies at `path`, which is no DemoStore, and what to do about it."""
+    if not path.exists():
+        return f"there are no demonstrations at {path}; record some with `fewstep record`"
+    inside = {
+        "meta/episode_ends/.zarray": "a Diffusion Policy replay buffer",
+        "meta/info.json": "a LeRobot dataset",
+    }
+    what = [text for name, text in inside.items() if (path / name).exists()]
+    what += [
+        text for suffix, text in {".zip": "a zip archive", ".hdf5": "an HDF5 file"}.items() if suffix == path.suffix
+    ]
+    if what:
+        return f"{path} is {what[0]}; import it with `fewstep import source={path}`"
+    return f"{path} is not a fewstep store of demonstrations"
