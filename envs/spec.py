@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .errors import SpecError, names
+from .errors import ConfigError, SpecError, names
+from .plain import from_plain, to_plain
 
 KINDS = ("linear", "angle", "quaternion", "image", "discrete")
 
@@ -112,37 +113,32 @@ class Spec:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values."""
-        return asdict(self)
+        return to_plain(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Spec:
         """Read what `to_json` wrote; raises SpecError naming what is wrong."""
         try:
-            observations, actions = (
-                {k: _field(v) for k, v in data[group].items()} for group in ("observations", "actions")
+            observed, actions = (
+                {k: from_plain(Field, v, k) for k, v in data[group].items()} for group in ("observations", "actions")
             )
-            return cls(observations, actions, float(data["policy_hz"]), float(data["command_hz"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SpecError(f"not a Spec: {error!r}") from error
-
-
-def _field(data: Mapping[str, Any]) -> Field:
-    known = {f.name for f in fields(Field)}
-    if extra := set(data) - known:
-        raise SpecError(f"unknown entries in a field: {names(extra)}; valid: {names(known)}")
-    return Field(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+            return cls(observed, actions, float(data["policy_hz"]), float(data["command_hz"]))
+        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+            raise SpecError(f"not a Spec: {error}") from error
 
 
 def differences(ours: Spec, theirs: Spec) -> list[str]:
-    """What differs between two Specs, one sentence each; empty where data of one fits the other.
+    """What keeps `theirs` from serving `ours`, one sentence each; empty where it can.
 
-    Names of elements and limits may differ: they change neither the meaning nor the layout of the numbers.
+    Names of elements and limits may differ: they change neither the meaning nor the layout of the numbers. A robot may
+    also measure more than a policy looks at.
     """
     out = []
     for group in ("observations", "actions"):
         a, b = getattr(ours, group), getattr(theirs, group)
         out += [f"{group[:-1]} {k!r} is missing" for k in a if k not in b]
-        out += [f"{group[:-1]} {k!r} is not expected" for k in b if k not in a]
+        if group == "actions":
+            out += [f"action {k!r} is not expected" for k in b if k not in a]
         for key in (k for k in a if k in b):
             for part in ("shape", "unit", "kind"):
                 if (x := getattr(a[key], part)) != (y := getattr(b[key], part)):

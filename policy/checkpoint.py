@@ -1,0 +1,105 @@
+"""Checkpoints: model.safetensors and policy.json in one folder; loading them runs nothing that they name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ..demos.files import replace
+from ..envs import CheckpointError, FewstepError, Spec, differences
+from ..envs.errors import names
+from ..envs.plain import from_plain, to_plain
+from .policy import Policy, PolicyConfig
+
+FORMAT, VERSION = "fewstep-policy", 1
+MODEL, META = "model.safetensors", "policy.json"
+
+
+def save_policy(policy: Policy, folder: Path, provenance: Mapping[str, Any]) -> None:
+    """Write the policy; each file appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        "spec": policy.spec.to_json(),
+        "config": to_plain(policy.config),
+        "provenance": dict(provenance),
+    }
+    write_file(folder / META, json.dumps(meta, indent=1).encode())
+    write_file(folder / MODEL, save({k: v.contiguous().cpu() for k, v in policy.state_dict().items()}))
+
+
+def load_policy(folder: Path | str, device: str | torch.device = "cpu") -> Policy:
+    """Read a policy, ready to act; CheckpointError names the file and what is wrong with it."""
+    folder = Path(folder)
+    meta = read_meta(folder)
+    try:
+        policy = Policy(Spec.from_json(meta["spec"]), from_plain(PolicyConfig, meta["config"], "config"))
+    except CheckpointError:
+        raise
+    except (FewstepError, KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise CheckpointError(f"{folder / META}: {error}") from error
+    tensors = read_tensors(folder / MODEL)
+    _fit(folder / MODEL, tensors, policy.state_dict())
+    policy.load_state_dict(tensors)
+    return policy.to(device).eval().requires_grad_(False)
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """The content of policy.json: format, version, spec, config and provenance."""
+    path = folder / META
+    if not path.is_file():
+        raise CheckpointError(f"{folder} holds no policy: {META} is missing")
+    try:
+        meta = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no fewstep policy: its format must be {FORMAT!r}")
+    if meta.get("version") != VERSION:
+        raise CheckpointError(f"{path} has version {meta.get('version')!r}, this fewstep reads version {VERSION}")
+    return meta
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
+    try:
+        return load(path.read_bytes())
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def require_match(policy: Policy, robot: Spec) -> None:
+    """Raise CheckpointError naming every difference between a policy's Spec and a robot's."""
+    if found := differences(policy.spec, robot):
+        raise CheckpointError("this policy does not fit this robot: " + "; ".join(found))
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace a file in one step; where that fails the old one stays and CheckpointError says why."""
+    try:
+        replace(path, content)
+    except OSError as error:
+        raise CheckpointError(f"could not write {path}: {error.strerror or error}; the last state stays") from error
+
+
+def _fit(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    if missing := expected.keys() - found.keys():
+        raise CheckpointError(f"{path}: missing tensors: {names(missing)}")
+    if extra := found.keys() - expected.keys():
+        raise CheckpointError(f"{path}: tensors that this policy has not: {names(extra)}")
+    for key, tensor in found.items():
+        if tensor.shape != expected[key].shape or tensor.dtype != expected[key].dtype:
+            want = f"{tuple(expected[key].shape)} {expected[key].dtype}"
+            raise CheckpointError(f"{path}: {key} is {tuple(tensor.shape)} {tensor.dtype}, expected {want}")
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: {key} holds numbers that are not finite")

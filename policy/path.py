@@ -1,0 +1,96 @@
+"""Path: how data and noise mix over diffusion time t in [0, 1]; 0 is data, 1 is noise."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+KINDS = ("x0", "eps", "v")
+
+
+@dataclass(frozen=True)
+class Path:
+    """x_t = alpha(t) x0 + sigma(t) eps, for x (B, H, A) and t (B,) or ().
+
+    A network predicts one `kind`: "x0", "eps" or "v". On the variance-preserving paths v = alpha eps - sigma x0
+    (Salimans and Ho 2022); on LINEAR v = dx/dt = eps - x0 (flow matching, Lipman et al. 2023).
+    steps: T of the discrete schedule that the path continues; 0 where it has none.
+    """
+
+    name: str
+    coefficients: Callable[[Tensor], tuple[Tensor, Tensor]]  # t -> alpha, sigma
+    preserving: bool  # alpha^2 + sigma^2 = 1
+    steps: int = 0
+
+    def mix(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t."""
+        alpha, sigma = self._spread(t, x0)
+        return alpha * x0 + sigma * eps
+
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor, kind: str) -> Tensor:
+        """What a network of this kind should say at x_t."""
+        p, q = self._velocity(t, x0)
+        return {"x0": x0, "eps": eps, "v": p * x0 + q * eps}[kind]
+
+    def split(self, x_t: Tensor, t: Tensor, out: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+        """(x0, eps) from x_t and the network's output. "eps" needs alpha > 0, "x0" needs sigma > 0."""
+        alpha, sigma = self._spread(t, x_t)
+        if kind == "x0":
+            return out, (x_t - alpha * out) / sigma
+        if kind == "eps":
+            return (x_t - sigma * out) / alpha, out
+        p, q = self._velocity(t, x_t)
+        return q * x_t - sigma * out, alpha * out - p * x_t  # the determinant alpha q - sigma p is 1
+
+    def progress(self, t: Tensor) -> Tensor:
+        """The coordinate along which v is the slope of x: the angle on preserving paths, t itself on LINEAR."""
+        alpha, sigma = self.coefficients(t)
+        return torch.atan2(sigma, alpha) if self.preserving else t
+
+    def _velocity(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        alpha, sigma = self._spread(t, like)
+        return (-sigma, alpha) if self.preserving else (-torch.ones_like(sigma), torch.ones_like(alpha))
+
+    def _spread(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        alpha, sigma = self.coefficients(t.to(like.dtype))
+        shape = (-1, *[1] * (like.ndim - 1)) if t.ndim else ()
+        return alpha.reshape(shape), sigma.reshape(shape)
+
+
+def _linear(t: Tensor) -> tuple[Tensor, Tensor]:
+    return 1 - t, t
+
+
+def _preserving(alpha_bar: Callable[[Tensor], Tensor]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    def coefficients(t: Tensor) -> tuple[Tensor, Tensor]:
+        a = alpha_bar(t)
+        return a.sqrt(), (1 - a).sqrt()
+
+    return coefficients
+
+
+def _cosine(t: Tensor, steps: int = 100) -> Tensor:
+    """Nichol and Dhariwal 2021, eq. 17, with the cap of 0.999 on the last of the discrete betas."""
+
+    def f(t: Tensor) -> Tensor:
+        return torch.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    zero = torch.zeros_like(t)
+    return torch.maximum(f(t), 0.001 * f(zero + (1 - 1 / steps))) / f(zero)
+
+
+def _beta(t: Tensor, steps: int = 1000) -> Tensor:
+    """Ho et al. 2020: betas rise linearly from 1e-4 to 0.02; log-linear between the discrete steps."""
+    betas = torch.linspace(1e-4, 0.02, steps, dtype=torch.float64, device=t.device)
+    logs = torch.cat([betas.new_zeros(1), (1 - betas).log().cumsum(0)])
+    x = t.double() * steps
+    k = x.round().where((x - x.round()).abs() < 1e-6, x.floor()).long().clamp(0, steps - 1)
+    return torch.lerp(logs[k], logs[k + 1], x - k).exp().to(t.dtype)
+
+
+LINEAR = Path("linear", _linear, preserving=False)
+COSINE = Path("cosine", _preserving(_cosine), preserving=True, steps=100)
+BETA = Path("beta", _preserving(_beta), preserving=True, steps=1000)
+PATHS = {path.name: path for path in (LINEAR, COSINE, BETA)}

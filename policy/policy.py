@@ -1,0 +1,114 @@
+"""Policy: a Spec, a normaliser, an encoder and a network; it holds no state between calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ..demos.normalise import Normaliser
+from ..envs import ConfigError, Spec
+from .encoders import StateEncoder
+from .objectives import Denoiser, choose
+from .path import Path
+from .samplers import Sampler, sample
+from .unet import Net, TemporalUnet, UnetConfig
+
+REACH = 1.05  # a chunk may leave the range of the demonstrated actions by 5 % of half of it, no further
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """What a policy is, apart from its weights.
+
+    observation_steps: O; horizon: H; execute: actions of a chunk that run before the next one is asked for.
+    objective, path: names of objectives.OBJECTIVES and path.PATHS; an empty path is the objective's first.
+    sampler: by default what `default_sampler` says.
+    """
+
+    observation_steps: int = 2
+    horizon: int = 16
+    execute: int = 8
+    objective: str = "flow_atoms"
+    path: str = ""
+    net: UnetConfig = field(default_factory=UnetConfig)
+    sampler: Sampler | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.execute <= self.horizon:
+            raise ConfigError(f"execute must lie between 1 and the horizon ({self.horizon}), not {self.execute}")
+        if self.observation_steps < 1:
+            raise ConfigError(f"observation_steps must be at least 1, not {self.observation_steps}")
+        _, path = choose(self.objective, self.path)
+        if self.sampler is None:
+            object.__setattr__(self, "sampler", default_sampler(path))
+        self.drawn_by.grid()
+
+    @property
+    def drawn_by(self) -> Sampler:
+        """The sampler, given or default."""
+        return self.sampler or Sampler()
+
+
+def default_sampler(path: Path) -> Sampler:
+    """Two evaluations where the path is straight; else ancestral sampling through the whole schedule."""
+    return Sampler("ddpm", path.steps, clip=1.0) if path.preserving else Sampler()
+
+
+class Policy(nn.Module):
+    """Observation history in, action chunk out, both in robot units."""
+
+    def __init__(self, spec: Spec, config: PolicyConfig, normaliser: Normaliser | None = None) -> None:
+        super().__init__()
+        self.spec, self.config = spec, config
+        self.normaliser = normaliser or Normaliser(spec)
+        size = self.normaliser.observation_size
+        self.encoder = StateEncoder(config.observation_steps, size, config.net.condition)
+        self.net = TemporalUnet(self.normaliser.action_size, config.horizon, config.net)
+        self.objective, self.path = choose(config.objective, config.path)
+
+    def denoiser(self, net: Net | None = None) -> Denoiser:
+        """The network with the meaning of its output."""
+        return Denoiser(net or self.net, self.path, self.objective.kind)
+
+    def features(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """obs[key] (B, O, ...) in robot units -> condition features (B, C)."""
+        return self.encoder(self.normaliser.encode_observations(obs))
+
+    def loss(self, batch: Mapping[str, Tensor], generator: Generator) -> Tensor:
+        """Loss per sample (B,) of batch[key] (B, O, ...) and batch["action"] (B, H, A), in robot units."""
+        x0 = self.normaliser.encode_actions(batch["action"])
+        cond = self.net.condition(self.features(batch))
+        return self.objective.loss(self.denoiser(), x0, cond, generator)
+
+    @torch.no_grad()
+    def act(
+        self,
+        obs: Mapping[str, Tensor],
+        noise: Tensor,
+        committed: Tensor | None = None,
+        lengths: Tensor | None = None,
+        sampler: Sampler | None = None,
+    ) -> Tensor:
+        """Chunks (B, H, A) in robot units.
+
+        obs[key] (B, O, ...); noise (K, B, H, noise_size) with K = sampler.noises; committed (B, H, A) with the number of
+        promised first actions of each, lengths (B,).
+        """
+        promised = None if committed is None else self.normaliser.encode_actions(committed)
+        cond = self.net.condition(self.features(obs), promised, lengths)
+        x = sample(self.denoiser(), sampler or self.config.drawn_by, noise, cond)
+        return self.normaliser.decode_actions(x.clamp(-REACH, REACH))
+
+    @property
+    def noise_size(self) -> int:
+        """Numbers of noise per action, which angles and rotations make larger than A."""
+        return self.normaliser.action_size
+
+    def with_sampler(self, sampler: Sampler) -> Policy:
+        """The same weights with another sampler as their own."""
+        other = Policy(self.spec, replace(self.config, sampler=sampler), self.normaliser)
+        other.encoder, other.net = self.encoder, self.net
+        return other

@@ -1,0 +1,275 @@
+"""Training: one loop, read from top to bottom. Killed at any moment and started again, it ends in the same weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.optimization import get_cosine_schedule_with_warmup
+from diffusers.training_utils import EMAModel
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Generator, Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from ..demos.normalise import Normaliser
+from ..demos.store import DemoStore
+from ..demos.windows import Windows, split, windows
+from ..envs import ConfigError, DataError, Spec
+from ..envs.plain import to_plain
+from .checkpoint import MODEL, load_policy, read_tensors, require_match, save_policy, write_file
+from .policy import Policy, PolicyConfig
+
+RESUME, LOG = "resume.safetensors", "log.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. lr is the peak, after `warmup` steps and before a cosine to zero; held_out a share of episodes."""
+
+    steps: int = 20_000
+    batch: int = 256
+    lr: float = 1e-3
+    warmup: int = 500
+    weight_decay: float = 1e-5
+    clip: float = 1.0
+    ema: float = 0.999
+    held_out: float = 0.04
+    seed: int = 0
+    save_seconds: float = 60.0
+    log_every: int = 100
+    compile: bool = False
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Demonstrations as tensors on the training device, with the windows to train and to validate on."""
+
+    spec: Spec
+    arrays: Mapping[str, Tensor]  # key -> (N, ...)
+    train: tuple[Tensor, Tensor]  # history (W, O), chunk (W, H)
+    held_out: tuple[Tensor, Tensor] | None
+    normaliser: Normaliser
+
+    def batch(self, rows: Tensor, part: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Samples `rows` (B,) of a part: observations (B, O, ...) and action (B, H, A)."""
+        history, chunk = part[0][rows], part[1][rows]
+        return {k: v[chunk if k == "action" else history] for k, v in self.arrays.items()}
+
+
+def read_data(path: Path | str, config: TrainConfig, device: torch.device) -> Data:
+    """Load a DemoStore's state fields whole; images are left out, as no encoder here reads them."""
+    store = DemoStore.open(path)
+    if not len(store):
+        raise DataError(f"{path} holds no episodes: record or import some first")
+    spec = replace(store.spec, observations={k: f for k, f in store.spec.observations.items() if f.kind != "image"})
+    arrays = {k: store.array(k) for k in (*spec.observations, "action")}
+    normaliser = Normaliser.fit(spec, arrays, store.ends)
+    kept, held = split(len(store), config.held_out, config.seed)
+    tensors = {k: torch.as_tensor(v).to(device) for k, v in arrays.items()}
+    train, rest = (_windows(store.ends, part, config.policy, device) for part in (kept, held))
+    if train is None:
+        raise DataError(f"{path}: no episode is left to train on")
+    return Data(spec, tensors, train, rest, normaliser)
+
+
+def _windows(ends: np.ndarray, part: np.ndarray, p: PolicyConfig, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    if not len(part):
+        return None
+    w: Windows = windows(ends, p.observation_steps, p.horizon, p.execute)
+    episode = np.searchsorted(ends, w.chunk[:, 0], side="right")
+    rows = np.isin(episode, part)
+    return tuple(torch.as_tensor(x[rows]).to(device) for x in (w.history, w.chunk))  # pyright: ignore
+
+
+class Run:
+    """What changes while training: weights, their average, the optimiser. Saved whole in one file."""
+
+    def __init__(self, policy: Policy, config: TrainConfig) -> None:
+        self.policy, self.config = policy, config
+        self.device = next(policy.parameters()).device
+        self.weights = list(policy.parameters())
+        self.optimiser = torch.optim.AdamW(
+            self.weights, lr=config.lr, betas=(0.95, 0.999), weight_decay=config.weight_decay, fused=True
+        )
+        self.factor = get_cosine_schedule_with_warmup(self.optimiser, config.warmup, config.steps).lr_lambdas[0]
+        self.ema = EMAModel(self.weights, decay=config.ema, use_ema_warmup=True, power=0.75, foreach=True)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        return self.config.lr * self.factor(step)
+
+    def update(self, batch: Mapping[str, Tensor], generator: Generator, step: int) -> Tensor:
+        """One step of the optimiser; returns the loss ()."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate(step)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            loss = self.policy.loss(batch, generator).mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.weights, self.config.clip)
+        self.optimiser.step()
+        self.ema.step(self.weights)
+        return loss.detach()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in place of the trained ones."""
+        self.ema.store(self.weights)
+        self.ema.copy_to(self.weights)
+        yield
+        self.ema.restore(self.weights)
+
+    @torch.no_grad()
+    def validate(self, data: Data) -> float:
+        """Loss of the averaged weights on held-out episodes, with the same noise every time."""
+        if data.held_out is None:
+            return float("nan")
+        rows = torch.arange(min(2048, len(data.held_out[0])), device=self.device)
+        with self.averaged():
+            return (
+                self.policy.loss(data.batch(rows, data.held_out), Generator(self.device).manual_seed(0)).mean().item()
+            )
+
+    def export(self, out: Path, provenance: Mapping[str, Any]) -> None:
+        """Write the averaged weights as a policy."""
+        with self.averaged():
+            save_policy(self.policy, out, provenance)
+
+    def save(self, out: Path, step: int, fingerprint: str) -> None:
+        """Write all that the rest of the run depends on."""
+        adam = {f"adam.{i}.{k}": v for i, s in self.optimiser.state_dict()["state"].items() for k, v in s.items()}
+        tensors = {f"model.{k}": v for k, v in self.policy.state_dict().items()} | adam
+        tensors |= {f"ema.{i}": v for i, v in enumerate(self.ema.shadow_params)}
+        content = save({k: v.cpu() for k, v in tensors.items()}, {"step": str(step), "fingerprint": fingerprint})
+        write_file(out / RESUME, content)
+
+    def resume(self, out: Path, fingerprint: str) -> int:
+        """Take up an unfinished run in `out`, where there is one; returns the step to go on from."""
+        if not (out / RESUME).exists():
+            if (out / MODEL).exists():
+                raise ConfigError(f"{out} holds a finished policy: choose another out=, or go on from it: policy={out}")
+            return 0
+        tensors = read_tensors(out / RESUME)
+        with safe_open(out / RESUME, "pt") as file:
+            meta = file.metadata()
+        if meta["fingerprint"] != fingerprint:
+            raise ConfigError(f"{out} holds an unfinished run with other settings: choose another out=, or remove it")
+        self.policy.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+        state: dict[int, dict[str, Tensor]] = {}
+        for key in (k for k in tensors if k.startswith("adam.")):
+            _, i, name = key.split(".")
+            state.setdefault(int(i), {})[name] = tensors[key]
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
+        self.ema.shadow_params = [tensors[f"ema.{i}"].to(self.device) for i in range(len(self.weights))]
+        self.ema.optimization_step = int(meta["step"])
+        return int(meta["step"])
+
+
+def train(
+    data: Path | str,
+    out: Path | str,
+    config: TrainConfig,
+    *,
+    start: Path | str | None = None,
+    device: str = "cpu",
+    report: Callable[[dict[str, float]], None] = lambda row: None,
+) -> Policy:
+    """Train on the demonstrations at `data`, leaving policy, log and, until it is done, resume state in `out`.
+
+    start: a policy to continue from; its Spec must fit the data, and it keeps its own shape and statistics. report:
+    hears every row of the log. An unfinished run in `out` goes on where it was saved; an interrupt saves it.
+    """
+    out = Path(out)
+    demos = read_data(data, config, torch.device(device))
+    policy = _begin(demos, config, start).to(device)
+    mark = _fingerprint(demos, config, start)
+    run = Run(policy, config)
+    first = step = run.resume(out, mark)
+    out.mkdir(parents=True, exist_ok=True)
+    if config.compile:
+        policy.net.compile()
+    log = Log(out, step, report)
+    generator, saved = Generator(device), time.monotonic()
+    try:
+        while step < config.steps:
+            generator.manual_seed(config.seed * 1_000_000_007 + step)  # a step's draws are its own: no stream to save
+            rows = torch.randint(len(demos.train[0]), (config.batch,), generator=generator, device=device)
+            loss = run.update(demos.batch(rows, demos.train), generator, step)
+            step += 1
+            if step % config.log_every == 0 or step in (first + 10, config.steps):
+                checked = step % (10 * config.log_every) == 0 or step == config.steps
+                log.write(step, loss.item(), run.rate(step), run.validate(demos) if checked else float("nan"))
+            if time.monotonic() - saved > config.save_seconds:
+                run.save(out, step, mark)
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        run.save(out, step, mark)
+        raise
+    finally:
+        log.close()
+    origin = {"data": str(data), "windows": len(demos.train[0]), "cpu_seconds": log.cpu_seconds, "device": device}
+    run.export(out, origin | {"train": to_plain(replace(config, policy=policy.config))})
+    (out / RESUME).unlink(missing_ok=True)
+    return load_policy(out, device)
+
+
+class Log:
+    """One row per `log_every` steps: a line of JSON, TensorBoard scalars, and whoever listens."""
+
+    def __init__(self, out: Path, step: int, report: Callable[[dict[str, float]], None]) -> None:
+        path = out / LOG
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        rows = [row for row in rows if row["step"] <= step]  # what was logged after the last save happens again
+        write_file(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        self._file, self._board, self._report = path.open("a"), SummaryWriter(str(out), purge_step=step), report
+        self._before = rows[-1] if rows else {"seconds": 0.0, "cpu_seconds": 0.0}
+        self._began, self._cpu, self._first = time.monotonic(), time.process_time(), step
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of the whole run [s], parts before a resume included."""
+        return self._before["cpu_seconds"] + time.process_time() - self._cpu
+
+    def write(self, step: int, loss: float, lr: float, held_out: float) -> None:
+        """Add a row; held_out is NaN where it was not measured."""
+        seconds = time.monotonic() - self._began
+        row = {"step": step, "loss": loss, "lr": lr, "seconds": self._before["seconds"] + seconds}
+        row |= {"cpu_seconds": self.cpu_seconds, "steps_per_second": (step - self._first) / seconds}
+        if math.isfinite(held_out):
+            row["held_out_loss"] = held_out
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        for key, value in row.items():
+            self._board.add_scalar(key, value, step)
+        self._report(row)
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._file.close()
+        self._board.close()
+
+
+def _begin(demos: Data, config: TrainConfig, start: Path | str | None) -> Policy:
+    if start is not None:
+        policy = load_policy(start).requires_grad_(True).train()
+        require_match(policy, demos.spec)
+        return policy
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Policy(demos.spec, config.policy, demos.normaliser)
+
+
+def _fingerprint(demos: Data, config: TrainConfig, start: Path | str | None) -> str:
+    """What must not change between the parts of one run."""
+    shape = {k: list(v.shape) for k, v in demos.arrays.items()}
+    return json.dumps([to_plain(config), str(start), shape, demos.spec.to_json()], sort_keys=True)
