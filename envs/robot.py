@@ -60,8 +60,15 @@ class Step:
 class Robot(Protocol):
     """A thing with sensors and actuators, and a clock of its own."""
 
-    spec: Spec
-    clock: Clock
+    @property
+    def spec(self) -> Spec:
+        """What the robot measures and accepts."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The robot's own time."""
+        ...
 
     def reset(self, seed: int | None = None) -> None:
         """Bring about a start state; blocks until ready. A simulated robot starts the same from the same seed."""

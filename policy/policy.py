@@ -94,8 +94,8 @@ class Policy(nn.Module):
     ) -> Tensor:
         """Chunks (B, H, A) in robot units.
 
-        obs[key] (B, O, ...); noise (K, B, H, noise_size) with K = sampler.noises; committed (B, H, A) with the number of
-        promised first actions of each, lengths (B,).
+        obs[key] (B, O, ...); noise (K, B, H, noise_size) with K = sampler.noises; committed (B, H, A): actions promised
+        already, the first `lengths` (B,) of each chunk.
         """
         promised = None if committed is None else self.normaliser.encode_actions(committed)
         cond = self.net.condition(self.features(obs), promised, lengths)

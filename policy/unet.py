@@ -48,7 +48,7 @@ class Net(Protocol):
         ...
 
     def __call__(self, x: Tensor, t: Tensor, r: Tensor, cond: Cond) -> Tensor:
-        """x (B, H, A) at times t (B,) -> output (B, H, A); r <= t, equal for the instantaneous field."""
+        """One evaluation: x (B, H, A) at times t (B,) -> (B, H, A); r <= t, equal for the instantaneous field."""
         ...
 
 

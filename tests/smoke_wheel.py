@@ -19,8 +19,8 @@ EXTRAS = (
     *("cv2", "diffusers", "einops", "gym_pusht", "gymnasium", "imageio", "mujoco", "onnx", "onnxruntime"),
     *("PIL", "pygame", "safetensors", "tensorboard", "torch"),
 )
-SIMULATED = ("rendering", "pick_place")  # envs that draw or simulate need MuJoCo
-TORCH_FREE_DEMOS = {"atomic", "check", "episode", "formats", "record", "store"}
+SIMULATED = ("rendering", "pick_place", "gym_robot")  # envs that draw or simulate need MuJoCo
+TORCH_FREE_DEMOS = {"files", "check", "episode", "formats", "record", "store"}
 
 
 def torch_free() -> list[str]:

@@ -1,0 +1,141 @@
+"""Agent: turns observations into requests, and the chunks that come back into one command per tick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from .robot import Command, Obs
+from .spec import Spec
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a policy needs to know for one chunk.
+
+    episode: of the Agent that asks; obs[key] (O, ...), oldest first; seed: of the noise; time: of the latest
+    observation [s, robot's clock].
+    """
+
+    episode: int
+    obs: Mapping[str, np.ndarray]
+    seed: int
+    time: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Actions (H, A) in robot units; actions[k] belongs to time + k dt [s, robot's clock]."""
+
+    episode: int
+    time: float
+    dt: float
+    actions: np.ndarray
+
+    def at(self, now: float, spec: Spec) -> np.ndarray | None:
+        """The action (A,) of this moment, interpolated; None once the chunk is over."""
+        x = max(0.0, (now - self.time) / self.dt + 1e-6)
+        k = int(x)
+        if k >= len(self.actions):
+            return None
+        following = self.actions[min(k + 1, len(self.actions) - 1)]
+        return interpolate(spec, self.actions[k], following, max(0.0, x - k - 1e-6))
+
+
+class Runner(Protocol):
+    """Whoever answers requests: inline, batched over many episodes, late on purpose, in another process."""
+
+    def submit(self, request: Request) -> None:
+        """Ask for a chunk."""
+        ...
+
+    def poll(self) -> Chunk | None:
+        """The latest answer, once; None while there is none."""
+        ...
+
+    def stalls(self) -> bool:
+        """Whether time must not go on before the answer is there; only ever on simulated time."""
+        ...
+
+
+class Agent:
+    """An Actor that re-plans every `execute` actions and never sends one whose time has passed."""
+
+    def __init__(self, runner: Runner, spec: Spec, *, observation_steps: int, execute: int) -> None:
+        self._runner, self._spec = runner, spec
+        self._steps, self._execute = observation_steps, execute
+        self._episode = -1
+        self.chunk: Chunk | None = None  # the one being executed
+
+    def reset(self, seed: int | None = None) -> None:
+        """Start an episode whose noise comes from `seed` alone; answers to an earlier one are dropped."""
+        self._episode += 1
+        self._seed = np.random.SeedSequence(seed).entropy
+        self._asked = 0
+        self._history: list[Obs] = []
+        self.chunk, self._pending = None, False
+
+    def act(self, obs: Obs) -> Command | None:
+        """The command of this tick: from the chunk, or None inside it where the chunk is over (hold)."""
+        self._remember(obs)
+        self._receive()
+        if self._due(obs.time):
+            self._ask(obs.time)
+            self._receive()
+        if self._pending and self._runner.stalls():
+            return None
+        return Command(self.chunk.at(obs.time, self._spec) if self.chunk else None, "policy")
+
+    def sent(self, action: np.ndarray) -> None:
+        """Nothing to learn: the next observation shows what became of it."""
+
+    def _remember(self, obs: Obs) -> None:
+        if self._history and self._history[-1].time == obs.time:
+            return
+        oldest = obs.time - self._steps / self._spec.policy_hz
+        self._history = [o for o in self._history if o.time > oldest] + [obs]
+
+    def _due(self, now: float) -> bool:
+        dt = 1 / self._spec.policy_hz
+        return not self._pending and (
+            self.chunk is None or now > self.chunk.time + (self._execute - 0.5 / self._ratio()) * dt
+        )
+
+    def _ratio(self) -> float:
+        return max(1.0, self._spec.command_hz / self._spec.policy_hz)
+
+    def _ask(self, now: float) -> None:
+        times = now - np.arange(self._steps - 1, -1, -1) / self._spec.policy_hz
+        picked = [self._nearest(t) for t in times]
+        obs = {key: np.stack([o.data[key] for o in picked]) for key in self._spec.observations}
+        seed = np.random.SeedSequence([self._seed, self._asked]).generate_state(1, np.uint64)[0]  # pyright: ignore
+        self._runner.submit(Request(self._episode, obs, int(seed >> np.uint64(1)), now))
+        self._asked += 1
+        self._pending = True
+
+    def _nearest(self, time: float) -> Obs:
+        """The observation nearest to `time`: before the first one, the first."""
+        return min(self._history, key=lambda o: abs(o.time - time))
+
+    def _receive(self) -> None:
+        chunk = self._runner.poll()
+        if chunk is not None and chunk.episode == self._episode:
+            self.chunk, self._pending = chunk, False
+
+
+def interpolate(spec: Spec, a: np.ndarray, b: np.ndarray, weight: float) -> np.ndarray:
+    """Between actions a and b (A,): angles the short way round, rotations on the sphere, discrete fields held at a."""
+    out = a.copy()
+    for part, f in zip(spec.slices().values(), spec.actions.values(), strict=True):
+        x, y = a[part], b[part]
+        if f.kind == "angle":
+            out[part] = x + weight * ((y - x + np.pi) % (2 * np.pi) - np.pi)
+        elif f.kind == "quaternion":
+            mean = (1 - weight) * x + weight * (y if x @ y >= 0 else -y)
+            out[part] = mean / np.linalg.norm(mean)
+        elif f.kind != "discrete":
+            out[part] = x + weight * (y - x)
+    return out

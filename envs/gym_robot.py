@@ -1,0 +1,151 @@
+"""GymRobot: any gymnasium environment as a Robot whose clock is the simulation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from .errors import RobotError, names
+from .robot import Command, Obs, Outcome
+from .spec import Field, Spec
+
+SUCCESS = ("is_success", "success")  # entries of `info` that say whether the task is done
+
+
+class SimClock:
+    """Time of a simulation: waiting advances it, one step of the environment per period."""
+
+    def __init__(self, robot: GymRobot) -> None:
+        self._robot, self._ticks = robot, 0
+
+    def now(self) -> float:
+        """Simulated seconds since the robot was made."""
+        return self._ticks / self._robot.spec.command_hz
+
+    def wait_until(self, deadline: float) -> None:
+        """Step the environment until `deadline`."""
+        while self.now() < deadline - 1e-9:
+            self._robot.advance()
+            self._ticks += 1
+
+
+class GymRobot:
+    """A gymnasium environment with Box or Dict observations and Box actions.
+
+    spec: by default what the environment's spaces say, or its own `spec_fewstep` attribute. hz: steps per second, by
+    default metadata["render_fps"]. seconds: time limit, by default the environment's. Success is info["is_success"] or
+    info["success"] of the last step.
+    """
+
+    def __init__(
+        self, env: gym.Env, *, spec: Spec | None = None, hz: float | None = None, seconds: float | None = None
+    ) -> None:
+        self.env, self.name = env, env.spec.id if env.spec else type(env).__name__
+        self.spec = spec or getattr(env.unwrapped, "spec_fewstep", None) or spec_of(env, hz)
+        self.seconds = seconds or self._limit()
+        self.clock = SimClock(self)
+        self.info: dict[str, Any] = {}
+        self._hold = self._rest()
+
+    def reset(self, seed: int | None = None) -> None:
+        """Start state drawn by `seed`."""
+        self._raw, self.info = self.env.reset(seed=seed)
+        self._outcome: Outcome | None = None
+        self._steps, self._best = 0, float("-inf")
+        self._latched: np.ndarray | None = None
+
+    def observe(self) -> Obs:
+        """State of the environment after its last step."""
+        raw = self._raw if isinstance(self._raw, dict) else {"state": self._raw}
+        data = {k: np.asarray(raw[k], f.dtype).reshape(f.shape) for k, f in self.spec.observations.items()}
+        now = self.clock.now()
+        return Obs(now, data, dict.fromkeys(data, now))
+
+    def command(self, command: Command) -> np.ndarray:
+        """Latch an action, clipped to the action space; None repeats the last, or holds what is measured."""
+        action = command.action
+        if action is None:
+            action = self._held() if self._latched is None else self._latched
+        low, high = self.spec.bounds()
+        self._latched = np.clip(np.asarray(action, np.float32), low, high)
+        return self._latched
+
+    def outcome(self) -> Outcome | None:
+        """None until the environment terminates or its time is over."""
+        return self._outcome
+
+    @property
+    def elapsed(self) -> float:
+        """Simulated seconds of this episode."""
+        return self._steps / self.spec.command_hz
+
+    def render(self) -> np.ndarray:
+        """A picture (height, width, 3) of the scene; RobotError where the environment draws none."""
+        frame = self.env.render()
+        if not isinstance(frame, np.ndarray):
+            raise RobotError(f"{self.name} draws no pictures: make it with render_mode='rgb_array'")
+        return frame
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    def advance(self) -> None:
+        """One step of the environment with the latched action; nothing once the episode is over."""
+        if self._outcome is not None:
+            return
+        action = self._held() if self._latched is None else self._latched
+        space = self.env.action_space
+        self._raw, reward, terminated, truncated, self.info = self.env.step(action.astype(space.dtype))
+        self._steps += 1
+        self._best = max(self._best, float(reward))
+        out_of_time = truncated or self._steps >= self.seconds * self.spec.command_hz - 1e-6
+        if terminated or out_of_time:
+            flag = next((bool(self.info[k]) for k in SUCCESS if k in self.info), None)
+            self._outcome = Outcome(flag, self._best, "done" if terminated else "time is over")
+
+    def _held(self) -> np.ndarray:
+        """The action that keeps what is measured, where the Spec says what measures it."""
+        out, data = self._rest(), self.observe().data
+        for part, f in zip(self.spec.slices().values(), self.spec.actions.values(), strict=True):
+            if f.measured_by:
+                out[part] = data[f.measured_by].ravel()
+        return out
+
+    def _rest(self) -> np.ndarray:
+        low, high = self.spec.bounds()
+        return np.clip(np.zeros_like(low), low, high)
+
+    def _limit(self) -> float:
+        steps = self.env.spec.max_episode_steps if self.env.spec else None
+        if not steps:
+            raise RobotError(f"environment {self.name!r} has no time limit: give one with seconds=")
+        return steps / self.spec.command_hz
+
+
+def spec_of(env: gym.Env, hz: float | None = None) -> Spec:
+    """A Spec from an environment's spaces; RobotError where it has none that fit."""
+    name = env.spec.id if env.spec else type(env).__name__
+    hz = hz or env.metadata.get("render_fps")
+    if not hz:
+        raise RobotError(f"environment {name!r} does not say its rate (metadata['render_fps']): give hz=")
+    if not isinstance(env.action_space, spaces.Box):
+        raise RobotError(f"environment {name!r} has {env.action_space} actions; fewstep drives Box actions")
+    space = env.observation_space
+    table = dict(space.spaces) if isinstance(space, spaces.Dict) else {"state": space}
+    if bad := [k for k, v in table.items() if not isinstance(v, spaces.Box)]:
+        raise RobotError(f"environment {name!r}: observations {names(bad)} are no Box; flatten them first")
+    return Spec({k: _field(v) for k, v in table.items()}, {"action": _field(env.action_space)}, float(hz))
+
+
+def _field(box: Any) -> Field:
+    if box.dtype == np.uint8 and len(box.shape) == 3:
+        return Field(tuple(box.shape), kind="image")
+    low, high = box.low.ravel(), box.high.ravel()
+    bounded = bool(np.isfinite(low).all() and np.isfinite(high).all())
+    if not bounded:
+        return Field(tuple(box.shape))
+    return Field(tuple(box.shape), low=tuple(map(float, low)), high=tuple(map(float, high)))

@@ -1,0 +1,79 @@
+"""Tasks by name: what `task=` means on the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from .errors import RobotError, names
+from .loop import Actor
+from .robot import Robot
+
+
+@dataclass(frozen=True)
+class Task:
+    """A simulated task under a short name.
+
+    module: imported first, it registers `id`; extra: the part of the install that brings it; spec: a module with a
+    SPEC, where the environment has none of its own; expert: "module:class" of its scripted expert.
+    """
+
+    id: str
+    module: str
+    extra: str
+    options: dict[str, Any] = field(default_factory=dict)
+    spec: str = ""
+    expert: str = ""
+
+
+TASKS = {
+    "pickplace": Task(
+        "fewstep/PickPlace-v0",
+        "fewstep.envs.pick_place",
+        "sim",
+        expert="fewstep.envs.pick_place_expert:PickPlaceExpert",
+    ),
+    "pusht": Task(
+        "gym_pusht/PushT-v0",
+        "gym_pusht",
+        "pusht",
+        {"obs_type": "environment_state_agent_pos"},
+        spec="fewstep.envs.pusht",
+    ),
+}
+
+
+def make_robot(task: str, *, hz: float | None = None, seconds: float | None = None, pictures: bool = False) -> Robot:
+    """A built-in task by name, or any gymnasium id, as a Robot. pictures: it can render."""
+    known = TASKS.get(task) or Task(task, "", "sim")
+    gym = _load("gymnasium", "sim")
+    if known.module:
+        _load(known.module, known.extra)
+    spec = import_module(known.spec).SPEC if known.spec else None
+    options = known.options | ({"render_mode": "rgb_array"} if pictures else {})
+    try:
+        env = gym.make(known.id, **options)
+    except (gym.error.Error, ModuleNotFoundError) as error:
+        raise RobotError(f"no task {task!r}: {error}; built in: {names(TASKS)}; or any gymnasium id") from error
+    from .gym_robot import GymRobot
+
+    return GymRobot(env, spec=spec, hz=hz, seconds=seconds)
+
+
+def make_expert(task: str) -> Actor:
+    """The scripted expert of a built-in task; RobotError where it has none."""
+    known = TASKS.get(task)
+    if known is None or not known.expert:
+        raise RobotError(
+            f"task {task!r} has no scripted expert; these have: {names(k for k in TASKS if TASKS[k].expert)}"
+        )
+    module, name = known.expert.split(":")
+    return getattr(_load(module, known.extra), name)()
+
+
+def _load(module: str, extra: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise RobotError(f"{error.name} is not installed: pip install 'fewstep[{extra}]'") from error

@@ -1,0 +1,188 @@
+"""Evaluation: many seeded rollouts, advanced together, to a success rate with its interval."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..envs import ConfigError, Robot, RobotError, Step, episode
+from ..envs.tasks import make_robot
+from .checkpoint import load_policy, require_match
+from .policy import Policy
+from .runner import Batch, Delayed, Inline, agent
+from .samplers import Sampler
+from .statistics import mean_interval, wilson
+
+GROUP = 25  # episodes advanced together, and so the batch of every network evaluation
+VALIDATION, TEST = range(0, 10_000), 100_000  # start seeds; in between lie those of demonstrations
+
+
+@dataclass(frozen=True)
+class Episode:
+    """How one rollout ended. score: largest reward; info: what else the environment said at the end."""
+
+    seed: int
+    success: bool
+    score: float
+    seconds: float
+    info: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to roll out; small enough to send to a worker process."""
+
+    policy: str
+    task: str
+    sampler: Sampler
+    seeds: tuple[int, ...]
+    delay: int = 0  # ticks between an observation and the chunk made from it
+    hz: float | None = None
+    seconds: float | None = None
+
+    def groups(self) -> list[tuple[int, ...]]:
+        """Seeds in groups of fixed size; a group's results depend on nothing outside it."""
+        return [self.seeds[i : i + GROUP] for i in range(0, len(self.seeds), GROUP)]
+
+    def robot(self, pictures: bool = False) -> Robot:
+        """A fresh robot of the task."""
+        return make_robot(self.task, hz=self.hz, seconds=self.seconds, pictures=pictures)
+
+
+def seed_range(first: int, episodes: int) -> tuple[int, ...]:
+    """Start seeds first, first + 1, ...; ConfigError unless all are validation or all are test seeds."""
+    seeds = range(first, first + episodes)
+    if episodes < 1 or not (first >= TEST or (first in VALIDATION and seeds[-1] in VALIDATION)):
+        raise ConfigError(
+            f"seeds {first} to {first + episodes - 1} are neither validation seeds (0 to 9999) nor test seeds "
+            f"({TEST} upwards); the seeds in between belong to demonstrations"
+        )
+    return tuple(seeds)
+
+
+def evaluate(job: Job, workers: int = 1, progress: Callable[[int], None] = lambda n: None) -> list[Episode]:
+    """Roll out every seed of a job; the result depends on the seeds, not on `workers`."""
+    parts = job.groups()
+    if workers == 1:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return [e for part in parts for e in _tell(roll_out(job, part), progress)]
+        finally:
+            torch.set_num_threads(threads)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(parts)), spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        done = pool.map(roll_out, [job] * len(parts), parts)
+        return [e for part in done for e in _tell(part, progress)]
+
+
+def _tell(part: list[Episode], progress: Callable[[int], None]) -> list[Episode]:
+    progress(len(part))
+    return part
+
+
+def roll_out(
+    job: Job,
+    seeds: Sequence[int],
+    only: Sequence[int] | None = None,
+    watch: Callable[[int, Robot, Step], None] | None = None,
+) -> list[Episode]:
+    """Run a group of at most GROUP seeds together; `only` some of them, each still at its own place.
+
+    watch: hears every step with its seed and robot, which then can draw pictures.
+    """
+    policy = load_policy(job.policy)
+    batch = Batch(policy, GROUP, job.sampler)
+    chosen = [(i, s) for i, s in enumerate(seeds) if only is None or s in only]
+    robots = {s: job.robot(pictures=watch is not None) for _, s in chosen}
+    runs: dict[int, Iterator[Step | None]] = {}
+    for i, seed in chosen:
+        robot = robots[seed]
+        require_match(policy, robot.spec)
+        runner = Delayed(batch.place(i), job.delay / robot.spec.command_hz, robot.clock)
+        runs[seed] = episode(robot, agent(policy, runner), seed=seed, max_seconds=float("inf"))
+    while runs:
+        for seed in list(runs):
+            if not _advance(runs[seed], lambda step, s=seed: watch and watch(s, robots[s], step)):
+                del runs[seed]
+        batch.flush()
+    out = [_ended(s, robots[s]) for _, s in chosen]
+    for robot in robots.values():
+        robot.close()
+    return out
+
+
+def _advance(run: Iterator[Step | None], hear: Callable[[Step], object]) -> bool:
+    """Go on until the episode waits for an answer (True) or has ended (False)."""
+    for step in run:
+        if step is None:
+            return True
+        hear(step)
+    return False
+
+
+def _ended(seed: int, robot: Any) -> Episode:
+    outcome = robot.outcome()
+    if outcome is None or outcome.success is None:
+        raise RobotError(f"{robot.name} ended without info['is_success'] or info['success']: nothing to count")
+    plain = {k: v for k, v in robot.info.items() if isinstance(v, str | bool | int | float)}
+    return Episode(seed, outcome.success, outcome.score, robot.elapsed, plain)
+
+
+def latency(policy: Policy, sampler: Sampler, robot: Robot, calls: int = 50) -> dict[str, float]:
+    """Wall time of one `act` for one observation on this machine [ms]: p50, p99, max; one thread, after warm-up."""
+    robot.reset(0)
+    obs, times = robot.observe(), []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for i in range(calls + 5):
+        actor = agent(policy, Inline(policy, sampler))
+        actor.reset(i)
+        began = time.perf_counter()
+        actor.act(obs)
+        times.append(1e3 * (time.perf_counter() - began))
+    torch.set_num_threads(threads)
+    kept = np.array(times[5:])
+    return {"p50": float(np.median(kept)), "p99": float(np.percentile(kept, 99)), "max": float(kept.max())}
+
+
+def summary(job: Job, episodes: list[Episode], latency_ms: dict[str, float]) -> dict[str, Any]:
+    """One row of evaluation.json."""
+    wins, scores = sum(e.success for e in episodes), [e.score for e in episodes]
+    return {
+        "network_evaluations": job.sampler.network_evaluations,
+        "sampler": asdict(job.sampler) | {"times": list(job.sampler.grid())},
+        "episodes": len(episodes),
+        "successes": wins,
+        "success_rate": wins / len(episodes),
+        "interval": list(wilson(wins, len(episodes))),
+        "mean_max_reward": float(np.mean(scores)),
+        "mean_max_reward_interval": list(mean_interval(scores)),
+        "latency_ms": latency_ms,
+        "delay_ticks": job.delay,
+        "rollouts": [asdict(e) for e in episodes],
+    }
+
+
+def film(job: Job, seeds: Sequence[int], out: Path, limit: int) -> list[Path]:
+    """Videos of the first `limit` of `seeds`, rolled out exactly as in the evaluation of the whole job."""
+    import imageio.v3 as iio
+
+    paths = []
+    for group in job.groups():
+        wanted = [s for s in seeds if s in group][: limit - len(paths)]
+        frames: dict[int, list[np.ndarray]] = {s: [] for s in wanted}
+        if wanted:
+            ended = roll_out(job, group, wanted, lambda s, robot, step, f=frames: f[s].append(robot.render()))  # pyright: ignore
+            for e in ended:
+                paths.append(out / f"{'success' if e.success else 'failure'}-{e.seed}.mp4")
+                iio.imwrite(paths[-1], np.stack(frames[e.seed]), fps=round(len(frames[e.seed]) / e.seconds))
+    return paths

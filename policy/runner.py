@@ -1,0 +1,120 @@
+"""Runners: how a Policy answers an Agent's requests."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..envs import Clock
+from ..envs.agent import Agent, Chunk, Request, Runner
+from .policy import Policy
+from .samplers import Sampler
+
+
+def answer(policy: Policy, requests: list[Request | None], sampler: Sampler | None = None) -> list[Chunk | None]:
+    """One chunk per request, in one batch as long as the list; None keeps a place free.
+
+    The noise of a request comes from its own seed, so the rest of the batch changes nothing.
+    """
+    first = next(r for r in requests if r is not None)
+    filled = [r or first for r in requests]
+    sampler = sampler or policy.config.drawn_by
+    device = next(policy.parameters()).device
+    obs = {k: torch.as_tensor(np.stack([r.obs[k] for r in filled])).to(device) for k in policy.spec.observations}
+    noise = torch.stack([_noise(policy, sampler, r.seed) for r in filled], 1).to(device)
+    actions = policy.act(obs, noise, sampler=sampler).cpu().numpy()
+    dt = 1 / policy.spec.policy_hz
+    return [r and Chunk(r.episode, r.time, dt, a) for r, a in zip(requests, actions, strict=True)]
+
+
+def _noise(policy: Policy, sampler: Sampler, seed: int) -> Tensor:
+    shape = (sampler.noises, policy.config.horizon, policy.noise_size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Inline:
+    """Answers at once, in the caller's thread."""
+
+    def __init__(self, policy: Policy, sampler: Sampler | None = None) -> None:
+        self._policy, self._sampler = policy, sampler
+        self._chunk: Chunk | None = None
+
+    def submit(self, request: Request) -> None:
+        """Compute the chunk."""
+        self._chunk = answer(self._policy, [request], self._sampler)[0]
+
+    def poll(self) -> Chunk | None:
+        """The chunk, once."""
+        chunk, self._chunk = self._chunk, None
+        return chunk
+
+    def stalls(self) -> bool:
+        """Never: the answer is there."""
+        return False
+
+
+class Batch:
+    """Collects the requests of up to `size` episodes and answers them in one pass of that size, whoever asked."""
+
+    def __init__(self, policy: Policy, size: int, sampler: Sampler | None = None) -> None:
+        self._policy, self._sampler = policy, sampler
+        self.asked: list[Request | None] = [None] * size
+        self.answers: list[Chunk | None] = [None] * size
+
+    def place(self, index: int) -> Place:
+        """The Runner of one episode, always at the same place of the batch: rounding depends on it."""
+        return Place(self, index)
+
+    def flush(self) -> None:
+        """Answer all that have asked."""
+        if any(r is not None for r in self.asked):
+            self.answers = answer(self._policy, self.asked, self._sampler)
+            self.asked = [None] * len(self.asked)
+
+
+class Place:
+    """One episode's Runner in a Batch; time stands still until the batch is flushed."""
+
+    def __init__(self, batch: Batch, index: int) -> None:
+        self._batch, self._index = batch, index
+
+    def submit(self, request: Request) -> None:
+        """Wait for the next flush."""
+        self._batch.asked[self._index], self._batch.answers[self._index] = request, None
+
+    def poll(self) -> Chunk | None:
+        """The answer, once it is there."""
+        chunk, self._batch.answers[self._index] = self._batch.answers[self._index], None
+        return chunk
+
+    def stalls(self) -> bool:
+        """Whether the batch still owes an answer."""
+        return self._batch.asked[self._index] is not None
+
+
+class Delayed:
+    """Another Runner whose answers arrive a fixed time after the observation, on a simulated clock."""
+
+    def __init__(self, runner: Runner, seconds: float, clock: Clock) -> None:
+        self._runner, self._seconds, self._clock = runner, seconds, clock
+        self._ready = float("inf")
+
+    def submit(self, request: Request) -> None:
+        """Pass the request on; its answer is due `seconds` after its time."""
+        self._runner.submit(request)
+        self._ready = request.time + self._seconds - 1e-9
+
+    def poll(self) -> Chunk | None:
+        """The answer, once it is due."""
+        return self._runner.poll() if self._clock.now() >= self._ready else None
+
+    def stalls(self) -> bool:
+        """Whether the answer is due and not computed yet."""
+        return self._clock.now() >= self._ready and self._runner.stalls()
+
+
+def agent(policy: Policy, runner: Runner) -> Agent:
+    """The Agent that this policy was trained for."""
+    c = policy.config
+    return Agent(runner, policy.spec, observation_steps=c.observation_steps, execute=c.execute)
