@@ -114,7 +114,7 @@ def _actions(store: DemoStore) -> Iterator[Finding]:
 
 def _numbers(report: _Report, values: np.ndarray, field: Field, outside: Level) -> Iterator[Finding]:
     values = values.reshape(len(values), field.size)
-    finite = np.isfinite(values).all(axis=1)
+    finite = ~_any(~np.isfinite(values))
     yield from report("error", ~finite, "NaN or infinite; remove these episodes, or repair the sensor or its driver")
     good = values[finite].astype(float)
     if len(good) < 2:
@@ -141,25 +141,29 @@ def _tests(field: Field, outside: Level) -> Iterator[tuple[Callable[[np.ndarray]
         yield partial(_outside, field), outside, message
 
 
+def _any(mask: np.ndarray) -> np.ndarray:
+    return np.asarray(mask.any(axis=1))  # (N, size) -> (N,)
+
+
 def _unnormalised(values: np.ndarray) -> np.ndarray:
     return abs(np.linalg.norm(values, axis=1) - 1) > 0.01
 
 
 def _degrees(values: np.ndarray) -> np.ndarray:
-    return (abs(values) > 4 * np.pi).any(axis=1)
+    return _any(abs(values) > 4 * np.pi)
 
 
 def _outliers(values: np.ndarray) -> np.ndarray:
     low, high = np.quantile(values, [0.01, 0.99], axis=0)
     reach = np.where(high > low, FAR * (high - low), np.inf)  # an element that hardly ever moves has no usual range
-    return ((values < low - reach) | (values > high + reach)).any(axis=1)
+    return _any((values < low - reach) | (values > high + reach))
 
 
 def _outside(field: Field, values: np.ndarray) -> np.ndarray:
     low = np.array(field.low or [-np.inf] * field.size)
     high = np.array(field.high or [np.inf] * field.size)
     slack = 1e-5 * np.maximum(abs(low), abs(high))  # float32 rounds
-    return ((values < low - slack) | (values > high + slack)).any(axis=1)
+    return _any((values < low - slack) | (values > high + slack))
 
 
 def _units(key: str, commanded: np.ndarray, observation: str, measured: np.ndarray) -> Iterator[Finding]:

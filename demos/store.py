@@ -81,7 +81,7 @@ class DemoStore:
     @property
     def success(self) -> list[bool | None]:
         """(E,) how each episode ended; None where nobody judged it."""
-        judged = np.asarray(self._array(SUCCESS)[: len(self)])
+        judged = self._read(self._array(SUCCESS), 0, len(self))
         return [None if s < 0 else bool(s) for s in judged]
 
     def array(self, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -91,10 +91,7 @@ class DemoStore:
         if len(self) == 0:
             raise DataError(f"{self.path} holds no episodes yet; record some with `fewstep record`")
         start, stop, _ = slice(start, stop).indices(self.frames)
-        try:
-            return np.asarray(self._arrays[key][start : max(start, stop)])
-        except (OSError, ValueError, RuntimeError) as error:
-            raise DataError(f"{self.path} is damaged: {key!r}, frames {start} to {stop}: {error}") from error
+        return self._read(self._arrays[key], start, max(start, stop))
 
     def episode(self, index: int) -> Episode:
         """One episode; negative indices count from the last."""
@@ -105,7 +102,7 @@ class DemoStore:
         return Episode(data, self.spec, self.success[index])
 
     def append(self, episode: Episode) -> None:
-        """Add an episode, wholly or not at all."""
+        """Add an episode, wholly or not at all; observations that the store's Spec does not name are left out."""
         if self._release is None or not self._release.alive:
             raise DataError(f'{self.path} is not open for appending: use DemoStore.open(path, mode="a")')
         if wrong := differences(self.spec, episode.spec):
@@ -122,19 +119,25 @@ class DemoStore:
 
     def _append(self, episode: Episode) -> None:
         stop = self.frames + len(episode)
-        for key, values in episode.data.items():
-            _write(self._arrays[key], self.frames, values)
+        for key, array in self._arrays.items():
+            _write(array, self.frames, episode.data[key])
         success = -1 if episode.success is None else int(episode.success)
         _write(self._array(SUCCESS), len(self), np.array([success]))
         _write(self._array(ENDS), len(self), np.array([stop]))
         self.ends = np.append(self.ends, stop)
 
     def _committed(self) -> np.ndarray:
-        ends = np.asarray(self._array(ENDS)[:])
+        ends = self._read(self._array(ENDS), 0, None)
         ends = ends[ends > 0]  # a writer killed between growing this array and filling it leaves a 0
         if (np.diff(ends) <= 0).any():
             raise DataError(f"{self.path} is damaged: its episode ends do not grow")
         return ends
+
+    def _read(self, array: zarr.Array, start: int, stop: int | None) -> np.ndarray:
+        try:
+            return np.asarray(array[start:stop])
+        except (OSError, ValueError, RuntimeError) as error:  # what decompressors raise
+            raise DataError(f"{self.path} is damaged in {array.path}, {start} to {stop}: {error}") from error
 
     def _array(self, name: str, column: Column | None = None) -> zarr.Array:
         try:
