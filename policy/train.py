@@ -47,7 +47,7 @@ class TrainConfig:
     save_seconds: float = 60.0
     log_every: int = 100
     compile: bool = False
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    model: PolicyConfig = field(default_factory=PolicyConfig)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def read_data(path: Path | str, config: TrainConfig, device: torch.device) -> Da
     normaliser = Normaliser.fit(spec, arrays, store.ends)
     kept, held = split(len(store), config.held_out, config.seed)
     tensors = {k: torch.as_tensor(v).to(device) for k, v in arrays.items()}
-    train, rest = (_windows(store.ends, part, config.policy, device) for part in (kept, held))
+    train, rest = (_windows(store.ends, part, config.model, device) for part in (kept, held))
     if train is None:
         raise DataError(f"{path}: no episode is left to train on")
     return Data(spec, tensors, train, rest, normaliser)
@@ -218,7 +218,7 @@ def train(
     finally:
         log.close()
     origin = {"data": str(data), "windows": len(demos.train[0]), "cpu_seconds": log.cpu_seconds, "device": device}
-    run.export(out, origin | {"train": to_plain(replace(config, policy=policy.config))})
+    run.export(out, origin | {"train": to_plain(replace(config, model=policy.config))})
     (out / RESUME).unlink(missing_ok=True)
     return load_policy(out, device)
 
@@ -266,7 +266,7 @@ def _begin(demos: Data, config: TrainConfig, start: Path | str | None) -> Policy
         return policy
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Policy(demos.spec, config.policy, demos.normaliser)
+        return Policy(demos.spec, config.model, demos.normaliser)
 
 
 def _fingerprint(demos: Data, config: TrainConfig, start: Path | str | None) -> str:
