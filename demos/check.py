@@ -79,7 +79,7 @@ def _times(store: DemoStore) -> Iterator[Finding]:
 
 def _cadence(store: DemoStore, steps: np.ndarray, usable: np.ndarray) -> Iterator[Finding]:
     groups = zip(np.split(steps, store.ends[:-1]), np.split(usable, store.ends[:-1]), strict=True)
-    rates = np.array([np.median(step[use]) if use.any() else 1.0 for step, use in groups])  # (E,) periods per frame
+    rates = np.array([_typical(step[use]) for step, use in groups])  # (E,) periods per frame
     wrong = np.flatnonzero(abs(rates - 1) > RATE)
     hz = store.spec.policy_hz
     if len(wrong):
@@ -93,6 +93,12 @@ def _cadence(store: DemoStore, steps: np.ndarray, usable: np.ndarray) -> Iterato
             f"a tenth of the frames come {jitter:.0%} of a period or more off; is the recording computer too busy?"
         )
         yield Finding("warning", TIME, message)
+
+
+def _typical(steps: np.ndarray) -> float:
+    """Mean of the middle half: a lost frame does not count, an uneven rhythm averages out."""
+    middle = np.sort(steps)[len(steps) // 4 : len(steps) - len(steps) // 4]
+    return float(middle.mean()) if len(middle) else 1.0
 
 
 def _fields(store: DemoStore) -> Iterator[Finding]:
