@@ -32,6 +32,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin in (Union, UnionType):
         inner = next(a for a in args if a is not type(None))
         return None if value is None else _value(inner, value, where)
+    if hint is Any:
+        return value
     if is_dataclass(hint):
         return from_plain(hint, value, where)  # pyright: ignore[reportArgumentType]
     if origin is tuple:

@@ -41,15 +41,12 @@ class PolicyConfig:
             raise ConfigError(f"execute must lie between 1 and the horizon ({self.horizon}), not {self.execute}")
         if self.observation_steps < 1:
             raise ConfigError(f"observation_steps must be at least 1, not {self.observation_steps}")
-        _, path = choose(self.objective, self.path)
-        if self.sampler is None:
-            object.__setattr__(self, "sampler", default_sampler(path))
         self.drawn_by.grid()
 
     @property
     def drawn_by(self) -> Sampler:
         """The sampler, given or default."""
-        return self.sampler or Sampler()
+        return self.sampler or default_sampler(choose(self.objective, self.path)[1])
 
 
 def default_sampler(path: Path) -> Sampler:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
@@ -20,12 +19,10 @@ from safetensors.torch import save
 from torch import Generator, Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from ..demos.normalise import Normaliser
-from ..demos.store import DemoStore
-from ..demos.windows import Windows, split, windows
-from ..envs import ConfigError, DataError, Spec
+from ..envs import ConfigError
 from ..envs.plain import to_plain
 from .checkpoint import MODEL, load_policy, read_tensors, require_match, save_policy, write_file
+from .data import Data, read_data
 from .policy import Policy, PolicyConfig
 
 RESUME, LOG = "resume.safetensors", "log.jsonl"
@@ -48,47 +45,6 @@ class TrainConfig:
     log_every: int = 100
     compile: bool = False
     model: PolicyConfig = field(default_factory=PolicyConfig)
-
-
-@dataclass(frozen=True)
-class Data:
-    """Demonstrations as tensors on the training device, with the windows to train and to validate on."""
-
-    spec: Spec
-    arrays: Mapping[str, Tensor]  # key -> (N, ...)
-    train: tuple[Tensor, Tensor]  # history (W, O), chunk (W, H)
-    held_out: tuple[Tensor, Tensor] | None
-    normaliser: Normaliser
-
-    def batch(self, rows: Tensor, part: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        """Samples `rows` (B,) of a part: observations (B, O, ...) and action (B, H, A)."""
-        history, chunk = part[0][rows], part[1][rows]
-        return {k: v[chunk if k == "action" else history] for k, v in self.arrays.items()}
-
-
-def read_data(path: Path | str, config: TrainConfig, device: torch.device) -> Data:
-    """Load a DemoStore's state fields whole; images are left out, as no encoder here reads them."""
-    store = DemoStore.open(path)
-    if not len(store):
-        raise DataError(f"{path} holds no episodes: record or import some first")
-    spec = replace(store.spec, observations={k: f for k, f in store.spec.observations.items() if f.kind != "image"})
-    arrays = {k: store.array(k) for k in (*spec.observations, "action")}
-    normaliser = Normaliser.fit(spec, arrays, store.ends)
-    kept, held = split(len(store), config.held_out, config.seed)
-    tensors = {k: torch.as_tensor(v).to(device) for k, v in arrays.items()}
-    train, rest = (_windows(store.ends, part, config.model, device) for part in (kept, held))
-    if train is None:
-        raise DataError(f"{path}: no episode is left to train on")
-    return Data(spec, tensors, train, rest, normaliser)
-
-
-def _windows(ends: np.ndarray, part: np.ndarray, p: PolicyConfig, device: torch.device) -> tuple[Tensor, Tensor] | None:
-    if not len(part):
-        return None
-    w: Windows = windows(ends, p.observation_steps, p.horizon, p.execute)
-    episode = np.searchsorted(ends, w.chunk[:, 0], side="right")
-    rows = np.isin(episode, part)
-    return tuple(torch.as_tensor(x[rows]).to(device) for x in (w.history, w.chunk))  # pyright: ignore
 
 
 class Run:
@@ -190,7 +146,7 @@ def train(
     hears every row of the log. An unfinished run in `out` goes on where it was saved; an interrupt saves it.
     """
     out = Path(out)
-    demos = read_data(data, config, torch.device(device))
+    demos = read_data(data, config.model, torch.device(device), held_out=config.held_out, seed=config.seed)
     policy = _begin(demos, config, start).to(device)
     mark = _fingerprint(demos, config, start)
     run = Run(policy, config)

@@ -1,0 +1,173 @@
+"""`fewstep demo`: the whole path on the built-in task, from demonstrations to a report."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from ..demos.store import DemoStore
+from ..envs import FewstepError, RobotError, episode
+from ..envs.tasks import make_robot
+from . import evaluate as rollouts
+from .checkpoint import MODEL, load_policy, read_meta, save_policy, write_file
+from .policy import Policy
+from .report import Plan, success_picture, write_report
+from .runner import Inline, agent
+from .show import results_table, versions
+from .statistics import wilson
+from .train import LOG, TrainConfig
+from .verbs import run_evaluation, run_training
+from .verbs_demos import Record, record
+
+COUNTS = (1, 2, 3, 10)  # network evaluations that the report compares
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The whole path on the built-in task: record, train, evaluate, report.
+
+    episodes: unseen test starts per number of network evaluations. Stopped and started again, it goes on.
+    """
+
+    out: str = "out"
+    demonstrations: int = 100
+    episodes: int = 50
+    steps: int = 4000
+    workers: int = 0
+
+
+def demo(c: Demo, console: Console) -> int:
+    """Run every stage that is not done yet, then write report.html."""
+    began, out, run = time.monotonic(), Path(c.out), Path(c.out) / "policy"
+    console.rule("1. Demonstrations: a scripted expert, left or right past the post")
+    have = len(DemoStore.open(out / "demos")) if (out / "demos").exists() else 0
+    if have < c.demonstrations:
+        record(Record(str(out / "demos"), episodes=c.demonstrations - have), console)
+    console.rule("2. Training")
+    policy = _trained(c, out, run, console)
+    console.rule("3. How many network evaluations? Validation starts tell")
+    policy = _tuned(c, policy, run, console)
+    console.rule("4. Test: starts that nothing has seen")
+    jobs = [_job(run, policy, n, rollouts.TEST, c.episodes) for n in COUNTS]
+    evaluation = run_evaluation(policy, jobs, console, c.workers)
+    write_file(out / "evaluation.json", json.dumps(evaluation, indent=1).encode())
+    console.print(results_table(evaluation))
+    used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    console.rule("5. Report")
+    _report(c, out, policy, evaluation, {"wall time": f"{time.monotonic() - began:.0f} s", "CPU time": f"{used:.0f} s"})
+    console.print(f"open {out / 'report.html'} in a browser")
+    return 0
+
+
+def recipe() -> TrainConfig:
+    """The settings of configs/recipe/pickplace.yaml."""
+    from .cli import load, settings
+
+    c: Any = settings("train", load("train"), ["recipe=pickplace", "data=."])
+    return TrainConfig(**{k: getattr(c, k) for k in TrainConfig.__dataclass_fields__})
+
+
+def _trained(c: Demo, out: Path, run: Path, console: Console) -> Policy:
+    if (run / MODEL).exists():
+        console.print(f"{run} is trained already")
+    else:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        run_training(str(out / "demos"), str(run), replace(recipe(), steps=c.steps), console, device=device)
+    return load_policy(run)
+
+
+def _tuned(c: Demo, policy: Policy, run: Path, console: Console) -> Policy:
+    """The fewest evaluations, of at most three, that succeed most on validation starts; kept in the checkpoint."""
+    jobs = [_job(run, policy, n, 0, c.episodes) for n in COUNTS[:3]]
+    evaluation = run_evaluation(policy, jobs, console, c.workers)
+    console.print(results_table(evaluation))
+    best = max(evaluation["results"], key=lambda r: (r["successes"], -r["network_evaluations"]))
+    n = best["network_evaluations"]
+    console.print(f"chosen: {n} network evaluations")
+    policy = policy.with_sampler(policy.config.drawn_by.at(n))
+    save_policy(policy, run, read_meta(run)["provenance"] | {"chosen": {"seeds": "validation", "evaluations": n}})
+    return policy
+
+
+def _job(run: Path, policy: Policy, evaluations: int, seed: int, episodes: int) -> rollouts.Job:
+    sampler = policy.config.drawn_by.at(evaluations)
+    return rollouts.Job(str(run), "pickplace", sampler, rollouts.seed_range(seed, episodes))
+
+
+def _report(c: Demo, out: Path, policy: Policy, evaluation: dict[str, Any], cost: dict[str, str]) -> None:
+    own = policy.config.drawn_by.network_evaluations
+    sides = demonstrated_sides(DemoStore.open(out / "demos"))
+    share = f"{sides['left']:.2f} (95 % {' to '.join(f'{x:.2f}' for x in wilson(*sides['counts']))})"
+    facts = {
+        "command": "make demo",
+        "command to evaluate again": f"fewstep evaluate policy={out / 'policy'} task=pickplace evaluations=[1,2,3,10]",
+        "demonstrations": f"{c.demonstrations} of a scripted expert, left past the post: {share}",
+        "start seeds": f"demonstrations 10000 on, validation 0 on, test {rollouts.TEST} on",
+        "parameters": f"{sum(p.numel() for p in policy.parameters()):,}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads in training",
+        "versions": ", ".join(f"{k} {v}" for k, v in versions().items()),
+    }
+    write_report(
+        out / "report.html",
+        title="Pick and place past a post",
+        evaluation=evaluation,
+        log=[json.loads(line) for line in (out / "policy" / LOG).read_text().splitlines()],
+        control_period_ms=1e3 / policy.spec.command_hz,
+        sides={k: sides[k] for k in ("left", "right")},
+        plan=_plan(policy),
+        video=_video(_job(out / "policy", policy, own, rollouts.TEST, c.episodes), out),
+        facts=facts | cost,
+        own=own,
+    )
+    success_picture(evaluation, out / "success.png")
+
+
+def demonstrated_sides(store: DemoStore) -> dict[str, Any]:
+    """Shares of episodes that carried the cube left and right past the post, and (left, all) as counts."""
+    from ..envs.pick_place import load_model
+
+    post, cube = load_model().body("post").pos[0], store.array("cube_position")
+    paths = np.split(cube, store.ends[:-1])
+    left = sum(bool(path[np.argmax(path[:, 0] > post), 1] > 0) for path in paths)
+    return {"left": left / len(paths), "right": 1 - left / len(paths), "counts": (left, len(paths))}
+
+
+def _plan(policy: Policy, seed: int = rollouts.TEST) -> Plan:
+    """One test episode with every chunk that its Agent made."""
+    robot, actor = make_robot("pickplace"), agent(policy, Inline(policy))
+    steps, chunks = [], {}
+    for step in episode(robot, actor, seed=seed, max_seconds=float("inf")):
+        if step is not None and actor.chunk is not None:
+            steps.append(step)
+            chunks[actor.chunk.time] = actor.chunk
+    start = steps[0].obs.time
+    fields = policy.spec.actions
+    labels = [name for key, f in fields.items() for name in (f.names or [f"{key} {i}" for i in range(f.size)])]
+    return Plan(
+        np.array([s.obs.time - start for s in steps]),
+        np.stack([s.sent for s in steps]),
+        labels,
+        [f.unit for f in fields.values() for _ in range(f.size)],
+        [(k.time - start, k.dt, k.actions) for k in chunks.values()],
+    )
+
+
+def _video(job: rollouts.Job, out: Path) -> Path | None:
+    """The first two test episodes in one film; None where this machine draws no pictures."""
+    try:
+        return rollouts.film(job, job.seeds, out, 2)[0]
+    except RobotError as error:
+        print(f"no video: {error}")
+        return None
+    except ImportError as error:
+        raise FewstepError(f"{error.name} is not installed: pip install 'fewstep[all]'") from error

@@ -1,0 +1,180 @@
+"""The verbs that train a policy and evaluate it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import MISSING
+from rich.console import Console
+
+from ..envs import ConfigError, FewstepError
+from . import evaluate as rollouts
+from .checkpoint import load_policy, write_file
+from .policy import Policy
+from .samplers import Sampler
+from .show import bar, comparison_table, results_table, versions
+from .train import TrainConfig
+from .train import train as train_policy
+
+
+@dataclass(frozen=True)
+class Train(TrainConfig):
+    """Train a policy on demonstrations; the same command again goes on with an unfinished run.
+
+    policy: a run folder to continue from, with these demonstrations. device: "auto" is the GPU where there is one.
+    threads: of the CPU, 0 for torch's choice. recipe: settings from configs/recipe, for example recipe=pusht.
+    """
+
+    data: str = MISSING
+    out: str = "out/train"
+    policy: str = ""
+    device: str = "auto"
+    threads: int = 0
+
+
+def train(c: Train, console: Console) -> int:
+    """Train with a progress bar, leaving policy, log and TensorBoard events in a folder."""
+    if c.threads:
+        torch.set_num_threads(c.threads)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if c.device == "auto" else c.device
+    config = TrainConfig(**{f.name: getattr(c, f.name) for f in fields(TrainConfig)})
+    policy = run_training(c.data, c.out, config, console, start=c.policy or None, device=device)
+    size = sum(p.numel() for p in policy.parameters())
+    console.print(f"{c.out}: a policy of {size / 1e6:.2f} M parameters; try: fewstep evaluate policy={c.out} task=...")
+    return 0
+
+
+def run_training(data: str, out: str, config: TrainConfig, console: Console, **options: Any) -> Policy:
+    """`train.train` with a progress bar that first says how long it will take here."""
+    with bar(console) as progress:
+        line = progress.add_task("training", total=config.steps)
+        said: list[int] = []
+
+        def report(row: dict[str, float]) -> None:
+            if not said:
+                left = (config.steps - row["step"]) / row["steps_per_second"]
+                rate = row["steps_per_second"]
+                console.print(f"{rate:.1f} steps of {config.batch} windows a second here: about {left / 60:.0f} min")
+            said.append(1)
+            note = f"training, loss {row['loss']:.4f}"
+            progress.update(line, completed=int(row["step"]), description=note)
+
+        try:
+            return train_policy(data, out, config, report=report, **options)
+        except KeyboardInterrupt:
+            console.print(f"saved in {out}: the same command goes on from here")
+            raise
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Roll a policy out on seeded starts: success with 95 % intervals, latency, score; writes evaluation.json.
+
+    evaluations: network evaluations per chunk, a number or a list, by default the policy's own.
+    sampler: ddim, ddpm or heun; times: a grid from 1 to 0 instead; start, noise, clip: see samplers.Sampler.
+    seed: of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting.
+    workers: processes, 0 for one per core; they change nothing but the time. delay: ticks from observation to chunk.
+    replay: an evaluation.json whose failed episodes are rolled out again and filmed, at most `videos` of them.
+    compare: an evaluation.json on the same seeds to set beside this one.
+    """
+
+    policy: str = MISSING
+    task: str = MISSING
+    out: str = "out/evaluation"
+    episodes: int = 50
+    seed: int = rollouts.TEST
+    evaluations: Any = None
+    sampler: str = ""
+    times: tuple[float, ...] = ()
+    start: float | None = None
+    noise: float | None = None
+    clip: float | None = None
+    workers: int = 0
+    delay: int = 0
+    hz: float | None = None
+    seconds: float | None = None
+    replay: str = ""
+    videos: int = 4
+    compare: str = ""
+
+
+def evaluate(c: Evaluate, console: Console) -> int:
+    """Evaluate a policy with one or several numbers of network evaluations."""
+    policy = load_policy(c.policy)
+    jobs = [
+        rollouts.Job(c.policy, c.task, s, rollouts.seed_range(c.seed, c.episodes), c.delay, c.hz, c.seconds)
+        for s in samplers(c, policy.config.drawn_by)
+    ]
+    if c.replay:
+        return _replay(c, jobs[0], console)
+    evaluation = run_evaluation(policy, jobs, console, c.workers)
+    out = Path(c.out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_file(out / "evaluation.json", json.dumps(evaluation, indent=1).encode())
+    console.print(results_table(evaluation))
+    console.print(f"written to {out / 'evaluation.json'}")
+    if c.compare:
+        console.print(comparison_table(evaluation, _read(c.compare)))
+    return 0
+
+
+def samplers(c: Evaluate, own: Sampler) -> list[Sampler]:
+    """The samplers that the settings name."""
+    given = {k: v for k in ("start", "noise", "clip") if (v := getattr(c, k)) is not None}
+    base = replace(own, **given)
+    if c.sampler and c.sampler != own.step:
+        base = replace(base, step=c.sampler, times=())
+    if c.times:
+        return [replace(base, times=c.times, evaluations=len(c.times) - 1)]
+    if c.evaluations is None:
+        return [base]
+    counts = c.evaluations if isinstance(c.evaluations, list) else [c.evaluations]
+    if bad := [n for n in counts if type(n) is not int]:
+        raise ConfigError(f"evaluations must be whole numbers, not {bad}")
+    return [base if n == base.network_evaluations else base.at(n) for n in counts]
+
+
+def run_evaluation(policy: Policy, jobs: list[rollouts.Job], console: Console, workers: int = 0) -> dict[str, Any]:
+    """Roll out every job and measure its latency; the content of evaluation.json."""
+    rows = []
+    with bar(console) as progress:
+        for job in jobs:
+            n = job.sampler.network_evaluations
+            line = progress.add_task(f"{n} evaluation{'s' if n > 1 else ''}", total=len(job.seeds))
+            done = rollouts.evaluate(job, workers or os.cpu_count() or 1, lambda k, i=line: progress.advance(i, k))
+            rows.append(rollouts.summary(job, done, rollouts.latency(policy, job.sampler, job.robot())))
+    job = jobs[0]
+    facts = {"task": job.task, "policy": job.policy, "seed": job.seeds[0], "versions": versions()}
+    return facts | {"results": rows}
+
+
+def _replay(c: Evaluate, job: rollouts.Job, console: Console) -> int:
+    before = _read(c.replay)
+    row = next((r for r in before["results"] if _same(r["sampler"], job.sampler)), before["results"][0])
+    given = row["sampler"] | {"times": tuple(row["sampler"]["times"])}
+    job = replace(
+        job, sampler=Sampler(**given), seeds=tuple(e["seed"] for e in row["rollouts"]), delay=row["delay_ticks"]
+    )
+    failed = [e["seed"] for e in row["rollouts"] if not e["success"]]
+    Path(c.out).mkdir(parents=True, exist_ok=True)
+    for path in rollouts.film(job, failed, Path(c.out), c.videos):
+        console.print(f"written to {path}")
+    console.print(f"{len(failed)} of {len(job.seeds)} episodes had failed")
+    return 0
+
+
+def _same(row: dict[str, Any], sampler: Sampler) -> bool:
+    return (row["step"], tuple(row["times"])) == (sampler.step, sampler.grid())
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        evaluation = json.loads(Path(path).read_text())
+        return evaluation if evaluation["results"] else evaluation["results"][0]
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise FewstepError(f"{path} is no evaluation.json: {error}") from error

@@ -1,0 +1,121 @@
+"""The verbs that make demonstrations and look at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+from rich.console import Console
+from rich.table import Table
+
+from ..demos import check as doctor
+from ..demos.formats.diffusion_policy import import_diffusion_policy, import_pusht
+from ..demos.record import record as record_episodes
+from ..demos.store import DemoStore
+from ..envs import ConfigError
+from ..envs.tasks import make_expert, make_robot
+from .checkpoint import load_policy
+from .runner import Inline, agent
+from .show import bar, versions
+
+DEMONSTRATIONS = 10_000  # the first start seed of demonstrations; they end where test seeds begin
+
+
+@dataclass(frozen=True)
+class Record:
+    """Record demonstrations: the task's scripted expert acts, or a policy.
+
+    data: the store, made where there is none, else appended to. policy: a run folder whose policy acts in place of the
+    expert. Unsuccessful episodes are dropped unless failures=true. seed: of the first start, by default one that the
+    store has not seen.
+    """
+
+    data: str = MISSING
+    task: str = "pickplace"
+    episodes: int = 100
+    seed: int = -1
+    policy: str = ""
+    failures: bool = False
+    hz: float | None = None
+    seconds: float | None = None
+
+
+def record(c: Record, console: Console) -> int:
+    """Record episodes into a store."""
+    robot: Any = make_robot(c.task, hz=c.hz, seconds=c.seconds)
+    actor = agent(p := load_policy(c.policy), Inline(p)) if c.policy else make_expert(c.task)
+    notes = {"task": c.task, "actor": c.policy or "scripted expert", **versions()}
+    with _writable(Path(c.data), robot.spec, notes) as store:
+        first = c.seed if c.seed >= 0 else DEMONSTRATIONS + len(store)
+        seeds = range(first, first + c.episodes)
+        with bar(console) as progress:
+            line = progress.add_task("recording", total=c.episodes)
+            kept = record_episodes(
+                robot, actor, store, seeds, float("inf"),
+                keep=lambda o: c.failures or bool(o.success),
+                progress=lambda outcome, stored: progress.advance(line),
+            )  # fmt: skip
+        console.print(f"{kept} of {c.episodes} episodes kept; {c.data} now has {len(store)}, {store.frames} frames")
+    return 0 if kept else 1
+
+
+def _writable(path: Path, spec: Any, notes: dict[str, Any]) -> DemoStore:
+    return DemoStore.open(path, "a") if path.exists() else DemoStore.create(path, spec, notes)
+
+
+@dataclass(frozen=True)
+class Import:
+    """Import demonstrations of another format: today Diffusion Policy's replay buffers (zarr, folder or zip).
+
+    source: the buffer; data: the store to make. task=pusht turns human Push-T states into what gym-pusht observes.
+    keys: observations to take, by default all arrays of numbers; hz: rate of the frames.
+    """
+
+    source: str = MISSING
+    data: str = MISSING
+    task: str = ""
+    keys: tuple[str, ...] = ()
+    hz: float = 10.0
+
+
+def import_(c: Import, console: Console) -> int:
+    """Convert a replay buffer to a store."""
+    if c.task == "pusht":
+        import_pusht(c.source, c.data)
+    elif c.task:
+        raise ConfigError(f"no conversion for task {c.task!r}; valid: pusht, or none")
+    else:
+        import_diffusion_policy(c.source, c.data, c.hz, c.keys or None)
+    store = DemoStore.open(c.data)
+    console.print(f"{c.data}: {len(store)} episodes, {store.frames} frames at {store.spec.policy_hz:g} Hz")
+    console.print("observations: " + ", ".join(f"{k} {f.shape}" for k, f in store.spec.observations.items()))
+    return 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """Look for what is wrong with demonstrations; exit code 1 where something would spoil the training.
+
+    horizon: chunk length of the policy to train; shorter episodes are reported.
+    """
+
+    data: str = MISSING
+    horizon: int = 16
+
+
+def check(c: Check, console: Console) -> int:
+    """Print the findings of the dataset doctor."""
+    store = DemoStore.open(c.data)
+    findings = doctor.check(store, c.horizon)
+    table = Table("level", "key", "episode", "frame", "finding")
+    for f in findings:
+        where = ("" if n is None else str(n) for n in (f.episode, f.frame))
+        table.add_row(f.level, f.key, *where, f.message, style="red" if f.level == "error" else "yellow")
+    if findings:
+        console.print(table)
+    known = [s for s in store.success if s is not None]
+    judged = f"{sum(known)} of {len(known)} judged ones succeeded" if known else "none judged"
+    console.print(f"{len(store)} episodes ({judged}), {store.frames} frames, {len(findings)} findings")
+    return int(doctor.broken(findings))
