@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,34 +101,36 @@ class DemoStore:
         data = {key: self.array(key, int(start), int(stop)) for key in self._arrays}
         return Episode(data, self.spec, self.success[index])
 
-    def append(self, episode: Episode) -> None:
-        """Add an episode, wholly or not at all; observations that the store's Spec does not name are left out."""
+    def append(self, *episodes: Episode) -> None:
+        """Add episodes, all or none; observations that the store's Spec does not name are left out."""
         if self._release is None or not self._release.alive:
             raise DataError(f'{self.path} is not open for appending: use DemoStore.open(path, mode="a")')
-        if wrong := differences(self.spec, episode.spec):
-            raise DataError(f"the episode does not fit {self.path}: {'; '.join(wrong)}")
-        if len(episode) == 0:
-            raise DataError("an episode without frames cannot be stored")
+        for episode in episodes:
+            if wrong := differences(self.spec, episode.spec):
+                raise DataError(f"the episode does not fit {self.path}: {'; '.join(wrong)}")
+            if len(episode) == 0:
+                raise DataError("an episode without frames cannot be stored")
         try:
-            self._append(episode)
+            if episodes:
+                self._append(episodes)
         except OSError as error:
             raise DataError(
                 f"could not append to {self.path}: {error.strerror or error}; "
-                f"this episode is lost, the {len(self)} before it are safe"
+                f"nothing was added, the {len(self)} episodes in it are safe"
             ) from error
 
-    def _append(self, episode: Episode) -> None:
-        stop = self.frames + len(episode)
+    def _append(self, episodes: Sequence[Episode]) -> None:
+        ends = self.frames + np.cumsum([len(episode) for episode in episodes])
         for key, array in self._arrays.items():
-            _write(array, self.frames, episode.data[key])
-        success = -1 if episode.success is None else int(episode.success)
-        _write(self._array(SUCCESS), len(self), np.array([success]))
-        _write(self._array(ENDS), len(self), np.array([stop]))
-        self.ends = np.append(self.ends, stop)
+            _write(array, self.frames, np.concatenate([episode.data[key] for episode in episodes]))
+        success = np.array([-1 if e.success is None else int(e.success) for e in episodes])
+        _write(self._array(SUCCESS), len(self), success)
+        _write(self._array(ENDS), len(self), ends)
+        self.ends = np.append(self.ends, ends)
 
     def _committed(self) -> np.ndarray:
         ends = self._read(self._array(ENDS), 0, None)
-        ends = ends[ends > 0]  # a writer killed between growing this array and filling it leaves a 0
+        ends = ends[np.cumprod(ends > 0) > 0]  # a writer killed between growing this array and filling it leaves zeros
         if (np.diff(ends) <= 0).any():
             raise DataError(f"{self.path} is damaged: its episode ends do not grow")
         return ends

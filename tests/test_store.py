@@ -111,6 +111,18 @@ def test_what_is_appended_reads_back_bit_for_bit(
             np.testing.assert_array_equal(again.episode(i - len(episodes)).data[key], values)
 
 
+def test_several_episodes_in_one_append_are_one_each(tmp_path: Path) -> None:
+    episodes = [make(seed) for seed in range(4)]
+    with DemoStore.create(tmp_path / "s", SPEC) as store:
+        store.append(*episodes[:3])
+        store.append()
+        store.append(episodes[3])
+        assert_equal(store, episodes)
+        with pytest.raises(DataError, match="without frames"):
+            store.append(make(5), Episode({k: v[:0] for k, v in make(6).data.items()}, SPEC))
+    assert_equal(DemoStore.open(store.path), episodes)
+
+
 def test_the_spec_and_provenance_read_back(tmp_path: Path) -> None:
     DemoStore.create(tmp_path / "s", SMALL, {"licence": "MIT"}).close()
     store = DemoStore.open(tmp_path / "s")
@@ -274,7 +286,8 @@ def writer() -> Iterator[Callable[..., dict[str, Any]]]:
     command = [sys.executable, "-W", "ignore", Path(__file__).parent / "crash_writer.py"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as process:
-        assert (requests := process.stdin) and (replies := process.stdout)
+        requests, replies = process.stdin, process.stdout
+        assert requests and replies
 
         def ask(**request: Any) -> dict[str, Any]:
             requests.write(json.dumps(request) + "\n")
@@ -347,7 +360,7 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pyte
                 store.append(make(n))
             except DataError as error:
                 assert "No space left on device" in str(error)
-                assert "the 1 before it are safe" in str(error)
+                assert "nothing was added, the 1 episodes in it are safe" in str(error)
                 assert_equal(DemoStore.open(store.path), [make(0)])
             else:
                 assert n > 10

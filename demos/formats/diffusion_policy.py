@@ -19,6 +19,7 @@ from ..files import new_folder
 from ..store import DemoStore
 
 Arrays = dict[str, np.ndarray]  # one episode: (T, ...) each
+Transform = Callable[[Arrays], Arrays]
 
 
 def import_diffusion_policy(
@@ -27,10 +28,10 @@ def import_diffusion_policy(
     hz: float = 10.0,
     keys: Sequence[str] | None = None,
     spec: Spec | None = None,
-    transform: Callable[[Arrays], Arrays] | None = None,
+    transform: Transform | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the episodes of a replay buffer as a DemoStore at `out`, one at a time; a failure leaves nothing there.
+    """Write the episodes of a replay buffer as a DemoStore at `out`, a few at a time; a failure leaves nothing there.
 
     hz: rate of the frames, which the buffer does not know [Hz].
     keys: observations to take. By default all numeric arrays of at most one dimension per frame, and uint8 images;
@@ -43,16 +44,35 @@ def import_diffusion_policy(
         ends, arrays = _read(group, Path(source), keys)
         spec = spec or _spec(arrays, hz)
         with DemoStore.create(folder, spec, notes) as store:
-            for start, stop in zip([0, *ends], ends, strict=False):
-                raw = {key: np.asarray(array[start:stop]) for key, array in arrays.items()}
-                data = transform(raw) if transform else _conform(raw, spec)
-                store.append(Episode({**data, TIME: np.arange(stop - start) / hz}, spec))
+            for batch in _batches(_episodes(ends, arrays, hz, spec, transform)):
+                store.append(*batch)
 
 
 def import_pusht(source: str | Path, out: str | Path) -> None:
     """The human Push-T demonstrations of Diffusion Policy, observed as gym-pusht observes: corners and agent."""
     notes = {"authors": "Chi et al., Diffusion Policy (2023)", "licence": "MIT"}
     import_diffusion_policy(source, out, PUSHT.policy_hz, ["state"], PUSHT, _pusht, notes)
+
+
+def _episodes(
+    ends: list[int], arrays: Mapping[str, zarr.Array], hz: float, spec: Spec, transform: Transform | None
+) -> Iterator[Episode]:
+    for start, stop in zip([0, *ends], ends, strict=False):
+        raw = {key: np.asarray(array[start:stop]) for key, array in arrays.items()}
+        data = transform(raw) if transform else _conform(raw, spec)
+        yield Episode({**data, TIME: np.arange(stop - start) / hz}, spec)
+
+
+def _batches(episodes: Iterator[Episode]) -> Iterator[list[Episode]]:
+    """Lists of episodes of some 4 MiB together: an append of one small episode would mostly wait for the disk."""
+    batch, size = [], 0
+    for episode in episodes:
+        batch.append(episode)
+        size += sum(values.nbytes for values in episode.data.values())
+        if size > 2**22:
+            yield batch
+            batch, size = [], 0
+    yield batch
 
 
 def _pusht(raw: Arrays) -> Arrays:
