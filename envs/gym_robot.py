@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from .errors import RobotError, names
+from .errors import RobotError, SpecError, names
 from .robot import Command, Obs, Outcome
 from .spec import Field, Spec
 
@@ -45,10 +45,10 @@ class GymRobot:
     ) -> None:
         self.env, self.name = env, env.spec.id if env.spec else type(env).__name__
         self.spec = spec or getattr(env.unwrapped, "spec_fewstep", None) or spec_of(env, hz)
+        self._check(hz)
         self.seconds = seconds or self._limit()
         self.clock = SimClock(self)
         self.info: dict[str, Any] = {}
-        self._hold = self._rest()
 
     def reset(self, seed: int | None = None) -> None:
         """Start state drawn by `seed`."""
@@ -58,9 +58,9 @@ class GymRobot:
         self._latched: np.ndarray | None = None
 
     def observe(self) -> Obs:
-        """State of the environment after its last step."""
+        """State of the environment after its last step, copied: many environments fill one array again and again."""
         raw = self._raw if isinstance(self._raw, dict) else {"state": self._raw}
-        data = {k: np.asarray(raw[k], f.dtype).reshape(f.shape) for k, f in self.spec.observations.items()}
+        data = {k: np.array(raw[k], f.dtype).reshape(f.shape) for k, f in self.spec.observations.items()}
         now = self.clock.now()
         return Obs(now, data, dict.fromkeys(data, now))
 
@@ -69,9 +69,9 @@ class GymRobot:
         action = command.action
         if action is None:
             action = self._held() if self._latched is None else self._latched
-        low, high = self.spec.bounds()
-        self._latched = np.clip(np.asarray(action, np.float32), low, high)
-        return self._latched
+        sent = np.clip(np.asarray(action, np.float32), *self._bounds())
+        self._latched = sent.copy()
+        return sent
 
     def outcome(self) -> Outcome | None:
         """None until the environment terminates or its time is over."""
@@ -98,8 +98,9 @@ class GymRobot:
         if self._outcome is not None:
             return
         action = self._held() if self._latched is None else self._latched
-        space = self.env.action_space
-        self._raw, reward, terminated, truncated, self.info = self.env.step(action.astype(space.dtype))
+        space = cast(spaces.Box, self.env.action_space)
+        exact = np.clip(action.reshape(space.shape).astype(space.dtype), space.low, space.high)
+        self._raw, reward, terminated, truncated, self.info = self.env.step(exact)
         self._steps += 1
         self._best = max(self._best, float(reward))
         out_of_time = truncated or self._steps >= self.seconds * self.spec.command_hz - 1e-6
@@ -116,8 +117,22 @@ class GymRobot:
         return out
 
     def _rest(self) -> np.ndarray:
-        low, high = self.spec.bounds()
-        return np.clip(np.zeros_like(low), low, high)
+        return np.clip(np.zeros(self.spec.action_size, np.float32), *self._bounds())
+
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest action (A,) that both the Spec and the action space allow."""
+        (low, high), space = self.spec.bounds(), cast(spaces.Box, self.env.action_space)
+        return np.fmax(low, space.low.ravel(), dtype=np.float32), np.fmin(high, space.high.ravel(), dtype=np.float32)
+
+    def _check(self, hz: float | None) -> None:
+        if hz and hz != self.spec.command_hz:
+            raise RobotError(f"environment {self.name!r} runs at {self.spec.command_hz:g} Hz: hz={hz:g} cannot be had")
+        table, size = _observed(self.env), int(np.prod(self.env.action_space.shape or ()))
+        for key, f in self.spec.observations.items():
+            if key not in table or np.prod(table[key].shape or ()) != f.size:
+                raise SpecError(f"environment {self.name!r} has no observation {key!r} of {f.shape}; it has {table}")
+        if size != self.spec.action_size:
+            raise SpecError(f"actions of environment {self.name!r} have {size} elements, not {self.spec.action_size}")
 
     def _limit(self) -> float:
         steps = self.env.spec.max_episode_steps if self.env.spec else None
@@ -134,11 +149,15 @@ def spec_of(env: gym.Env, hz: float | None = None) -> Spec:
         raise RobotError(f"environment {name!r} does not say its rate (metadata['render_fps']): give hz=")
     if not isinstance(env.action_space, spaces.Box):
         raise RobotError(f"environment {name!r} has {env.action_space} actions; fewstep drives Box actions")
-    space = env.observation_space
-    table = dict(space.spaces) if isinstance(space, spaces.Dict) else {"state": space}
+    table = _observed(env)
     if bad := [k for k, v in table.items() if not isinstance(v, spaces.Box)]:
         raise RobotError(f"environment {name!r}: observations {names(bad)} are no Box; flatten them first")
     return Spec({k: _field(v) for k, v in table.items()}, {"action": _field(env.action_space)}, float(hz))
+
+
+def _observed(env: gym.Env) -> dict[str, spaces.Space]:
+    space = env.observation_space
+    return dict(space.spaces) if isinstance(space, spaces.Dict) else {"state": space}
 
 
 def _field(box: Any) -> Field:
