@@ -1,0 +1,133 @@
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fewstep.envs import Command, Obs, Outcome, Robot, WallClock
+from fewstep.envs.tasks import make_robot
+
+sys.path.insert(0, str(Path(__file__).parent))
+from fakes import Rail
+from robot_contract import RobotContract
+
+sys.path.pop(0)
+
+
+class TestRail(RobotContract):
+    def make_robot(self) -> Robot:
+        return Rail()
+
+
+class TestDriverInRealTime(RobotContract):
+    simulated = False
+    seconds = 0.2
+
+    def make_robot(self) -> Robot:
+        return Rail(WallClock())
+
+
+class TestPoint(RobotContract):
+    def make_robot(self) -> Robot:
+        return make_robot("fakes:Point-v0")
+
+
+class TestPendulum(RobotContract):
+    def make_robot(self) -> Robot:
+        return make_robot("Pendulum-v1")
+
+
+class TestPickPlace(RobotContract):
+    def make_robot(self) -> Robot:
+        return make_robot("pickplace")
+
+
+class TestPushT(RobotContract):
+    def make_robot(self) -> Robot:
+        pytest.importorskip("gym_pusht")
+        return make_robot("pusht")
+
+
+class Jumpy(Rail):
+    def command(self, command: Command) -> np.ndarray:
+        return super().command(Command(np.ones(1), "") if command.action is None else command)
+
+
+class Blocking(Rail):
+    def command(self, command: Command) -> np.ndarray:
+        self.clock.wait_until(self.clock.now() + 0.05)
+        return super().command(command)
+
+
+class Unlimited(Rail):
+    def command(self, command: Command) -> np.ndarray:
+        sent = super().command(command)
+        return sent if command.action is None else command.action
+
+
+class Keeping(Rail):
+    def command(self, command: Command) -> np.ndarray:
+        super().command(command)
+        return self.target
+
+
+class Restless(Rail):
+    def observe(self) -> Obs:
+        self.target = self.place = self.place + np.float32(0.001)
+        return super().observe()
+
+
+class Reusing(Rail):
+    buffer = np.zeros(1, np.float32)
+
+    def observe(self) -> Obs:
+        obs = super().observe()
+        self.buffer[:] = obs.data["position"]
+        return replace(obs, data={"position": self.buffer})
+
+
+class Double(Rail):
+    def observe(self) -> Obs:
+        obs = super().observe()
+        return replace(obs, data={"position": obs.data["position"].astype(float)})
+
+
+class Prophetic(Rail):
+    def observe(self) -> Obs:
+        return replace(super().observe(), stamps={"position": self.clock.now() + 1})
+
+
+class Seedless(Rail):
+    def reset(self, seed: int | None = None) -> None:
+        super().reset(None)
+
+
+class Judged(Rail):
+    def outcome(self) -> Outcome | None:
+        return Outcome(False)
+
+
+@pytest.mark.parametrize(
+    ("faulty", "test"),
+    [
+        (Jumpy, "holding_does_not_jump"),
+        (Blocking, "a_command_lets_no_time_pass"),
+        (Unlimited, "what_is_sent_is_an_action_within_bounds"),
+        (Keeping, "commands_keep_no_arrays_of_others"),
+        (Restless, "observing_twice_changes_nothing"),
+        (Reusing, "an_observation_stays_as_it_was"),
+        (Double, "observations_are_what_the_spec_says"),
+        (Prophetic, "observations_are_what_the_spec_says"),
+        (Seedless, "the_seed_decides_the_start"),
+        (Judged, "an_episode_ends_and_another_begins"),
+    ],
+)
+def test_the_contract_finds_faults(faulty: type[Rail], test: str) -> None:
+    contract: Any = RobotContract()
+    contract.make_robot = faulty
+    robot = faulty()
+    robot.reset(0)
+    with pytest.raises(AssertionError):
+        getattr(contract, f"test_{test}")(robot)
