@@ -13,7 +13,7 @@ from ..envs import ConfigError, Spec
 from .encoders import StateEncoder
 from .objectives import Denoiser, choose
 from .path import Path
-from .samplers import Sampler, sample
+from .samplers import Sampler, require_fit, sample
 from .unet import Net, TemporalUnet, UnetConfig
 
 REACH = 1.05  # a chunk may leave the range of the demonstrated actions by 5 % of half of it, no further
@@ -41,17 +41,21 @@ class PolicyConfig:
             raise ConfigError(f"execute must lie between 1 and the horizon ({self.horizon}), not {self.execute}")
         if self.observation_steps < 1:
             raise ConfigError(f"observation_steps must be at least 1, not {self.observation_steps}")
-        self.drawn_by.grid()
+        objective, path = choose(self.objective, self.path)
+        require_fit(self.drawn_by, path, objective.kind)
 
     @property
     def drawn_by(self) -> Sampler:
         """The sampler, given or default."""
-        return self.sampler or default_sampler(choose(self.objective, self.path)[1])
+        objective, path = choose(self.objective, self.path)
+        return self.sampler or default_sampler(path, objective.kind)
 
 
-def default_sampler(path: Path) -> Sampler:
+def default_sampler(path: Path, kind: str) -> Sampler:
     """Two evaluations where the path is straight; else ancestral sampling through the whole schedule."""
-    return Sampler("ddpm", path.steps, clip=1.0) if path.preserving else Sampler()
+    if path.preserving:
+        return Sampler("ddpm", path.steps, clip=1.0)
+    return Sampler(times=(0.999, 0.1, 0.0), clip=1.0) if kind == "eps" else Sampler()
 
 
 class Policy(nn.Module):
@@ -97,7 +101,8 @@ class Policy(nn.Module):
         promised = None if committed is None else self.normaliser.encode_actions(committed)
         cond = self.net.condition(self.features(obs), promised, lengths)
         x = sample(self.denoiser(), sampler or self.config.drawn_by, noise, cond)
-        return self.normaliser.decode_actions(x.clamp(-REACH, REACH))
+        actions = self.normaliser.decode_actions(x.clamp(-REACH, REACH))
+        return actions if committed is None else replace(cond, committed=committed.to(actions)).impose(actions)
 
     @property
     def noise_size(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -12,7 +13,10 @@ from torch import Tensor
 from ..envs import ConfigError
 from ..envs.errors import pick
 from .objectives import Denoiser
+from .path import Path
 from .unet import Cond
+
+MOST = 10_000  # evaluations, so that no file can ask for a grid that fills the memory
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,14 @@ class Sampler:
 
     def grid(self) -> tuple[float, ...]:
         """The times 1 = t0 > ... > tN = 0; ConfigError where they are no such grid."""
-        times = self.times or pick(STEPS, self.step, "sampler").grid(self.evaluations)
-        if len(times) < 2 or times[-1] != 0 or times[0] > 1 or any(a <= b for a, b in pairwise(times)):
+        default = pick(STEPS, self.step, "sampler").grid
+        for name in ("start", "noise", "clip"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be finite and not negative, not {getattr(self, name)}")
+        if not 1 <= self.evaluations <= MOST:
+            raise ConfigError(f"evaluations must lie between 1 and {MOST}, not {self.evaluations}")
+        times = self.times or default(self.evaluations)
+        if len(times) < 2 or times[-1] != 0 or not (times[0] <= 1 and all(a > b for a, b in pairwise(times))):
             raise ConfigError(f"times must fall from 1 to 0, not {times}")
         return tuple(times)
 
@@ -55,8 +65,6 @@ class Sampler:
 
 def default_grid(evaluations: int) -> tuple[float, ...]:
     """Late splits for two and three evaluations, even steps for all other numbers."""
-    if evaluations < 1:
-        raise ConfigError(f"evaluations must be at least 1, not {evaluations}")
     few = {2: (1.0, 0.1, 0.0), 3: (1.0, 0.5, 0.1, 0.0)}
     return few.get(evaluations) or even_grid(evaluations)
 
@@ -118,9 +126,9 @@ STEPS = {
 def sample(denoiser: Denoiser, sampler: Sampler, noise: Tensor, cond: Cond) -> Tensor:
     """Draw chunks (B, H, A) from noise (K, B, H, A), K = sampler.noises; draws nothing at random itself."""
     times, rule = sampler.grid(), pick(STEPS, sampler.step, "sampler")
-    alpha, _ = denoiser.path.coefficients(torch.tensor(times[0], dtype=noise.dtype))
-    if denoiser.kind == "eps" and alpha == 0:
-        raise ConfigError("eps cannot be split at t = 1 on the linear path: start the grid at 0.999")
+    require_fit(sampler, denoiser.path, denoiser.kind)
+    if len(noise) < sampler.noises:
+        raise ConfigError(f"{sampler.step} on this grid needs {sampler.noises} arrays of noise, not {len(noise)}")
     grid = torch.tensor(times, dtype=noise.dtype, device=noise.device)
     x = denoiser.path.mix(torch.zeros_like(noise[0]), sampler.start * noise[0], grid[0])
     for i, (t, r) in enumerate(pairwise(grid)):
@@ -129,12 +137,19 @@ def sample(denoiser: Denoiser, sampler: Sampler, noise: Tensor, cond: Cond) -> T
     return cond.impose(x)
 
 
+def require_fit(sampler: Sampler, path: Path, kind: str) -> None:
+    """Raise ConfigError where a grid is none, or cannot serve a network of this kind on this path."""
+    start = torch.tensor(sampler.grid()[0], dtype=torch.float64)
+    if kind == "eps" and path.coefficients(start)[0] == 0:
+        raise ConfigError(f"eps cannot be split at t = 1 on the {path.name} path: start the grid at 0.999")
+
+
 def sample_with_scheduler(denoiser: Denoiser, scheduler, evaluations: int, noise: Tensor, cond: Cond) -> Tensor:
     """Draw chunks with one of diffusers' schedulers, for a denoiser on the path that it was configured for."""
     scheduler.set_timesteps(evaluations, device=noise.device)
     x = noise[0] * scheduler.init_noise_sigma
     for k in scheduler.timesteps:
-        t = ((k + 1) / scheduler.config.num_train_timesteps).to(x).expand(len(x))
+        t = ((k.to(x) + 1) / scheduler.config.num_train_timesteps).expand(len(x))
         out = denoiser.net(scheduler.scale_model_input(x, k), t, t, cond)
         x = scheduler.step(out, k, x, return_dict=False)[0]
     return cond.impose(x)
