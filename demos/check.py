@@ -59,8 +59,12 @@ class _Report:
         episodes = np.searchsorted(self.ends, frames, side="right")
         first = int(episodes[0])
         start = int(self.ends[first - 1]) if first else 0
-        count = f"{len(frames)} frames of {len(np.unique(episodes))} episodes: "
+        count = f"{_count(len(frames), 'frame')} in {_count(len(np.unique(episodes)), 'episode')}: "
         yield Finding(level, self.key, count + message, first, int(frames[0]) - start)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _times(store: DemoStore) -> Iterator[Finding]:
@@ -84,7 +88,7 @@ def _cadence(store: DemoStore, steps: np.ndarray, usable: np.ndarray) -> Iterato
     hz = store.spec.policy_hz
     if len(wrong):
         message = (
-            f"{len(wrong)} episodes are not at the {hz:g} Hz that the Spec says, the first at "
+            f"{_count(len(wrong), 'episode')} not at the {hz:g} Hz that the Spec says, the first at "
             f"{hz / max(rates[wrong[0]], 1e-9):.3g} Hz; resample them, or give the Spec their rate"
         )
         yield Finding("error", TIME, message, int(wrong[0]))
@@ -126,7 +130,7 @@ def _numbers(report: _Report, values: np.ndarray, field: Field, outside: Level) 
     if len(good) < 2:
         return
     if len(still := np.flatnonzero(np.ptp(good, 0) == 0)):
-        message = f"elements {still.tolist()} never change; leave them out, or check that they are connected"
+        message = f"elements {still.tolist()} never change; if that is not meant so, check that they are connected"
         yield Finding("warning", report.key, message)
     bad = np.zeros(len(values), bool)
     for test, level, message in _tests(field, outside):
@@ -192,18 +196,18 @@ def _camera(store: DemoStore, key: str) -> Iterator[Finding]:
     pairs = [(store.array(key, a, a + 1), store.array(key, b - 1, b)) for a, b in zip(starts, store.ends, strict=True)]
     still = [i for i, (first, last) in enumerate(pairs) if np.array_equal(first, last)]
     if still:
-        message = f"{len(still)} episodes end with the picture they began with; check that the camera runs"
+        message = f"{_count(len(still), 'episode')} with one picture at start and end; check that the camera runs"
         yield Finding("warning", key, message, still[0])
 
 
 def _episodes(store: DemoStore, horizon: int) -> Iterator[Finding]:
     lengths = np.diff(store.ends, prepend=0)
     if len(short := np.flatnonzero(lengths < horizon)):
-        message = f"{len(short)} episodes have fewer than the {horizon} frames of a chunk; remove them or shorten it"
+        message = f"{_count(len(short), 'episode')} with fewer than the {horizon} frames of a chunk; remove them or shorten it"
         yield Finding("warning" if len(short) < len(store) else "error", TIME, message, int(short[0]))
     actions = np.split(store.array(ACTION), store.ends[:-1])
     first: dict[bytes, int] = {}
     same = [first.setdefault(sha256(part.tobytes()).digest(), i) for i, part in enumerate(actions)]
     if twice := [i for i, earlier in enumerate(same) if earlier < i]:
-        message = f"{len(twice)} episodes have exactly the actions of an earlier one; remove the copies"
+        message = f"{_count(len(twice), 'episode')} with exactly the actions of an earlier one; remove the copies"
         yield Finding("warning", ACTION, message, twice[0])

@@ -116,7 +116,7 @@ class DemoStore:
         except OSError as error:
             raise DataError(
                 f"could not append to {self.path}: {error.strerror or error}; "
-                f"nothing was added, the {len(self)} episodes in it are safe"
+                f"nothing was added, all {len(self)} from before are safe"
             ) from error
 
     def _append(self, episodes: Sequence[Episode]) -> None:

@@ -109,7 +109,7 @@ def test_one_bad_frame_is_found_where_it_is(
     findings = check(save(tmp_path / "s", episodes))
     assert [(f.level, f.key, f.episode, f.frame) for f in findings] == [(level, key, 3, 7)]
     assert words in findings[0].message
-    assert findings[0].message.startswith("1 frames of 1 episodes")
+    assert findings[0].message.startswith("1 frame in 1 episode: ")
     assert broken(findings) == (level == "error")
 
 
@@ -129,7 +129,7 @@ def test_one_episode_of_another_rate_is_found(tmp_path: Path, episodes: list[Arr
         data["time"] *= 0.5
     finding = only(check(save(tmp_path / "s", episodes)))
     assert (finding.level, finding.key, finding.episode) == ("error", "time", 0)
-    assert "2 episodes are not at the 20 Hz" in finding.message
+    assert "2 episodes not at the 20 Hz" in finding.message
     assert re.search(r"the first at (39\.\d|40) Hz", finding.message)
 
 

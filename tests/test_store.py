@@ -360,7 +360,7 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pyte
                 store.append(make(n))
             except DataError as error:
                 assert "No space left on device" in str(error)
-                assert "nothing was added, the 1 episodes in it are safe" in str(error)
+                assert "nothing was added, all 1 from before are safe" in str(error)
                 assert_equal(DemoStore.open(store.path), [make(0)])
             else:
                 assert n > 10
