@@ -203,7 +203,7 @@ def _camera(store: DemoStore, key: str) -> Iterator[Finding]:
 def _episodes(store: DemoStore, horizon: int) -> Iterator[Finding]:
     lengths = np.diff(store.ends, prepend=0)
     if len(short := np.flatnonzero(lengths < horizon)):
-        message = f"{_count(len(short), 'episode')} with fewer than the {horizon} frames of a chunk; remove them or shorten it"
+        message = f"{_count(len(short), 'episode')} with fewer than the {horizon} frames of a chunk; remove them"
         yield Finding("warning" if len(short) < len(store) else "error", TIME, message, int(short[0]))
     actions = np.split(store.array(ACTION), store.ends[:-1])
     first: dict[bytes, int] = {}
