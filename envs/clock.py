@@ -40,5 +40,5 @@ def ticks(clock: Clock, hz: float, seconds: float = float("inf")) -> Iterator[fl
         deadline = start + k / hz
         clock.wait_until(deadline)
         yield max(0.0, clock.now() - deadline)
-        k = max(k + 1, int((clock.now() - start) * hz))
+        k = max(k + 1, int((clock.now() - start) * hz + 1e-6))
     clock.wait_until(start + k / hz)
