@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -32,29 +33,37 @@ def versions() -> dict[str, str]:
 
 def results_table(evaluation: dict[str, Any]) -> Table:
     """A row per number of network evaluations."""
-    table = Table("evaluations", "episodes", "success", "95 % interval", "score", "95 % interval", "latency p50 / p99")
+    table = _table("evals", "episodes", "success [95 %]", "score [95 %]", "p50 ms", "p99 ms")
     for r in evaluation["results"]:
-        (a, b), (x, y), ms = r["interval"], r["mean_max_reward_interval"], r["latency_ms"]
-        table.add_row(
-            str(r["network_evaluations"]), str(r["episodes"]), f"{r['success_rate']:.3f}", f"{a:.3f} to {b:.3f}",
-            f"{r['mean_max_reward']:.3f}", f"{x:.3f} to {y:.3f}", f"{ms['p50']:.1f} / {ms['p99']:.1f} ms",
-        )  # fmt: skip
+        success = _between(f"{r['success_rate']:.3f}", *r["interval"])
+        score = _between(f"{r['mean_max_reward']:.3f}", *r["mean_max_reward_interval"])
+        ms = (f"{r['latency_ms'][k]:.1f}" for k in ("p50", "p99"))
+        table.add_row(str(r["network_evaluations"]), str(r["episodes"]), success, score, *ms)
     return table
 
 
 def comparison_table(ours: dict[str, Any], theirs: dict[str, Any]) -> Table:
     """Differences on the same seeds, every row of one evaluation against every row of the other."""
-    table = Table("evaluations", "against", "success", "95 % interval", "score", "95 % interval", "so")
+    table = _table("these", "those", "success [95 %]", "score [95 %]", "verdict")
     for a in ours["results"]:
         for b in theirs["results"]:
             x, y = ({e["seed"]: e for e in r["rollouts"]} for r in (a, b))
             if x.keys() != y.keys():
                 raise ConfigError("the two evaluations ran on different seeds: they cannot be paired")
-            seeds = sorted(x)
-            d = paired_success(*([r[s]["success"] for s in seeds] for r in (x, y)))
-            e = paired_mean(*([r[s]["score"] for s in seeds] for r in (x, y)))
+            d = paired_success(*([r[s]["success"] for s in x] for r in (x, y)))
+            e = paired_mean(*([r[s]["score"] for s in x] for r in (x, y)))
             verdict = "no difference" if d[1] <= 0 <= d[2] else ("better" if d[0] > 0 else "worse")
-            counts = (str(r["network_evaluations"]) for r in (a, b))
-            cells = (f"{v[0]:+.3f}|{v[1]:+.3f} to {v[2]:+.3f}".split("|") for v in (d, e))
-            table.add_row(*counts, *[c for pair in cells for c in pair], verdict)
+            cells = (_between(f"{v[0]:+.3f}", *v[1:], sign="+") for v in (d, e))
+            table.add_row(str(a["network_evaluations"]), str(b["network_evaluations"]), *cells, verdict)
     return table
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    for header in headers:
+        table.add_column(header, no_wrap=True)
+    return table
+
+
+def _between(value: str, low: float, high: float, sign: str = "") -> str:
+    return f"{value} [{low:{sign}.3f}, {high:{sign}.3f}]"
