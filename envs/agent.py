@@ -96,7 +96,8 @@ class Agent:
         if self._history and self._history[-1].time == obs.time:
             return
         oldest = obs.time - self._steps / self._spec.policy_hz
-        self._history = [o for o in self._history if o.time > oldest] + [obs]
+        copied = {key: np.array(obs.data[key]) for key in self._spec.observations}  # a driver may fill its arrays again
+        self._history = [o for o in self._history if o.time > oldest] + [Obs(obs.time, copied, obs.stamps)]
 
     def _due(self, now: float) -> bool:
         dt = 1 / self._spec.policy_hz
@@ -132,7 +133,8 @@ def interpolate(spec: Spec, a: np.ndarray, b: np.ndarray, weight: float) -> np.n
     for part, f in zip(spec.slices().values(), spec.actions.values(), strict=True):
         x, y = a[part], b[part]
         if f.kind == "angle":
-            out[part] = x + weight * ((y - x + np.pi) % (2 * np.pi) - np.pi)
+            z = x + weight * ((y - x + np.pi) % (2 * np.pi) - np.pi)
+            out[part] = np.where(np.abs(z) <= np.pi, z, (z + np.pi) % (2 * np.pi) - np.pi)
         elif f.kind == "quaternion":
             mean = (1 - weight) * x + weight * (y if x @ y >= 0 else -y)
             out[part] = mean / np.linalg.norm(mean)
