@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ..envs import ConfigError
 
@@ -83,8 +84,10 @@ class TemporalUnet(nn.Module):
     def condition(self, features: Tensor, committed: Tensor | None = None, lengths: Tensor | None = None) -> Cond:
         """Fold an observation: the FiLM of every block in one matrix product."""
         film = self.film_observation(mish(features))
-        if committed is None or lengths is None:
+        if committed is None and lengths is None:
             return Cond(film)
+        if committed is None or lengths is None:
+            raise ConfigError("committed actions and their lengths come together")
         if not self.config.prefix:
             raise ConfigError("this network takes no committed actions: train with net.prefix=true")
         mask = torch.arange(committed.shape[1], device=committed.device) < lengths[:, None]
@@ -121,6 +124,8 @@ class TemporalUnet(nn.Module):
     @torch.no_grad()
     def _silence_mask(self, action_size: int) -> None:
         block = self.down[0][0]  # pyright: ignore[reportIndexIssue]
+        if isinstance(block.skip, nn.Identity):  # it would pass the mask on
+            block.skip = nn.Conv1d(action_size + 1, action_size + 1, 1)
         for conv in (block.first[0], block.skip):
             conv.weight[:, action_size:] = 0
 
@@ -154,13 +159,14 @@ class _Mish(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        e = x.clamp(max=20).exp_()
+        e = x.clamp(max=40).exp_()
         n = (e + 2).mul_(e)  # tanh(log(1 + e)) = n / (n + 2)
         d = n + 2
         ctx.save_for_backward(x, e, d, n.div_(d))
         return x * n
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, e, d, ratio = ctx.saved_tensors
         return (e + 1).mul_(e).mul_(4).div_(d).div_(d).mul_(x).add_(ratio).mul_(grad)
@@ -177,7 +183,7 @@ class FoldedUnet:
     def __init__(self, net: TemporalUnet, times: Sequence[float]) -> None:
         t = torch.tensor(times, dtype=net.film_time.weight.dtype, device=net.film_time.weight.device)
         with torch.no_grad():
-            self._films = dict(zip(times, net.time_film(t, t).split(1), strict=True))
+            self._films = dict(zip(t.tolist(), net.time_film(t, t).split(1), strict=True))
         self._net, self.condition = net, net.condition
 
     def __call__(self, x: Tensor, t: Tensor, r: Tensor, cond: Cond) -> Tensor:
@@ -204,10 +210,19 @@ def _zero(layer: nn.Linear) -> nn.Linear:
 
 
 def _check(horizon: int, config: UnetConfig) -> None:
-    factor = 2 ** (len(config.channels) - 1)
-    if horizon % factor:
-        raise ConfigError(f"horizon {horizon} must be a multiple of {factor} for {len(config.channels)} levels")
+    for name in ("groups", "time_size", "condition"):
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name} must be at least 1, not {getattr(config, name)}")
+    if config.time_size % 2:
+        raise ConfigError(f"time_size must be even, not {config.time_size}")
+    if config.kernel < 1 or config.kernel % 2 == 0:
+        raise ConfigError(f"kernel must be odd, not {config.kernel}")
+    if not config.channels or min(config.channels) < 1:
+        raise ConfigError(f"channels must be positive numbers, one per level, not {config.channels}")
     if bad := [c for c in config.channels if c % config.groups]:
         raise ConfigError(f"channels {bad} must be multiples of groups ({config.groups})")
+    factor = 2 ** (len(config.channels) - 1)
+    if horizon < 1 or horizon % factor:
+        raise ConfigError(f"horizon {horizon} must be a multiple of {factor} for {len(config.channels)} levels")
     if min(config.channels) // config.groups * (horizon // factor) < 2:
         raise ConfigError("fewer than two values per GroupNorm group: use fewer groups or a longer horizon")
