@@ -69,7 +69,8 @@ class Batch:
     def flush(self) -> None:
         """Answer all that have asked."""
         if any(r is not None for r in self.asked):
-            self.answers = answer(self._policy, self.asked, self._sampler)
+            fresh = answer(self._policy, self.asked, self._sampler)
+            self.answers = [new or old for new, old in zip(fresh, self.answers, strict=True)]
             self.asked = [None] * len(self.asked)
 
 
