@@ -231,7 +231,7 @@ def test_gradient_of_mish_is_its_slope(values: list[float]) -> None:
 def test_mish_has_no_wrong_second_derivative() -> None:
     x = torch.linspace(-3, 3, 7, dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(mish(x).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable|does not require grad"):
+    with pytest.raises(RuntimeError, match=r"once_differentiable|does not require grad"):
         torch.autograd.grad(slope.sum(), x)
 
 
