@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,15 +72,9 @@ def seed_range(first: int, episodes: int) -> tuple[int, ...]:
 def evaluate(job: Job, workers: int = 1, progress: Callable[[int], None] = lambda n: None) -> list[Episode]:
     """Roll out every seed of a job; the result depends on the seeds, not on `workers`."""
     parts = job.groups()
-    if workers == 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return [e for part in parts for e in _tell(roll_out(job, part), progress)]
-        finally:
-            torch.set_num_threads(threads)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(parts)), spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    if (workers := min(workers, len(parts))) <= 1:
+        return [e for part in parts for e in _tell(roll_out(job, part), progress)]
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         done = pool.map(roll_out, [job] * len(parts), parts)
         return [e for part in done for e in _tell(part, progress)]
 
@@ -89,6 +84,18 @@ def _tell(part: list[Episode], progress: Callable[[int], None]) -> list[Episode]
     return part
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Rounding depends on the number of torch's threads: the same episode needs the same number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def roll_out(
     job: Job,
     seeds: Sequence[int],
@@ -137,19 +144,17 @@ def _ended(seed: int, robot: Any) -> Episode:
     return Episode(seed, outcome.success, outcome.score, robot.elapsed, plain)
 
 
+@_one_thread()
 def latency(policy: Policy, sampler: Sampler, robot: Robot, calls: int = 50) -> dict[str, float]:
     """Wall time of one `act` for one observation on this machine [ms]: p50, p99, max; one thread, after warm-up."""
     robot.reset(0)
     obs, times = robot.observe(), []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     for i in range(calls + 5):
         actor = agent(policy, Inline(policy, sampler))
         actor.reset(i)
         began = time.perf_counter()
         actor.act(obs)
         times.append(1e3 * (time.perf_counter() - began))
-    torch.set_num_threads(threads)
     kept = np.array(times[5:])
     return {"p50": float(np.median(kept)), "p99": float(np.percentile(kept, 99)), "max": float(kept.max())}
 
@@ -176,6 +181,7 @@ def film(job: Job, seeds: Sequence[int], out: Path, limit: int) -> list[Path]:
     """Videos of the first `limit` of `seeds`, rolled out exactly as in the evaluation of the whole job."""
     import imageio.v3 as iio
 
+    out.mkdir(parents=True, exist_ok=True)
     paths = []
     for group in job.groups():
         wanted = [s for s in seeds if s in group][: limit - len(paths)]
