@@ -33,11 +33,13 @@ class Normaliser(nn.Module):
     def fit(cls, spec: Spec, data: Mapping[str, np.ndarray], ends: np.ndarray) -> Normaliser:
         """Statistics of data[key] (N, ...), data["action"] (N, A), of episodes that end at `ends` (E,).
 
-        Raises DataError with key, episode and frame where a number is NaN or infinite.
+        Raises DataError with key, episode and frame where a number is NaN or infinite, or a quaternion has no length.
         """
-        for key in (*spec.observations, "action"):
-            _refuse_infinite(key, data[key], ends)
         out = cls(spec)
+        for key, f in spec.observations.items():
+            _refuse(key, f, data[key], ends)
+        for f, s in out._action_fields():
+            _refuse("action", f, data["action"][:, s], ends)
         observed = {k: torch.as_tensor(data[k]) for k in spec.observations}
         out._span("observation", out._expand_observations(observed), spec.observations)
         out._span("action", out._expand_actions(torch.as_tensor(data["action"])), spec.actions)
@@ -76,7 +78,7 @@ class Normaliser(nn.Module):
 
     def _expand_observations(self, data: Mapping[str, Tensor]) -> Tensor:
         fields = self.spec.observations
-        return torch.cat([expand(f, data[k].flatten(data[k].ndim - len(f.shape))) for k, f in fields.items()], -1)
+        return torch.cat([expand(f, _flat(f, data[k])) for k, f in fields.items()], -1)
 
     def _expand_actions(self, actions: Tensor) -> Tensor:
         return torch.cat([expand(f, actions[..., s]) for f, s in self._action_fields()], -1)
@@ -100,6 +102,7 @@ def width(f: Field) -> int:
 
 def expand(f: Field, x: Tensor) -> Tensor:
     """(..., size) -> (..., width): angles as cosine and sine, quaternions as two columns of their matrix."""
+    x = x.float()
     if f.kind == "angle":
         return torch.cat([x.cos(), x.sin()], -1)
     if f.kind == "quaternion":
@@ -107,7 +110,7 @@ def expand(f: Field, x: Tensor) -> Tensor:
         first = [1 - 2 * (b * b + c * c), 2 * (a * b + w * c), 2 * (a * c - w * b)]
         second = [2 * (a * b - w * c), 1 - 2 * (a * a + c * c), 2 * (b * c + w * a)]
         return torch.stack(first + second, -1)
-    return x.float()
+    return x
 
 
 def contract(f: Field, x: Tensor) -> Tensor:
@@ -136,10 +139,17 @@ def _quaternion(x: Tensor) -> Tensor:
     return torch.where(q[..., :1] < 0, -q, q)
 
 
-def _refuse_infinite(key: str, x: np.ndarray, ends: np.ndarray) -> None:
-    bad = ~np.isfinite(x.reshape(len(x), -1)).all(1)
+def _flat(f: Field, x: Tensor) -> Tensor:
+    return x.reshape(*x.shape[: x.ndim - len(f.shape)], f.size)
+
+
+def _refuse(key: str, f: Field, x: np.ndarray, ends: np.ndarray) -> None:
+    rows = x.reshape(len(x), -1)
+    bad, what = ~np.isfinite(rows).all(1), "is not finite"
+    if f.kind == "quaternion" and not bad.any():
+        bad, what = ~rows.any(1), "is no rotation"
     if bad.any():
         frame = int(bad.argmax())
         episode = int(np.searchsorted(ends, frame, side="right"))
         start = int(ends[episode - 1]) if episode else 0
-        raise DataError(f"{key!r} is not finite in episode {episode}, frame {frame - start}: run `fewstep check`")
+        raise DataError(f"{key!r} {what} in episode {episode}, frame {frame - start}: run `fewstep check`")

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..envs import DataError
+from ..envs import ConfigError, DataError
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Frame indices of every sample: history (N, O), its last frame the window's own; chunk (N, H) from that frame on."""
+    """Frame indices of every sample: history (N, O), which ends at the window's own frame; chunk (N, H) from it on."""
 
     history: np.ndarray
     chunk: np.ndarray
@@ -40,6 +40,8 @@ def windows(ends: np.ndarray, observation_steps: int, horizon: int, executed: in
 
 def split(episodes: int, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the episodes to train on and of those held out, a fraction drawn by `seed`."""
+    if not 0 <= held_out <= 1:
+        raise ConfigError(f"held_out must lie between 0 and 1, not {held_out}")
     order = np.random.default_rng(seed).permutation(episodes)
     n = round(held_out * episodes)
     return np.sort(order[n:]), np.sort(order[:n])
