@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 
 from ..demos.store import DemoStore
-from ..envs import FewstepError, RobotError, episode
+from ..envs import RobotError, episode
 from ..envs.tasks import make_robot
 from . import evaluate as rollouts
 from .checkpoint import MODEL, load_policy, read_meta, save_policy, write_file
@@ -106,6 +106,7 @@ def _job(run: Path, policy: Policy, evaluations: int, seed: int, episodes: int) 
 
 def _report(c: Demo, out: Path, policy: Policy, evaluation: dict[str, Any], cost: dict[str, str]) -> None:
     own = policy.config.drawn_by.network_evaluations
+    row = next(r for r in evaluation["results"] if r["network_evaluations"] == own)
     sides = demonstrated_sides(DemoStore.open(out / "demos"))
     share = f"{sides['left']:.2f} (95 % {' to '.join(f'{x:.2f}' for x in wilson(*sides['counts']))})"
     facts = {
@@ -125,7 +126,7 @@ def _report(c: Demo, out: Path, policy: Policy, evaluation: dict[str, Any], cost
         control_period_ms=1e3 / policy.spec.command_hz,
         sides={k: sides[k] for k in ("left", "right")},
         plan=_plan(policy),
-        video=_video(_job(out / "policy", policy, own, rollouts.TEST, c.episodes), out),
+        video=_video(_job(out / "policy", policy, own, rollouts.TEST, c.episodes), row, out),
         facts=facts | cost,
         own=own,
     )
@@ -162,12 +163,18 @@ def _plan(policy: Policy, seed: int = rollouts.TEST) -> Plan:
     )
 
 
-def _video(job: rollouts.Job, out: Path) -> Path | None:
-    """The first two test episodes in one film; None where this machine draws no pictures."""
+def _video(job: rollouts.Job, row: dict[str, Any], out: Path) -> Path | None:
+    """A test episode that passed left beside one that passed right; None where this machine draws no pictures."""
+    import imageio.v3 as iio
+
+    by_side = {e["info"].get("side"): e["seed"] for e in reversed(row["rollouts"]) if e["success"]}
+    seeds = [by_side[side] for side in ("left", "right") if side in by_side] or list(job.seeds[:1])
     try:
-        return rollouts.film(job, job.seeds, out, 2)[0]
+        films = [np.asarray(iio.imread(path)) for path in rollouts.film(job, seeds, out / "videos", 2)]
     except RobotError as error:
         print(f"no video: {error}")
         return None
-    except ImportError as error:
-        raise FewstepError(f"{error.name} is not installed: pip install 'fewstep[all]'") from error
+    longest = max(len(film) for film in films)
+    padded = [np.concatenate([film, np.repeat(film[-1:], longest - len(film), 0)]) for film in films]
+    iio.imwrite(out / "video.mp4", np.concatenate(padded, 2), fps=round(job.robot().spec.command_hz))
+    return out / "video.mp4"
