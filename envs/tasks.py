@@ -56,6 +56,10 @@ def make_robot(task: str, *, hz: float | None = None, seconds: float | None = No
         env = gym.make(known.id, **options)
     except (gym.error.Error, ModuleNotFoundError) as error:
         raise RobotError(f"no task {task!r}: {error}; built in: {names(TASKS)}; or any gymnasium id") from error
+    except TypeError as error:
+        if not pictures:
+            raise
+        raise RobotError(f"task {task!r} draws no pictures: {error}") from error
     from .gym_robot import GymRobot
 
     return GymRobot(env, spec=spec, hz=hz, seconds=seconds)
