@@ -20,7 +20,7 @@ sys.path.pop(0)
 class Scripted(gym.Env):
     """Plays a list of (reward, terminated, truncated, info) and keeps the actions; then goes on for ever."""
 
-    metadata = {"render_fps": 10}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
 
     def __init__(self, script: Any = (), observation: Any = None, action: Any = None) -> None:
         self.script, self.actions = list(script), []
@@ -248,6 +248,16 @@ def test_an_environment_that_draws_nothing_says_so() -> None:
     with pytest.raises(RobotError, match="draws no pictures"):
         robot_for(Silent()).render()
     assert robot_for(Point("rgb_array")).render().shape == (64, 64, 3)
+
+
+def test_a_task_that_cannot_draw_says_so_when_pictures_are_wanted() -> None:
+    gym.register("Blind-v0", Scripted, max_episode_steps=5, disable_env_checker=True)
+    try:
+        assert make_robot("Blind-v0")
+        with pytest.raises(RobotError, match="'Blind-v0' draws no pictures"):
+            make_robot("Blind-v0", pictures=True)
+    finally:
+        gym.registry.pop("Blind-v0")
 
 
 # Tasks by name
