@@ -41,7 +41,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: expected a list, not {value!r}")
         return tuple(_value(args[0], v, where) for v in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ConfigError(f"{where}: {error}") from error
     if type(value) is not hint:
         raise ConfigError(f"{where}: expected {hint.__name__}, not {value!r}")
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +41,7 @@ class Field:
     @property
     def size(self) -> int:
         """Number of elements of one sample."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     @property
     def dtype(self) -> np.dtype:
@@ -51,6 +52,8 @@ class Field:
         """Raise SpecError, naming `key`, where the description contradicts itself."""
         if self.kind not in KINDS:
             raise SpecError(f"field {key!r}: unknown kind {self.kind!r}; valid: {names(KINDS)}")
+        if any(n < 0 for n in self.shape):
+            raise SpecError(f"field {key!r}: no shape can be {self.shape}")
         if self.kind == "quaternion" and self.shape != (4,):
             raise SpecError(f"field {key!r}: a quaternion has shape (4,), not {self.shape}")
         if self.kind == "image" and (len(self.shape) != 3 or self.shape[2] != 3):
@@ -58,6 +61,12 @@ class Field:
         for name in ("names", "low", "high", "velocity", "acceleration"):
             if (n := len(getattr(self, name))) not in (0, self.size):
                 raise SpecError(f"field {key!r}: {name} has {n} elements, the field has {self.size}")
+        for name in ("low", "high"):
+            if any(math.isnan(x) for x in getattr(self, name)):
+                raise SpecError(f"field {key!r}: {name} is no number")
+        for name in ("velocity", "acceleration"):
+            if not all(x > 0 for x in getattr(self, name)):
+                raise SpecError(f"field {key!r}: {name} must be positive, not {getattr(self, name)}")
         if any(a > b for a, b in zip(self.low, self.high, strict=False)):
             raise SpecError(f"field {key!r}: low is above high")
 
@@ -77,17 +86,24 @@ class Spec:
     def __post_init__(self) -> None:
         if not self.actions:
             raise SpecError("a Spec needs at least one action field")
-        for key, f in {**self.observations, **self.actions}.items():
+        for key, f in (*self.observations.items(), *self.actions.items()):
             f.check(key)
         for key, f in self.actions.items():
-            if f.measured_by and f.measured_by not in self.observations:
+            if f.kind == "image" or f.size == 0:
+                raise SpecError(f"action {key!r} needs elements, and cannot be an image")
+            if not f.measured_by:
+                continue
+            if f.measured_by not in self.observations:
                 raise SpecError(
                     f"action {key!r} is measured by {f.measured_by!r}, which is no observation; "
                     f"valid: {names(self.observations)}"
                 )
-        if self.policy_hz <= 0:
-            raise SpecError(f"policy_hz must be positive, not {self.policy_hz}")
+            if (n := self.observations[f.measured_by].size) != f.size:
+                raise SpecError(f"action {key!r} has {f.size} elements, but is measured by {f.measured_by!r} with {n}")
         object.__setattr__(self, "command_hz", self.command_hz or self.policy_hz)
+        for name in ("policy_hz", "command_hz"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise SpecError(f"{name} must be positive, not {getattr(self, name)}")
 
     @property
     def action_size(self) -> int:
@@ -123,7 +139,7 @@ class Spec:
                 {k: from_plain(Field, v, k) for k, v in data[group].items()} for group in ("observations", "actions")
             )
             return cls(observed, actions, float(data["policy_hz"]), float(data["command_hz"]))
-        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
             raise SpecError(f"not a Spec: {error}") from error
 
 
