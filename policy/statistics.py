@@ -9,11 +9,13 @@ Z = 1.959963984540054  # 97.5 % of the normal distribution
 
 
 def wilson(successes: int, episodes: int) -> tuple[float, float]:
-    """95 % interval of a success rate (Wilson 1927)."""
+    """95 % interval of a success rate (Wilson 1927); no episodes leave it open."""
+    if episodes == 0:
+        return 0.0, 1.0
     p, n = successes / episodes, episodes
     centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))  # rounding would leave p = 0 or 1 outside
 
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
