@@ -24,7 +24,6 @@ MODEL, META = "model.safetensors", "policy.json"
 
 def save_policy(policy: Policy, folder: Path, provenance: Mapping[str, Any]) -> None:
     """Write the policy; each file appears whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     meta = {
         "format": FORMAT,
         "version": VERSION,
@@ -41,14 +40,14 @@ def load_policy(folder: Path | str, device: str | torch.device = "cpu") -> Polic
     folder = Path(folder)
     meta = read_meta(folder)
     try:
-        policy = Policy(Spec.from_json(meta["spec"]), from_plain(PolicyConfig, meta["config"], "config"))
-    except CheckpointError:
-        raise
-    except (FewstepError, KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
+        spec, config = Spec.from_json(meta["spec"]), from_plain(PolicyConfig, meta["config"], "config")
+        with torch.device("meta"):  # shapes only: they take memory once the file has shown that it fills them
+            policy = Policy(spec, config)
+    except (FewstepError, ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise CheckpointError(f"{folder / META}: {error}") from error
     tensors = read_tensors(folder / MODEL)
     _fit(folder / MODEL, tensors, policy.state_dict())
-    policy.load_state_dict(tensors)
+    policy.to_empty(device="cpu").load_state_dict(tensors)
     return policy.to(device).eval().requires_grad_(False)
 
 
@@ -65,6 +64,8 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is no fewstep policy: its format must be {FORMAT!r}")
     if meta.get("version") != VERSION:
         raise CheckpointError(f"{path} has version {meta.get('version')!r}, this fewstep reads version {VERSION}")
+    if missing := {"spec", "config", "provenance"} - meta.keys():
+        raise CheckpointError(f"{path} lacks {names(missing)}")
     return meta
 
 

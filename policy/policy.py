@@ -65,7 +65,8 @@ class Policy(nn.Module):
         super().__init__()
         self.spec, self.config = spec, config
         self.normaliser = normaliser or Normaliser(spec)
-        size = self.normaliser.observation_size
+        if not (size := self.normaliser.observation_size):
+            raise ConfigError("a policy needs observations, and this Spec has none")
         self.encoder = StateEncoder(config.observation_steps, size, config.net.condition)
         self.net = TemporalUnet(self.normaliser.action_size, config.horizon, config.net)
         self.objective, self.path = choose(config.objective, config.path)
