@@ -64,12 +64,16 @@ def run(robot: GymRobot, ticks: int, action: Any = (0.0, 0.0)) -> None:
 def test_an_environment_without_a_time_limit_needs_seconds() -> None:
     with pytest.raises(RobotError, match="'Scripted' has no time limit: give one with seconds="):
         GymRobot(Scripted())
-    robot = robot_for(Scripted(), seconds=0.5)
-    run(robot, 4)
+
+
+@pytest.mark.parametrize("ticks", [1, 5, 7, 11])
+def test_seconds_are_counted_in_exact_steps(ticks: int) -> None:
+    robot = robot_for(Scripted(), seconds=ticks * 0.1)  # 0.7000000000000001, for one
+    run(robot, ticks - 1)
     assert robot.outcome() is None
     run(robot, 1)
     assert robot.outcome()
-    assert robot.elapsed == 0.5
+    assert robot.elapsed == ticks / 10
 
 
 def test_an_environment_without_a_rate_needs_hz() -> None:
@@ -121,6 +125,12 @@ def test_a_spec_that_does_not_fit_is_refused() -> None:
     ):
         with pytest.raises(SpecError, match=message):
             robot_for(Scripted(), spec=spec)
+
+
+def test_a_spec_may_flatten_what_the_environment_shapes() -> None:
+    env = Scripted(observation=spaces.Box(-1, 1, (2, 2)))
+    robot = robot_for(env, spec=Spec({"state": Field((4,))}, {"action": Field((2,))}, 10))
+    assert robot.observe().data["state"].shape == (4,)
 
 
 # Actions
