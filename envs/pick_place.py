@@ -17,10 +17,11 @@ from .spec import Field, Spec
 
 HZ = 20.0  # policy and command rate
 JOINTS = ("base_yaw", "shoulder", "elbow", "forearm_roll", "wrist_pitch", "wrist_roll")
-HOME = np.array([0.0, 0.0, 0.56, 0.0, -0.56, 0.0])  # fingertips 24 cm above the table [rad]
+HOME = np.array([0.0, -0.10, 0.64, 0.0, -0.54, 0.0])  # fingertips 24 cm above the table [rad]
+START_SPREAD = np.array([0.05, 0.05, 0.05, 0.15, 0.05, 0.05])  # of each joint [rad]
 OPENING = 0.09  # widest gripper opening [m]
-CUBE_CENTRE, CUBE_SPREAD = np.array([0.275, 0.0]), np.array([0.035, 0.045])  # x, y [m]
-PAD_CENTRE, PAD_SPREAD = np.array([0.59, 0.0]), np.array([0.02, 0.045])  # x, y [m]
+CUBE_CENTRE, CUBE_SPREAD = np.array([0.255, 0.0]), np.array([0.03, 0.045])  # x, y [m]
+PAD_DISTANCE, PAD_SPREAD = 0.155, 0.30  # of the pad from the post [m], and how far to either side [rad]
 YAW_SPREAD = 0.3  # of the cube [rad]
 PAD_RADIUS = 0.03  # how far from the pad's centre the cube may rest [m]
 REST_SECONDS = 0.5  # how long it has to rest there
@@ -96,9 +97,11 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
         super().reset(seed=seed)
         mujoco.mj_resetData(self.model, self.data)
         draw = self.np_random.uniform
-        start = HOME + draw(-0.05, 0.05, len(HOME)) * [1, 1, 1, 0, 1, 1]
+        start = HOME + draw(-1, 1, len(HOME)) * START_SPREAD
         cube, yaw = CUBE_CENTRE + draw(-1, 1, 2) * CUBE_SPREAD, draw(-YAW_SPREAD, YAW_SPREAD)
-        self.model.body("pad").pos[:2] = PAD_CENTRE + draw(-1, 1, 2) * PAD_SPREAD
+        bearing = draw(-PAD_SPREAD, PAD_SPREAD)
+        way = [PAD_DISTANCE * np.cos(bearing), PAD_DISTANCE * np.sin(bearing)]
+        self.model.body("pad").pos[:2] = self.model.body("post").pos[:2] + way
         joints = [*start, OPENING / 2, OPENING / 2]
         self.data.qpos[:] = [*cube, 0.02, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2), *joints]
         self.data.ctrl[:] = joints
