@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,15 @@ def require_match(policy: Policy, robot: Spec) -> None:
 
 def write_file(path: Path, content: bytes) -> None:
     """Replace a file in one step; where that fails the old one stays and CheckpointError says why."""
-    try:
+    with writing(path):
         replace(path, content)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says against writing `path` into CheckpointError."""
+    try:
+        yield
     except OSError as error:
         raise CheckpointError(f"could not write {path}: {error.strerror or error}; the last state stays") from error
 

@@ -41,6 +41,8 @@ def read_data(
     if not len(store):
         raise DataError(f"{path} holds no episodes: record or import some first")
     spec = replace(store.spec, observations={k: f for k, f in store.spec.observations.items() if f.kind != "image"})
+    if not spec.observations:
+        raise DataError(f"{path} holds images only: a policy needs at least one observation of another kind")
     arrays = {k: store.array(k) for k in (*spec.observations, "action")}
     normaliser = Normaliser.fit(spec, arrays, store.ends)
     kept, held = split(len(store), held_out, seed)
@@ -57,4 +59,6 @@ def _windows(ends: np.ndarray, part: np.ndarray, p: PolicyConfig, device: torch.
     w = windows(ends, p.observation_steps, p.horizon, p.execute)
     episode = np.searchsorted(ends, w.chunk[:, 0], side="right")
     rows = np.isin(episode, part)
+    if not rows.any():
+        return None
     return tuple(torch.as_tensor(x[rows]).to(device) for x in (w.history, w.chunk))  # pyright: ignore

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ..envs import ConfigError
 from ..envs.plain import to_plain
-from .checkpoint import MODEL, load_policy, read_tensors, require_match, save_policy, write_file
+from .checkpoint import MODEL, load_policy, read_tensors, require_match, save_policy, write_file, writing
 from .data import Data, read_data
+from .interrupt import Interrupt
 from .policy import Policy, PolicyConfig
 
 RESUME, LOG = "resume.safetensors", "log.jsonl"
@@ -45,6 +46,11 @@ class TrainConfig:
     log_every: int = 100
     compile: bool = False
     model: PolicyConfig = field(default_factory=PolicyConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 class Run:
@@ -82,8 +88,10 @@ class Run:
         """The averaged weights in place of the trained ones."""
         self.ema.store(self.weights)
         self.ema.copy_to(self.weights)
-        yield
-        self.ema.restore(self.weights)
+        try:
+            yield
+        finally:
+            self.ema.restore(self.weights)
 
     @torch.no_grad()
     def validate(self, data: Data) -> float:
@@ -117,8 +125,8 @@ class Run:
             return 0
         tensors = read_tensors(out / RESUME)
         with safe_open(out / RESUME, "pt") as file:
-            meta = file.metadata()
-        if meta["fingerprint"] != fingerprint:
+            meta = file.metadata() or {}
+        if meta.get("fingerprint") != fingerprint:
             raise ConfigError(f"{out} holds an unfinished run with other settings: choose another out=, or remove it")
         self.policy.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
         state: dict[int, dict[str, Tensor]] = {}
@@ -143,38 +151,40 @@ def train(
     """Train on the demonstrations at `data`, leaving policy, log and, until it is done, resume state in `out`.
 
     start: a policy to continue from; its Spec must fit the data, and it keeps its own shape and statistics. report:
-    hears every row of the log. An unfinished run in `out` goes on where it was saved; an interrupt saves it.
+    hears every row of the log. An unfinished run in `out` goes on where it was saved; an interrupt saves it, a second
+    one gives up at once.
     """
     out = Path(out)
+    if start is not None:
+        config = replace(config, model=load_policy(start).config)
     demos = read_data(data, config.model, torch.device(device), held_out=config.held_out, seed=config.seed)
     policy = _begin(demos, config, start).to(device)
     mark = _fingerprint(demos, config, start)
     run = Run(policy, config)
     first = step = run.resume(out, mark)
-    out.mkdir(parents=True, exist_ok=True)
     if config.compile:
         policy.net.compile()
     log = Log(out, step, report)
     generator, saved = Generator(device), time.monotonic()
-    try:
+    with closing(log), Interrupt() as interrupt:
         while step < config.steps:
             generator.manual_seed(config.seed * 1_000_000_007 + step)  # a step's draws are its own: no stream to save
             rows = torch.randint(len(demos.train[0]), (config.batch,), generator=generator, device=device)
             loss = run.update(demos.batch(rows, demos.train), generator, step)
             step += 1
             if step % config.log_every == 0 or step in (first + 10, config.steps):
+                _require_finite(loss, step)
                 checked = step % (10 * config.log_every) == 0 or step == config.steps
                 log.write(step, loss.item(), run.rate(step), run.validate(demos) if checked else float("nan"))
-            if time.monotonic() - saved > config.save_seconds:
+            stop = interrupt.asked
+            if stop or time.monotonic() - saved > config.save_seconds:
+                _require_finite(loss, step)
                 run.save(out, step, mark)
                 saved = time.monotonic()
-    except KeyboardInterrupt:
-        run.save(out, step, mark)
-        raise
-    finally:
-        log.close()
+            if stop:
+                raise KeyboardInterrupt
     origin = {"data": str(data), "windows": len(demos.train[0]), "cpu_seconds": log.cpu_seconds, "device": device}
-    run.export(out, origin | {"train": to_plain(replace(config, model=policy.config))})
+    run.export(out, origin | {"train": to_plain(config)})
     (out / RESUME).unlink(missing_ok=True)
     return load_policy(out, device)
 
@@ -184,10 +194,9 @@ class Log:
 
     def __init__(self, out: Path, step: int, report: Callable[[dict[str, float]], None]) -> None:
         path = out / LOG
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        rows = [row for row in rows if row["step"] <= step]  # what was logged after the last save happens again
+        rows = [row for row in _rows(path) if row["step"] <= step]  # what was logged after the last save happens again
         write_file(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        self._file, self._board, self._report = path.open("a"), SummaryWriter(str(out), purge_step=step), report
+        self._path, self._board, self._report = path, SummaryWriter(str(out), purge_step=step), report
         self._before = rows[-1] if rows else {"seconds": 0.0, "cpu_seconds": 0.0}
         self._began, self._cpu, self._first = time.monotonic(), time.process_time(), step
 
@@ -203,16 +212,29 @@ class Log:
         row |= {"cpu_seconds": self.cpu_seconds, "steps_per_second": (step - self._first) / seconds}
         if math.isfinite(held_out):
             row["held_out_loss"] = held_out
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        with writing(self._path), self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
         for key, value in row.items():
             self._board.add_scalar(key, value, step)
         self._report(row)
 
     def close(self) -> None:
         """Flush and close."""
-        self._file.close()
         self._board.close()
+
+
+def _rows(path: Path) -> Iterator[dict[str, float]]:
+    """The rows of a log, up to one that a killed writer or a full disk left half written."""
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
+
+
+def _require_finite(loss: Tensor, step: int) -> None:
+    if not loss.isfinite():
+        raise ConfigError(f"the loss is no number any more at step {step}: a lower lr= may help, in another out=")
 
 
 def _begin(demos: Data, config: TrainConfig, start: Path | str | None) -> Policy:
