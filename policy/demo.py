@@ -20,12 +20,13 @@ from ..envs import RobotError, episode
 from ..envs.tasks import make_robot
 from . import evaluate as rollouts
 from .checkpoint import MODEL, load_policy, read_meta, save_policy, write_file
+from .log import LOG
 from .policy import Policy
 from .report import Plan, success_picture, write_report
 from .runner import Inline, agent
 from .show import results_table, versions
 from .statistics import wilson
-from .train import LOG, TrainConfig
+from .train import TrainConfig
 from .verbs import run_evaluation, run_training
 from .verbs_demos import Record, record
 

@@ -23,8 +23,9 @@ from fewstep.demos.store import DemoStore
 from fewstep.envs import CheckpointError, ConfigError, DataError, FewstepError, Field, Spec
 from fewstep.envs.plain import to_plain
 from fewstep.policy.checkpoint import META, MODEL, load_policy, read_meta
+from fewstep.policy.log import LOG
 from fewstep.policy.policy import PolicyConfig
-from fewstep.policy.train import LOG, RESUME, TrainConfig, train
+from fewstep.policy.train import RESUME, TrainConfig, train
 from fewstep.policy.unet import UnetConfig
 
 SPEC = Spec(
