@@ -68,6 +68,8 @@ class Pictures:
         return self._renderer.render()
 
     def _open(self) -> mujoco.Renderer:
+        if not hasattr(mujoco, "GLContext"):  # a Renderer that fails on this prints a second traceback when it dies
+            raise RobotError(MISSING)
         quality = self.model.vis.quality
         quality.offsamples, quality.shadowsize = self.samples, self.shadow
         try:

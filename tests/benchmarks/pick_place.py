@@ -11,9 +11,9 @@ import numpy as np
 from fewstep.envs import Command, Obs
 from fewstep.envs.pick_place import HZ, PickPlace, spec
 from fewstep.envs.pick_place_expert import PickPlaceExpert
+from fewstep.policy.statistics import wilson
 
 SEED = 100_000
-Z = 1.96  # standard deviations of a 95 % interval
 
 
 class Average:
@@ -34,12 +34,10 @@ class Average:
             expert.sent(action)
 
 
-def wilson(hits: int, n: int) -> str:
-    """Share of hits with its 95 % Wilson interval, in percent."""
-    p, z2 = hits / n, Z * Z
-    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z / (1 + z2 / n) * np.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return f"{100 * p:5.1f} %  [{100 * (middle - half):.1f}, {100 * (middle + half):.1f}]"
+def share(hits: int, n: int) -> str:
+    """Share of hits with its 95 % interval, in percent."""
+    low, high = wilson(hits, n)
+    return f"{100 * hits / n:5.1f} %  [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def clearance(env: PickPlace) -> float:
@@ -85,9 +83,9 @@ def report(name: str, rows: list[tuple[dict, int, float]]) -> None:
     """Print one actor's table."""
     n, infos = len(rows), [info for info, _, _ in rows]
     print(f"\n{name}, {n} episodes")
-    print(f"  success       {wilson(sum(i['is_success'] for i in infos), n)}")
-    print(f"  post touched  {wilson(sum(i['post_touched'] for i in infos), n)}")
-    print(f"  passed left   {wilson(sum(i['side'] == 'left' for i in infos), n)}")
+    print(f"  success       {share(sum(i['is_success'] for i in infos), n)}")
+    print(f"  post touched  {share(sum(i['post_touched'] for i in infos), n)}")
+    print(f"  passed left   {share(sum(i['side'] == 'left' for i in infos), n)}")
     seconds = np.array([k for _, k, _ in rows]) / HZ
     print(f"  length        {seconds.mean():.2f} s (longest {seconds.max():.2f} s)")
     if not np.isnan(rows[0][2]):
@@ -99,10 +97,8 @@ def main() -> None:
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 300
     print(f"MuJoCo {mujoco.__version__}; simulation {speed():.0f} x real time (CPU time, one core)")
     report("expert", list(episodes(PickPlaceExpert(), n, measure=True)))
-    if n > 20:
-        report("expert, 0.01 rad of noise on every joint target", list(episodes(PickPlaceExpert(), n, noise=0.01)))
-    if n > 20:
-        report("expert, 0.02 rad of noise on every joint target", list(episodes(PickPlaceExpert(), n, noise=0.02)))
+    report("expert, 0.01 rad of noise on every joint target", list(episodes(PickPlaceExpert(), n, noise=0.01)))
+    report("expert, 0.02 rad of noise on every joint target", list(episodes(PickPlaceExpert(), n, noise=0.02)))
     report("mean of both sides", list(episodes(Average(), n)))
 
 
