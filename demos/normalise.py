@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..envs import DataError, Field, Spec
 
 WIDTH = {"angle": 2, "quaternion": 6 / 4}  # encoded numbers per stored number, where not one
+NARROW, FAR = 0.02, 2.0
 
 
 class Normaliser(nn.Module):
@@ -18,7 +19,9 @@ class Normaliser(nn.Module):
 
     Angles become a point on the unit circle and quaternions the first two columns of their rotation matrix (Zhou et al.
     2019), so neither jumps where it wraps. An element whose range is at most 1e-6 + 1e-5 of its magnitude counts as
-    constant: it encodes to 0 and decodes to its constant. Decoded angles lie in (-pi, pi], quaternions have w >= 0.
+    constant: it encodes to 0 and decodes to its constant. One that hardly moves beside the others of its field is not
+    blown up: its range counts as NARROW of the widest. Observations are clipped to FAR, so that a step beside the
+    demonstrations does not look like another world. Decoded angles lie in (-pi, pi], quaternions have w >= 0.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -57,7 +60,7 @@ class Normaliser(nn.Module):
 
     def encode_observations(self, data: Mapping[str, Tensor]) -> Tensor:
         """data[key] (..., *shape) in robot units -> (..., D)."""
-        return self._encode("observation", self._expand_observations(data))
+        return self._encode("observation", self._expand_observations(data)).clamp(-FAR, FAR)
 
     def encode_actions(self, actions: Tensor) -> Tensor:
         """(..., A) in robot units -> (..., encoded)."""
@@ -89,7 +92,11 @@ class Normaliser(nn.Module):
     def _span(self, group: str, x: Tensor, table: Mapping[str, Field]) -> None:
         low, high = x.amin(0), x.amax(0)
         flat = high - low <= 1e-6 + 1e-5 * torch.maximum(low.abs(), high.abs())
-        high = torch.where(flat, low, high)
+        widest = torch.cat(
+            [part.amax().expand_as(part) for part in (high - low).split([width(f) for f in table.values()])]
+        )
+        missing = (NARROW * widest - (high - low)).clamp(min=0) / 2
+        low, high = torch.where(flat, low, low - missing), torch.where(flat, low, high + missing)
         wraps = torch.cat([torch.full((width(f),), f.kind in WIDTH) for f in table.values()])
         self.get_buffer(f"{group}_low").copy_(torch.where(wraps, -1, low))
         self.get_buffer(f"{group}_high").copy_(torch.where(wraps, 1, high))

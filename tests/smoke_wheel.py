@@ -17,7 +17,7 @@ from pathlib import Path
 
 EXTRAS = (
     *("cv2", "diffusers", "einops", "gym_pusht", "gymnasium", "imageio", "mujoco", "onnx", "onnxruntime"),
-    *("PIL", "pygame", "safetensors", "tensorboard", "torch"),
+    *("matplotlib", "PIL", "pygame", "safetensors", "tensorboard", "torch"),
 )
 SIMULATED = ("rendering", "pick_place", "gym_robot")  # envs that draw or simulate need MuJoCo
 TORCH_FREE_DEMOS = {"files", "check", "episode", "formats", "record", "store"}
