@@ -46,9 +46,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module", params=["flow_atoms", "eps"])
+@pytest.fixture(scope="module", params=["flow_atoms", "v"])
 def policy(request: pytest.FixtureRequest) -> Policy:
-    sampler = Sampler("ddpm", 4, clip=1.0) if request.param == "eps" else Sampler()
+    sampler = Sampler("ddpm", 4, clip=1.0) if request.param == "v" else Sampler()
     return policy_for(SPEC, objective=request.param, sampler=sampler)
 
 
@@ -121,7 +121,8 @@ def test_a_batch_answers_each_as_if_alone(policy: Policy) -> None:
     for i, chunk in ask(policy, requests).items():
         alone = inline(policy, requests[i])
         assert (chunk.episode, chunk.time, chunk.dt) == (alone.episode, alone.time, alone.dt)
-        np.testing.assert_allclose(chunk.actions, alone.actions, atol=1e-5)
+        gap = np.abs(chunk.actions - alone.actions).max(0)
+        assert (gap < [1e-5, 1e-5, 1e-5, 1e-4]).all(), "rounding alone, which an angle near the origin magnifies"
 
 
 @settings(max_examples=15, deadline=None)
