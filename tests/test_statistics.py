@@ -93,6 +93,13 @@ def test_pairs_tell_more_than_two_rates() -> None:
     assert high < 0.2
 
 
+def test_paired_success_by_hand() -> None:
+    difference, low, high = paired_success([True] * 8 + [False] * 2, [True] * 5 + [False] * 5)
+    half = 1.959964 * math.sqrt((4 / 12 + 1 / 12 - (3 / 12) ** 2) / 12)  # 3 won, 0 lost, and one more of each
+    assert difference == pytest.approx(0.3)
+    assert (low, high) == pytest.approx((3 / 12 - half, 3 / 12 + half))
+
+
 def test_equal_outcomes_leave_a_difference_possible() -> None:
     difference, low, high = paired_success([True] * 30, [True] * 30)
     assert difference == 0 and low == -high < -0.05
