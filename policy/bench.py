@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -60,7 +60,7 @@ def bench(c: Bench, console: Console) -> int:
     return 0
 
 
-def measure(runs: dict[Any, Callable[[], object]], calls: int, rounds: int = 10) -> dict[Any, np.ndarray]:
+def measure(runs: Mapping[Any, Callable[[], object]], calls: int, rounds: int = 10) -> dict[Any, np.ndarray]:
     """Wall times [ms] of every run, in alternating rounds after a warm-up."""
     times: dict[Any, list[float]] = {key: [] for key in runs}
     for run in runs.values():

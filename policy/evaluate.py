@@ -6,13 +6,11 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..envs import ConfigError, Robot, RobotError, Step, episode
 from ..envs.tasks import make_robot
@@ -21,6 +19,7 @@ from .policy import Policy
 from .runner import Batch, Delayed, Inline, agent
 from .samplers import Sampler
 from .statistics import mean_interval, wilson
+from .threads import threads
 
 GROUP = 25  # episodes advanced together, and so the batch of every network evaluation
 VALIDATION, TEST = range(0, 10_000), 100_000  # start seeds; in between lie those of demonstrations
@@ -84,18 +83,7 @@ def _tell(part: list[Episode], progress: Callable[[int], None]) -> list[Episode]
     return part
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Rounding depends on the number of torch's threads: the same episode needs the same number."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@_one_thread()
+@threads(1)
 def roll_out(
     job: Job,
     seeds: Sequence[int],
@@ -144,7 +132,7 @@ def _ended(seed: int, robot: Any) -> Episode:
     return Episode(seed, outcome.success, outcome.score, robot.elapsed, plain)
 
 
-@_one_thread()
+@threads(1)
 def latency(policy: Policy, sampler: Sampler, robot: Robot, calls: int = 50) -> dict[str, float]:
     """Wall time of one `act` for one observation on this machine [ms]: p50, p99, max; one thread, after warm-up."""
     robot.reset(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -24,13 +25,17 @@ from .data import Data, read_data
 from .interrupt import Interrupt
 from .log import Log
 from .policy import Policy, PolicyConfig
+from .threads import fastest, threads
 
 RESUME = "resume.safetensors"
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. lr is the peak, after `warmup` steps and before a cosine to zero; held_out a share of episodes."""
+    """How to train. lr is the peak, after `warmup` steps and before a cosine to zero; held_out a share of episodes.
+
+    threads: of the CPU; 0 tries which number is fastest here.
+    """
 
     steps: int = 20_000
     batch: int = 256
@@ -44,6 +49,7 @@ class TrainConfig:
     save_seconds: float = 60.0
     log_every: int = 100
     compile: bool = False
+    threads: int = 0
     model: PolicyConfig = field(default_factory=PolicyConfig)
 
     def __post_init__(self) -> None:
@@ -108,20 +114,35 @@ class Run:
         with self.averaged():
             save_policy(self.policy, out, provenance)
 
+    def fastest_threads(self, data: Data) -> int:
+        """Threads with which a step takes the least time here; tries the first batch, and leaves no trace."""
+        rows = torch.arange(self.config.batch, device=self.device) % len(data.train[0])
+        batch = data.batch(rows, data.train)
+
+        def work() -> None:
+            self.policy.loss(batch, Generator(self.device).manual_seed(0)).mean().backward()
+            self.optimiser.zero_grad()
+
+        return 1 if self.device.type != "cpu" else fastest(work, os.cpu_count() or 1)
+
     def save(self, out: Path, step: int, fingerprint: str) -> None:
         """Write all that the rest of the run depends on."""
         adam = {f"adam.{i}.{k}": v for i, s in self.optimiser.state_dict()["state"].items() for k, v in s.items()}
         tensors = {f"model.{k}": v for k, v in self.policy.state_dict().items()} | adam
         tensors |= {f"ema.{i}": v for i, v in enumerate(self.ema.shadow_params)}
-        content = save({k: v.cpu() for k, v in tensors.items()}, {"step": str(step), "fingerprint": fingerprint})
+        meta = {"step": str(step), "fingerprint": fingerprint, "threads": str(torch.get_num_threads())}
+        content = save({k: v.cpu() for k, v in tensors.items()}, meta)
         write_file(out / RESUME, content)
 
-    def resume(self, out: Path, fingerprint: str) -> int:
-        """Take up an unfinished run in `out`, where there is one; returns the step to go on from."""
+    def resume(self, out: Path, fingerprint: str) -> tuple[int, int]:
+        """Take up an unfinished run in `out`, where there is one.
+
+        Returns the step to go on from and the threads that it used so far, since rounding depends on them; 0 for none.
+        """
         if not (out / RESUME).exists():
             if (out / MODEL).exists():
                 raise ConfigError(f"{out} holds a finished policy: choose another out=, or go on from it: policy={out}")
-            return 0
+            return 0, 0
         tensors = read_tensors(out / RESUME)
         with safe_open(out / RESUME, "pt") as file:
             meta = file.metadata() or {}
@@ -135,7 +156,7 @@ class Run:
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
         self.ema.shadow_params = [tensors[f"ema.{i}"].to(self.device) for i in range(len(self.weights))]
         self.ema.optimization_step = int(meta["step"])
-        return int(meta["step"])
+        return int(meta["step"]), int(meta["threads"])
 
 
 def train(
@@ -160,12 +181,14 @@ def train(
     policy = _begin(demos, config, start).to(device)
     mark = _fingerprint(demos, config, start)
     run = Run(policy, config)
-    first = step = run.resume(out, mark)
+    step, used = run.resume(out, mark)
+    first = step
     if config.compile:
         policy.net.compile()
     log = Log(out, step, report)
     generator, saved = Generator(device), time.monotonic()
-    with closing(log), Interrupt() as interrupt:
+    count = used or config.threads or run.fastest_threads(demos)
+    with closing(log), threads(count), Interrupt() as interrupt:
         while step < config.steps:
             generator.manual_seed(config.seed * 1_000_000_007 + step)  # a step's draws are its own: no stream to save
             rows = torch.randint(len(demos.train[0]), (config.batch,), generator=generator, device=device)
@@ -183,6 +206,7 @@ def train(
             if stop:
                 raise KeyboardInterrupt
     origin = {"data": str(data), "windows": len(demos.train[0]), "cpu_seconds": log.cpu_seconds, "device": device}
+    origin["threads"] = count
     run.export(out, origin | {"train": to_plain(config)})
     (out / RESUME).unlink(missing_ok=True)
     return load_policy(out, device)

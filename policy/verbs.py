@@ -27,20 +27,17 @@ class Train(TrainConfig):
     """Train a policy on demonstrations; the same command again goes on with an unfinished run.
 
     policy: a run folder to continue from, with these demonstrations. device: "auto" is the GPU where there is one.
-    threads: of the CPU, 0 for torch's choice. recipe: settings from configs/recipe, for example recipe=pusht.
+    threads: of the CPU, 0 tries which number is fastest here. recipe: settings from configs/recipe, as in recipe=pusht.
     """
 
     data: str = MISSING
     out: str = "out/train"
     policy: str = ""
     device: str = "auto"
-    threads: int = 0
 
 
 def train(c: Train, console: Console) -> int:
     """Train with a progress bar, leaving policy, log and TensorBoard events in a folder."""
-    if c.threads:
-        torch.set_num_threads(c.threads)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if c.device == "auto" else c.device
     config = TrainConfig(**{f.name: getattr(c, f.name) for f in fields(TrainConfig)})
     policy = run_training(c.data, c.out, config, console, start=c.policy or None, device=device)
