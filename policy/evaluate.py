@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -158,7 +159,7 @@ def summary(job: Job, episodes: list[Episode], latency_ms: dict[str, float]) -> 
         "success_rate": wins / len(episodes),
         "interval": list(wilson(wins, len(episodes))),
         "mean_max_reward": float(np.mean(scores)),
-        "mean_max_reward_interval": list(mean_interval(scores)),
+        "mean_max_reward_interval": [x if math.isfinite(x) else None for x in mean_interval(scores)],
         "latency_ms": latency_ms,
         "delay_ticks": job.delay,
         "rollouts": [asdict(e) for e in episodes],

@@ -65,5 +65,5 @@ def _table(*headers: str) -> Table:
     return table
 
 
-def _between(value: str, low: float, high: float, sign: str = "") -> str:
-    return f"{value} [{low:{sign}.3f}, {high:{sign}.3f}]"
+def _between(value: str, low: float | None, high: float | None, sign: str = "") -> str:
+    return f"{value} [{low:{sign}.3f}, {high:{sign}.3f}]" if low is not None and high is not None else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -178,38 +179,40 @@ def train(
     if start is not None:
         config = replace(config, model=load_policy(start).config)
     demos = read_data(data, config.model, torch.device(device), held_out=config.held_out, seed=config.seed)
-    policy = _begin(demos, config, start).to(device)
+    run = Run(_begin(demos, config, start).to(device), config)
     mark = _fingerprint(demos, config, start)
-    run = Run(policy, config)
     step, used = run.resume(out, mark)
-    first = step
     if config.compile:
-        policy.net.compile()
+        run.policy.net.compile()
     log = Log(out, step, report)
-    generator, saved = Generator(device), time.monotonic()
     count = used or config.threads or run.fastest_threads(demos)
     with closing(log), threads(count), Interrupt() as interrupt:
-        while step < config.steps:
-            generator.manual_seed(config.seed * 1_000_000_007 + step)  # a step's draws are its own: no stream to save
-            rows = torch.randint(len(demos.train[0]), (config.batch,), generator=generator, device=device)
-            loss = run.update(demos.batch(rows, demos.train), generator, step)
-            step += 1
-            if step % config.log_every == 0 or step in (first + 10, config.steps):
-                _require_finite(loss, step)
-                checked = step % (10 * config.log_every) == 0 or step == config.steps
-                log.write(step, loss.item(), run.rate(step), run.validate(demos) if checked else float("nan"))
-            stop = interrupt.asked
-            if stop or time.monotonic() - saved > config.save_seconds:
-                _require_finite(loss, step)
-                run.save(out, step, mark)
-                saved = time.monotonic()
-            if stop:
-                raise KeyboardInterrupt
-    origin = {"data": str(data), "windows": len(demos.train[0]), "cpu_seconds": log.cpu_seconds, "device": device}
-    origin["threads"] = count
-    run.export(out, origin | {"train": to_plain(config)})
+        _loop(run, demos, step, log, interrupt, lambda step: run.save(out, step, mark))
+    origin = {"data": str(data), "windows": len(demos.train[0]), "cpu_seconds": log.cpu_seconds}
+    run.export(out, origin | {"device": device, "threads": count, "train": to_plain(config)})
     (out / RESUME).unlink(missing_ok=True)
     return load_policy(out, device)
+
+
+def _loop(run: Run, demos: Data, step: int, log: Log, interrupt: Interrupt, save_at: Callable[[int], None]) -> None:
+    config, first, saved = run.config, step, time.monotonic()
+    generator = Generator(run.device)
+    while step < config.steps:
+        generator.manual_seed(config.seed * 1_000_000_007 + step)  # a step's draws are its own: no stream to save
+        rows = torch.randint(len(demos.train[0]), (config.batch,), generator=generator, device=run.device)
+        loss = run.update(demos.batch(rows, demos.train), generator, step)
+        step += 1
+        if step % config.log_every == 0 or step in (first + 10, config.steps):
+            _require_finite(loss, step)
+            checked = step % (10 * config.log_every) == 0 or step == config.steps
+            log.write(step, loss.item(), run.rate(step), run.validate(demos) if checked else math.nan)
+        stop = interrupt.asked  # read once: it may change between saving and stopping
+        if stop or time.monotonic() - saved > config.save_seconds:
+            _require_finite(loss, step)
+            save_at(step)
+            saved = time.monotonic()
+        if stop:
+            raise KeyboardInterrupt
 
 
 def _require_finite(loss: Tensor, step: int) -> None:

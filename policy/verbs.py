@@ -18,7 +18,7 @@ from .checkpoint import load_policy, write_file
 from .policy import Policy
 from .samplers import Sampler
 from .show import bar, comparison_table, results_table, versions
-from .train import TrainConfig
+from .train import RESUME, TrainConfig
 from .train import train as train_policy
 
 
@@ -64,7 +64,8 @@ def run_training(data: str, out: str, config: TrainConfig, console: Console, **o
         try:
             return train_policy(data, out, config, report=report, **options)
         except KeyboardInterrupt:
-            console.print(f"saved in {out}: the same command goes on from here")
+            if (Path(out) / RESUME).exists():
+                console.print(f"saved in {out}: the same command goes on from here")
             raise
 
 
