@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -14,6 +14,7 @@ from ..envs import ConfigError
 from ..envs.errors import pick
 from .objectives import Denoiser
 from .path import Path
+from .schedulers import SCHEDULERS, make_scheduler, sample_with_scheduler
 from .unet import Cond
 
 MOST = 10_000  # evaluations, so that no file can ask for a grid that fills the memory
@@ -108,9 +109,12 @@ def _see(d: Denoiser, x: Tensor, t: Tensor, cond: Cond, s: Sampler) -> tuple[Ten
 
 @dataclass(frozen=True)
 class StepRule:
-    """A step, its default grid for a number of evaluations, and what N steps cost."""
+    """A step, its default grid for a number of evaluations, and what N steps cost.
 
-    step: Callable[[Denoiser, Tensor, Tensor, Tensor, Cond, Sampler, Tensor | None], Tensor]
+    step: None where one of diffusers' schedulers steps, on its own times.
+    """
+
+    step: Callable[[Denoiser, Tensor, Tensor, Tensor, Cond, Sampler, Tensor | None], Tensor] | None
     grid: Callable[[int], tuple[float, ...]]
     cost: Callable[[int], int]
     stochastic: bool = False
@@ -120,6 +124,7 @@ STEPS = {
     "ddim": StepRule(ddim, default_grid, lambda n: n),
     "ddpm": StepRule(ddpm, even_grid, lambda n: n, stochastic=True),
     "heun": StepRule(heun, lambda n: even_grid((n + 1) // 2), lambda n: 2 * n - 1),
+    **{name: StepRule(None, even_grid, lambda n: n) for name in SCHEDULERS},
 }
 
 
@@ -129,6 +134,9 @@ def sample(denoiser: Denoiser, sampler: Sampler, noise: Tensor, cond: Cond) -> T
     require_fit(sampler, denoiser.path, denoiser.kind)
     if len(noise) < sampler.noises:
         raise ConfigError(f"{sampler.step} on this grid needs {sampler.noises} arrays of noise, not {len(noise)}")
+    if rule.step is None:
+        scheduler = make_scheduler(sampler.step, denoiser.path, denoiser.kind, sampler.clip)
+        return sample_with_scheduler(denoiser, scheduler, sampler.evaluations, sampler.start * noise, cond)
     grid = torch.tensor(times, dtype=noise.dtype, device=noise.device)
     x = denoiser.path.mix(torch.zeros_like(noise[0]), sampler.start * noise[0], grid[0])
     for i, (t, r) in enumerate(pairwise(grid)):
@@ -140,21 +148,7 @@ def sample(denoiser: Denoiser, sampler: Sampler, noise: Tensor, cond: Cond) -> T
 def require_fit(sampler: Sampler, path: Path, kind: str) -> None:
     """Raise ConfigError where a grid is none, or cannot serve a network of this kind on this path."""
     start = torch.tensor(sampler.grid()[0], dtype=torch.float64)
+    if sampler.step in SCHEDULERS and (sampler.times or not path.preserving):
+        raise ConfigError(f"{sampler.step} chooses its own times, and needs a network of the cosine or beta path")
     if kind == "eps" and path.coefficients(start)[0] == 0:
         raise ConfigError(f"eps cannot be split at t = 1 on the {path.name} path: start the grid at 0.999")
-
-
-def sample_with_scheduler(denoiser: Denoiser, scheduler, evaluations: int, noise: Tensor, cond: Cond) -> Tensor:
-    """Draw chunks with one of diffusers' schedulers, for a denoiser on the path that it was configured for."""
-    scheduler.set_timesteps(evaluations, device=noise.device)
-    x = noise[0] * scheduler.init_noise_sigma
-    for k in scheduler.timesteps:
-        t = ((k.to(x) + 1) / scheduler.config.num_train_timesteps).expand(len(x))
-        out = denoiser.net(scheduler.scale_model_input(x, k), t, t, cond)
-        x = scheduler.step(out, k, x, return_dict=False)[0]
-    return cond.impose(x)
-
-
-def check_times(times: Sequence[float]) -> tuple[float, ...]:
-    """A grid from a user's list."""
-    return Sampler(times=tuple(float(t) for t in times)).grid()
