@@ -74,7 +74,8 @@ class Evaluate:
     """Roll a policy out on seeded starts: success with 95 % intervals, latency, score; writes evaluation.json.
 
     evaluations: network evaluations per chunk, a number or a list, by default the policy's own.
-    sampler: ddim, ddpm, heun, dpmsolver++ or unipc; times: a grid from 1 to 0 instead; start, noise, clip: see samplers.Sampler.
+    sampler: ddim, ddpm, heun, dpmsolver++ or unipc; times: a grid from 1 to 0 in place of evaluations;
+    start, noise, clip: see samplers.Sampler.
     seed: of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting.
     workers: processes, 0 for one per core; they change nothing but the time. delay: ticks from observation to chunk.
     replay: an evaluation.json whose failed episodes are rolled out again and filmed, at most `videos` of them.
