@@ -110,13 +110,14 @@ def _report(c: Demo, out: Path, policy: Policy, evaluation: dict[str, Any], cost
     row = next(r for r in evaluation["results"] if r["network_evaluations"] == own)
     sides = demonstrated_sides(DemoStore.open(out / "demos"))
     share = f"{sides['left']:.2f} (95 % {' to '.join(f'{x:.2f}' for x in wilson(*sides['counts']))})"
+    threads = read_meta(out / "policy")["provenance"].get("threads", "all")
     facts = {
         "command": "make demo",
         "command to evaluate again": f"fewstep evaluate policy={out / 'policy'} task=pickplace evaluations=[1,2,3,10]",
         "demonstrations": f"{c.demonstrations} of a scripted expert, left past the post: {share}",
         "start seeds": f"demonstrations 10000 on, validation 0 on, test {rollouts.TEST} on",
         "parameters": f"{sum(p.numel() for p in policy.parameters()):,}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads in training",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {threads} of them in training",
         "versions": ", ".join(f"{k} {v}" for k, v in versions().items()),
     }
     write_report(
@@ -154,7 +155,11 @@ def _plan(policy: Policy, seed: int = rollouts.TEST) -> Plan:
             chunks[actor.chunk.time] = actor.chunk
     start = steps[0].obs.time
     fields = policy.spec.actions
-    labels = [name for key, f in fields.items() for name in (f.names or [f"{key} {i}" for i in range(f.size)])]
+    labels = [name for key, f in fields.items() for name in (f.names or _numbered(key, f.size))]
+        name
+        for key, f in fields.items()
+        for name in (f.names or ([key] if f.size == 1 else [f"{key} {i}" for i in range(f.size)]))
+    ]
     return Plan(
         np.array([s.obs.time - start for s in steps]),
         np.stack([s.sent for s in steps]),
@@ -162,6 +167,10 @@ def _plan(policy: Policy, seed: int = rollouts.TEST) -> Plan:
         [f.unit for f in fields.values() for _ in range(f.size)],
         [(k.time - start, k.dt, k.actions) for k in chunks.values()],
     )
+
+
+def _numbered(key: str, size: int) -> list[str]:
+    return [key] if size == 1 else [f"{key} {i}" for i in range(size)]
 
 
 def _video(job: rollouts.Job, row: dict[str, Any], out: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -66,4 +67,6 @@ def _table(*headers: str) -> Table:
 
 
 def _between(value: str, low: float | None, high: float | None, sign: str = "") -> str:
-    return f"{value} [{low:{sign}.3f}, {high:{sign}.3f}]" if low is not None and high is not None else value
+    if low is None or high is None or not math.isfinite(high - low):
+        return value
+    return f"{value} [{low:{sign}.3f}, {high:{sign}.3f}]"

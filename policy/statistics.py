@@ -19,9 +19,9 @@ def wilson(successes: int, episodes: int) -> tuple[float, float]:
 
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """95 % interval of a mean, from the normal approximation; infinite for fewer than two values."""
+    """95 % interval of a mean, from the normal approximation; infinite where no two values differ."""
     x = np.asarray(values, float)
-    half = Z * x.std(ddof=1) / math.sqrt(len(x)) if len(x) > 1 else math.inf
+    half = Z * x.std(ddof=1) / math.sqrt(len(x)) if len(np.unique(x)) > 1 else math.inf
     return float(x.mean() - half), float(x.mean() + half)
 
 
