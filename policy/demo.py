@@ -156,10 +156,6 @@ def _plan(policy: Policy, seed: int = rollouts.TEST) -> Plan:
     start = steps[0].obs.time
     fields = policy.spec.actions
     labels = [name for key, f in fields.items() for name in (f.names or _numbered(key, f.size))]
-        name
-        for key, f in fields.items()
-        for name in (f.names or ([key] if f.size == 1 else [f"{key} {i}" for i in range(f.size)]))
-    ]
     return Plan(
         np.array([s.obs.time - start for s in steps]),
         np.stack([s.sent for s in steps]),
