@@ -277,7 +277,7 @@ def test_dataclasses_come_back_from_plain_values(value: Outer) -> None:
     [
         (3, "Outer: expected a table, not 3"),
         ({}, "Outer: .*name"),
-        ({"name": "a", "nam": 1}, "Outer: unknown entry nam; valid: inner, maybe, name, on"),
+        ({"name": "a", "title": 1}, "Outer: unknown entry title; valid: inner, maybe, name, on"),
         ({"name": 1}, "name: expected str, not 1"),
         ({"name": "a", "on": 1}, "on: expected bool, not 1"),
         ({"name": "a", "inner": {"rate": True}}, "inner.rate: expected float, not True"),
