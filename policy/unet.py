@@ -19,7 +19,7 @@ from ..envs import ConfigError
 class UnetConfig:
     """channels per level, halving the horizon from one to the next; jump: a second time input; prefix: a mask input."""
 
-    channels: tuple[int, ...] = (64, 128, 256)
+    channels: tuple[int, ...] = (32, 64, 128)
     kernel: int = 5
     groups: int = 8
     time_size: int = 64

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ..envs import ConfigError, FewstepError
 from . import evaluate as rollouts
-from .checkpoint import load_policy, write_file
+from .checkpoint import load_policy, require_match, write_file
 from .policy import Policy
 from .samplers import Sampler
 from .show import bar, comparison_table, results_table, versions
@@ -56,7 +56,8 @@ def run_training(data: str, out: str, config: TrainConfig, console: Console, **o
             if not said:
                 left = (config.steps - row["step"]) / row["steps_per_second"]
                 rate = row["steps_per_second"]
-                console.print(f"{rate:.1f} steps of {config.batch} windows a second here: about {left / 60:.0f} min")
+                time = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
+                console.print(f"{rate:.1f} steps of {config.batch} windows a second here: about {time}")
             said.append(1)
             note = f"training, loss {row['loss']:.4f}"
             progress.update(line, completed=int(row["step"]), description=note)
@@ -140,13 +141,14 @@ def samplers(c: Evaluate, own: Sampler) -> list[Sampler]:
 
 def run_evaluation(policy: Policy, jobs: list[rollouts.Job], console: Console, workers: int = 0) -> dict[str, Any]:
     """Roll out every job and measure its latency; the content of evaluation.json."""
-    rows = []
+    rows, robot = [], jobs[0].robot()
+    require_match(policy, robot.spec)
     with bar(console) as progress:
         for job in jobs:
             n = job.sampler.network_evaluations
             line = progress.add_task(f"{n} evaluation{'s' if n > 1 else ''}", total=len(job.seeds))
             done = rollouts.evaluate(job, workers or os.cpu_count() or 1, lambda k, i=line: progress.advance(i, k))
-            rows.append(rollouts.summary(job, done, rollouts.latency(policy, job.sampler, job.robot())))
+            rows.append(rollouts.summary(job, done, rollouts.latency(policy, job.sampler, robot)))
     job = jobs[0]
     facts = {"task": job.task, "policy": job.policy, "seed": job.seeds[0], "versions": versions()}
     return facts | {"results": rows}
