@@ -184,8 +184,8 @@ def train(
     step, used = run.resume(out, mark)
     if config.compile:
         run.policy.net.compile()
-    log = Log(out, step, report)
     count = used or config.threads or run.fastest_threads(demos)
+    log = Log(out, step, report)
     with closing(log), threads(count), Interrupt() as interrupt:
         _loop(run, demos, step, log, interrupt, lambda step: run.save(out, step, mark))
     origin = {"data": str(data), "windows": len(demos.train[0]), "cpu_seconds": log.cpu_seconds}
