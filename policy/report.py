@@ -118,7 +118,7 @@ def _template() -> jinja2.Template:
     page.filters["percent"] = lambda share: f"{100 * share:.1f} %"
     page.filters["ms"] = lambda x: f"{x:.1f}" if x >= 1 else f"{x:.2f}"
     page.filters["interval"] = lambda estimate: f"{100 * estimate[-2]:.1f} to {100 * estimate[-1]:.1f} %"
-    page.filters["span"] = lambda ends: f"{ends[0]:.3f} to {ends[1]:.3f}" if math.isfinite(ends[0]) else "unknown"
+    page.filters["span"] = lambda ends: "unknown" if None in ends else f"{ends[0]:.3f} to {ends[1]:.3f}"
     return page.get_template("report.html")
 
 
