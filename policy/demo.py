@@ -176,7 +176,7 @@ def _video(job: rollouts.Job, row: dict[str, Any], out: Path) -> Path | None:
     by_side = {e["info"].get("side"): e["seed"] for e in reversed(row["rollouts"]) if e["success"]}
     seeds = [by_side[side] for side in ("left", "right") if side in by_side] or list(job.seeds[:1])
     try:
-        films = [np.asarray(iio.imread(path)) for path in rollouts.film(job, seeds, out / "videos", 2)]
+        films = [frames for _, frames in rollouts.pictures(job, seeds, 2)]
     except RobotError as error:
         print(f"no video: {error}")
         return None

@@ -172,12 +172,19 @@ def film(job: Job, seeds: Sequence[int], out: Path, limit: int) -> list[Path]:
 
     out.mkdir(parents=True, exist_ok=True)
     paths = []
+    for e, frames in pictures(job, seeds, limit):
+        paths.append(out / f"{'success' if e.success else 'failure'}-{e.seed}.mp4")
+        iio.imwrite(paths[-1], frames, fps=round(len(frames) / e.seconds))
+    return paths
+
+
+def pictures(job: Job, seeds: Sequence[int], limit: int) -> Iterator[tuple[Episode, np.ndarray]]:
+    """The first `limit` of `seeds` again, each with its frames (T, height, width, 3)."""
+    left = limit
     for group in job.groups():
-        wanted = [s for s in seeds if s in group][: limit - len(paths)]
+        wanted = [s for s in seeds if s in group][:left]
+        left -= len(wanted)
         frames: dict[int, list[np.ndarray]] = {s: [] for s in wanted}
         if wanted:
             ended = roll_out(job, group, wanted, lambda s, robot, step, f=frames: f[s].append(robot.render()))  # pyright: ignore
-            for e in ended:
-                paths.append(out / f"{'success' if e.success else 'failure'}-{e.seed}.mp4")
-                iio.imwrite(paths[-1], np.stack(frames[e.seed]), fps=round(len(frames[e.seed]) / e.seconds))
-    return paths
+            yield from ((e, np.stack(frames[e.seed])) for e in ended)

@@ -154,3 +154,9 @@ def test_an_empty_store_is_refused(tmp_path, workshop):
     assert main(["train", f"data={tmp_path}/empty", f"out={tmp_path}/run"]) == 1
     with pytest.raises(DataError):
         DemoStore.create(tmp_path / "empty", spec)
+
+
+def test_the_demo_ends_in_a_report(tmp_path):
+    assert main(["demo", f"out={tmp_path}", "demonstrations=2", "episodes=1", "steps=3", "workers=1"]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "network evaluations" in page and "unknown" in page  # one episode has no interval of its score
