@@ -56,18 +56,21 @@ class Arm:
 class PickPlaceExpert:
     """An actor that picks, carries and places; which side of the post it passes is a coin drawn from the seed.
 
-    Everything else follows from the observation and the last action sent, so it recovers from disturbances.
-    `side`: "left" or "right" as the robot sees it, in place of the coin.
+    Everything else follows from the observation and the last action sent, so it recovers from disturbances. Asked for
+    the same seed again, it shows the other side. `side`: "left" or "right" as the robot sees it, in place of the coin.
     """
 
     def __init__(self, side: str = "") -> None:
         self.arm, self.forced = Arm(), side
+        self.seed: int | None = None
+        self.turned = False  # away from what the coin says
         self.post = self.arm.model.body("post").pos[:2]
 
     def reset(self, seed: int | None = None) -> None:
         """Draw the side from `seed`, on a stream of its own: the task draws its start from the same number."""
         coin = np.random.default_rng(None if seed is None else [seed, 1]).random() < 0.5
-        self.side = self.forced or ("left" if coin else "right")
+        self.turned = seed is not None and seed == self.seed and not self.turned
+        self.seed, self.side = seed, self.forced or ("left" if coin != self.turned else "right")
         self.velocity = np.zeros(4)  # m/s and rad/s
         self.last: np.ndarray | None = None
 

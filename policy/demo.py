@@ -53,7 +53,7 @@ def demo(c: Demo, console: Console) -> int:
     console.rule("1. Demonstrations: a scripted expert, left or right past the post")
     have = len(DemoStore.open(out / "demos")) if (out / "demos").exists() else 0
     if have < c.demonstrations:
-        record(Record(str(out / "demos"), episodes=c.demonstrations - have), console)
+        record(Record(str(out / "demos"), episodes=c.demonstrations - have, repeats=2), console)
     console.rule("2. Training")
     policy = _trained(c, out, run, console)
     console.rule("3. How many network evaluations? Validation starts tell")

@@ -7,6 +7,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -98,22 +99,20 @@ def roll_out(
     policy = load_policy(job.policy)
     batch = Batch(policy, GROUP, job.sampler)
     chosen = [(i, s) for i, s in enumerate(seeds) if only is None or s in only]
-    robots = {s: job.robot(pictures=watch is not None) for _, s in chosen}
-    runs: dict[int, Iterator[Step | None]] = {}
-    for i, seed in chosen:
-        robot = robots[seed]
-        require_match(policy, robot.spec)
-        runner = Delayed(batch.place(i), job.delay / robot.spec.command_hz, robot.clock)
-        runs[seed] = episode(robot, agent(policy, runner), seed=seed, max_seconds=float("inf"))
-    while runs:
-        for seed in list(runs):
-            if not _advance(runs[seed], lambda step, s=seed: watch and watch(s, robots[s], step)):
-                del runs[seed]
-        batch.flush()
-    out = [_ended(s, robots[s]) for _, s in chosen]
-    for robot in robots.values():
-        robot.close()
-    return out
+    with ExitStack() as stack:
+        robots = {s: stack.enter_context(closing(job.robot(pictures=watch is not None))) for _, s in chosen}
+        runs: dict[int, Iterator[Step | None]] = {}
+        for i, seed in chosen:
+            robot = robots[seed]
+            require_match(policy, robot.spec)
+            runner = Delayed(batch.place(i), job.delay / robot.spec.command_hz, robot.clock)
+            runs[seed] = episode(robot, agent(policy, runner), seed=seed, max_seconds=float("inf"))
+        while runs:
+            for seed in list(runs):
+                if not _advance(runs[seed], lambda step, s=seed: watch and watch(s, robots[s], step)):
+                    del runs[seed]
+            batch.flush()
+        return [_ended(s, robots[s]) for _, s in chosen]
 
 
 def _advance(run: Iterator[Step | None], hear: Callable[[Step], object]) -> bool:

@@ -29,13 +29,14 @@ class Record:
 
     data: the store, made where there is none, else appended to. policy: a run folder whose policy acts in place of the
     expert. Unsuccessful episodes are dropped unless failures=true. seed: of the first start, by default one that the
-    store has not seen.
+    store has not seen. repeats: episodes from each start; an expert with several ways shows them in turn.
     """
 
     data: str = MISSING
     task: str = "pickplace"
     episodes: int = 100
     seed: int = -1
+    repeats: int = 1
     policy: str = ""
     failures: bool = False
     hz: float | None = None
@@ -44,12 +45,14 @@ class Record:
 
 def record(c: Record, console: Console) -> int:
     """Record episodes into a store."""
+    if c.repeats < 1:
+        raise ConfigError(f"repeats must be at least 1, not {c.repeats}")
     robot: Any = make_robot(c.task, hz=c.hz, seconds=c.seconds)
     actor = agent(p := load_policy(c.policy), Inline(p)) if c.policy else make_expert(c.task)
     notes = {"task": c.task, "actor": c.policy or "scripted expert", **versions()}
     with _writable(Path(c.data), robot.spec, notes) as store:
         first = c.seed if c.seed >= 0 else DEMONSTRATIONS + len(store)
-        seeds = range(first, first + c.episodes)
+        seeds = [first + i // c.repeats for i in range(c.episodes)]
         with bar(console) as progress:
             line = progress.add_task("recording", total=c.episodes)
             kept = record_episodes(

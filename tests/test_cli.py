@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fewstep.demos.store import DemoStore
@@ -133,6 +134,16 @@ def test_bench_measures_the_textbook_beside(workshop):
         ("eager", 100),
     ]
     assert all(0 < r["floor_ms"] <= r["median_ms"] <= r["p99_ms"] <= r["max_ms"] for r in bench["rows"])
+
+
+def test_record_shows_each_start_as_often_as_asked(tmp_path):
+    assert main(["record", f"data={tmp_path}/demos", "episodes=4", "repeats=2"]) == 0
+    store = DemoStore.open(tmp_path / "demos")
+    paths = [store.episode(i).data["cube_position"] for i in range(4)]
+    assert [bool((paths[i][0] == paths[i + 1][0]).all()) for i in range(3)] == [True, False, True]
+    left = [path[np.argmax(path[:, 0] > 0.5), 1] > 0 for path in paths]
+    assert left[0] != left[1] and left[2] != left[3]
+    assert main(["record", f"data={tmp_path}/demos", "repeats=0"]) == 2
 
 
 def test_a_full_disk_while_recording_keeps_what_was_there(workshop, tmp_path, monkeypatch, capsys):

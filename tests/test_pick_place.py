@@ -110,6 +110,16 @@ def test_coin_is_independent_of_the_start(env):
     assert abs(np.corrcoef(sides, aside)[0, 1]) < 0.2
 
 
+def test_expert_shows_the_other_side_of_a_start_that_comes_again():
+    expert, sides = PickPlaceExpert(), []
+    for seed in (5, 5, 5, 6, 6, 5):
+        expert.reset(seed)
+        sides.append(expert.side)
+    coins = {5: sides[0], 6: sides[3]}
+    other = {"left": "right", "right": "left"}
+    assert sides == [coins[5], other[coins[5]], coins[5], coins[6], other[coins[6]], coins[5]]
+
+
 def test_mean_of_both_sides_hits_the_post(env):
     for seed in range(3):
         _, _, info = play(env, [PickPlaceExpert("left"), PickPlaceExpert("right")], seed, limit=100)
