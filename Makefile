@@ -47,6 +47,12 @@ clean: ## Remove the environment and everything built
 	$(PYTHON) -m venv --clear .venv
 	@touch $@
 
-.venv/all .venv/dev: pyproject.toml constraints.txt | .venv/python
-	$(BIN)/$(PIP_INSTALL) -e '.[$(@F)]'
+.venv/all: pyproject.toml constraints.txt | .venv/python
+	$(BIN)/$(PIP_INSTALL) -e '.[all]'
+	@touch $@
+
+# metaworld pins an old MuJoCo, and works with the new one.
+.venv/dev: pyproject.toml constraints.txt | .venv/python
+	$(BIN)/$(PIP_INSTALL) -e '.[dev]'
+	$(BIN)/$(PIP_INSTALL) --no-deps metaworld
 	@touch $@

@@ -16,7 +16,8 @@ class Task:
     """A simulated task under a short name.
 
     module: imported first, it registers `id`; extra: the part of the install that brings it; spec: a module with a
-    SPEC, where the environment has none of its own; expert: "module:class" of its scripted expert.
+    SPEC, where the environment has none of its own; expert: "module:class" of its scripted expert, made with
+    `expert_options`.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Task:
     options: dict[str, Any] = field(default_factory=dict)
     spec: str = ""
     expert: str = ""
+    expert_options: dict[str, Any] = field(default_factory=dict)
 
 
 TASKS = {
@@ -44,9 +46,22 @@ TASKS = {
 }
 
 
+METAWORLD = "metaworld/"
+
+
+def find_task(task: str) -> Task:
+    """A built-in task by name, one of Meta-World's ("metaworld/push"), or any gymnasium id."""
+    if task.startswith(METAWORLD):
+        name = {"name": task.removeprefix(METAWORLD)}
+        module = "fewstep.envs.metaworld"
+        expert = f"{module}:MetaWorldExpert"
+        return Task("fewstep/MetaWorld-v0", module, "metaworld", name, expert=expert, expert_options=name)
+    return TASKS.get(task) or Task(task, "", "sim")
+
+
 def make_robot(task: str, *, hz: float | None = None, seconds: float | None = None, pictures: bool = False) -> Robot:
-    """A built-in task by name, or any gymnasium id, as a Robot. pictures: it can render."""
-    known = TASKS.get(task) or Task(task, "", "sim")
+    """A task as `find_task` knows it, as a Robot. pictures: it can render."""
+    known = find_task(task)
     gym = _load("gymnasium", "sim")
     if known.module:
         _load(known.module, known.extra)
@@ -55,7 +70,9 @@ def make_robot(task: str, *, hz: float | None = None, seconds: float | None = No
     try:
         env = gym.make(known.id, disable_env_checker=True, **options)
     except (gym.error.Error, ModuleNotFoundError) as error:
-        raise RobotError(f"no task {task!r}: {error}; built in: {names(TASKS)}; or any gymnasium id") from error
+        raise RobotError(
+            f"no task {task!r}: {error}; built in: {names(TASKS)}; or {METAWORLD}<name>; or any gymnasium id"
+        ) from error
     except TypeError as error:
         if not pictures:
             raise
@@ -66,14 +83,13 @@ def make_robot(task: str, *, hz: float | None = None, seconds: float | None = No
 
 
 def make_expert(task: str) -> Actor:
-    """The scripted expert of a built-in task; RobotError where it has none."""
-    known = TASKS.get(task)
-    if known is None or not known.expert:
-        raise RobotError(
-            f"task {task!r} has no scripted expert; these have: {names(k for k in TASKS if TASKS[k].expert)}"
-        )
+    """The scripted expert of a task; RobotError where it has none."""
+    known = find_task(task)
+    if not known.expert:
+        having = [*(k for k in TASKS if TASKS[k].expert), f"{METAWORLD}<name>"]
+        raise RobotError(f"task {task!r} has no scripted expert; these have: {names(having)}")
     module, name = known.expert.split(":")
-    return getattr(_load(module, known.extra), name)()
+    return getattr(_load(module, known.extra), name)(**known.expert_options)
 
 
 def _load(module: str, extra: str) -> Any:

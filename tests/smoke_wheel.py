@@ -19,7 +19,7 @@ EXTRAS = (
     *("cv2", "diffusers", "einops", "gym_pusht", "gymnasium", "imageio", "mujoco", "onnx", "onnxruntime"),
     *("matplotlib", "PIL", "pygame", "safetensors", "tensorboard", "torch"),
 )
-SIMULATED = ("rendering", "pick_place", "gym_robot")  # envs that draw or simulate need MuJoCo
+SIMULATED = ("rendering", "pick_place", "gym_robot", "metaworld")  # envs that draw or simulate need MuJoCo
 TORCH_FREE_DEMOS = {"files", "check", "episode", "formats", "record", "store"}
 
 
