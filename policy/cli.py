@@ -28,6 +28,7 @@ VERBS = {  # verb: module, settings and function in it
     "import": ("verbs_demos", "Import", "import_"),
     "check": ("verbs_demos", "Check", "check"),
     "train": ("verbs", "Train", "train"),
+    "distill": ("distill", "Distill", "distill"),
     "evaluate": ("verbs", "Evaluate", "evaluate"),
     "bench": ("bench", "Bench", "bench"),
 }

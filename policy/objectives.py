@@ -11,6 +11,7 @@ from ..envs.errors import names, pick
 from .path import PATHS, Path
 from .unet import Cond, Net
 
+ONCE = ("regression", "one_step")  # objectives of a network that is asked once, at t = 1
 LATE = 0.1  # the time at which a two-evaluation sampler asks for the second time
 
 
@@ -38,11 +39,18 @@ class Objective:
     draw: Callable[[Path, int, Generator], tuple[Tensor, Tensor]]
     paths: tuple[str, ...]
 
-    def loss(self, denoiser: Denoiser, x0: Tensor, cond: Cond, generator: Generator) -> Tensor:
-        """Mean squared error per sample (B,) at one random time each; committed actions do not count."""
+    def loss(
+        self, denoiser: Denoiser, x0: Tensor, cond: Cond, generator: Generator, noise: Tensor | None = None
+    ) -> Tensor:
+        """Mean squared error per sample (B,) at one random time each; committed actions do not count.
+
+        noise (B, H, A): what x0 belongs to, where a teacher made it; else it is drawn.
+        """
         t, silent = self.draw(denoiser.path, len(x0), generator)
         t, silent = t.to(x0), silent.to(x0.device)
-        eps = torch.randn(x0.shape, generator=generator, device=generator.device).to(x0) * ~silent[:, None, None]
+        if noise is None:
+            noise = torch.randn(x0.shape, generator=generator, device=generator.device).to(x0)
+        eps = noise * ~silent[:, None, None]
         out = denoiser.net(denoiser.path.mix(x0, eps, t), t, t, cond)
         error = (out - denoiser.path.target(x0, eps, t, self.kind)).square()
         if cond.mask is None:
@@ -67,6 +75,16 @@ def _atoms(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
     return t, u < 0.1
 
 
+def _once(silent: bool) -> Callable[[Path, int, Generator], tuple[Tensor, Tensor]]:
+    """Always t = 1, from noise or from none."""
+
+    def draw(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        t = torch.ones(n, device=generator.device)
+        return t, torch.full_like(t, silent, dtype=torch.bool)
+
+    return draw
+
+
 def _grid(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """The times of the discrete schedule, (k + 1) / T; on a path without one, up to where eps can be split."""
     if not path.steps:
@@ -79,6 +97,8 @@ def _grid(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
 OBJECTIVES = {
     "flow_atoms": Objective("v", _atoms, ("linear",)),
     "flow": Objective("v", _uniform, ("linear",)),
+    "regression": Objective("v", _once(True), ("linear",)),
+    "one_step": Objective("v", _once(False), ("linear",)),  # what `distill` trains: noise and chunk come in pairs
     **{kind: Objective(kind, _grid, ("cosine", "beta", "linear")) for kind in ("eps", "x0", "v")},
 }
 

@@ -11,8 +11,7 @@ from torch import Generator, Tensor, nn
 from ..demos.normalise import Normaliser
 from ..envs import ConfigError, Spec
 from .encoders import StateEncoder
-from .objectives import Denoiser, choose
-from .path import Path
+from .objectives import ONCE, Denoiser, choose
 from .samplers import Sampler, require_fit, sample
 from .unet import Net, TemporalUnet, UnetConfig
 
@@ -47,15 +46,17 @@ class PolicyConfig:
     @property
     def drawn_by(self) -> Sampler:
         """The sampler, given or default."""
-        objective, path = choose(self.objective, self.path)
-        return self.sampler or default_sampler(path, objective.kind)
+        return self.sampler or default_sampler(self.objective, self.path)
 
 
-def default_sampler(path: Path, kind: str) -> Sampler:
+def default_sampler(objective: str, path: str = "") -> Sampler:
     """Two evaluations where the path is straight; else ancestral sampling through the whole schedule."""
-    if path.preserving:
-        return Sampler("ddpm", path.steps, clip=1.0)
-    return Sampler(times=(0.999, 0.1, 0.0), clip=1.0) if kind == "eps" else Sampler()
+    chosen, way = choose(objective, path)
+    if objective in ONCE:
+        return Sampler(evaluations=1, start=float(objective == "one_step"))
+    if way.preserving:
+        return Sampler("ddpm", way.steps, clip=1.0)
+    return Sampler(times=(0.999, 0.1, 0.0), clip=1.0) if chosen.kind == "eps" else Sampler()
 
 
 class Policy(nn.Module):
@@ -80,10 +81,13 @@ class Policy(nn.Module):
         return self.encoder(self.normaliser.encode_observations(obs))
 
     def loss(self, batch: Mapping[str, Tensor], generator: Generator) -> Tensor:
-        """Loss per sample (B,) of batch[key] (B, O, ...) and batch["action"] (B, H, A), in robot units."""
+        """Loss per sample (B,) of batch[key] (B, O, ...) and batch["action"] (B, H, A), in robot units.
+
+        batch["noise"] (B, H, noise_size), where there is one: the noise from which a teacher made the action.
+        """
         x0 = self.normaliser.encode_actions(batch["action"])
         cond = self.net.condition(self.features(batch))
-        return self.objective.loss(self.denoiser(), x0, cond, generator)
+        return self.objective.loss(self.denoiser(), x0, cond, generator, batch.get("noise"))
 
     @torch.no_grad()
     def act(

@@ -179,8 +179,20 @@ def train(
     if start is not None:
         config = replace(config, model=load_policy(start).config)
     demos = read_data(data, config.model, torch.device(device), held_out=config.held_out, seed=config.seed)
-    run = Run(_begin(demos, config, start).to(device), config)
-    mark = _fingerprint(demos, config, start)
+    policy = _begin(demos, config, start).to(device)
+    return fit(policy, demos, out, config, {"data": str(data), "start": str(start)}, report)
+
+
+def fit(
+    policy: Policy,
+    demos: Data,
+    out: Path,
+    config: TrainConfig,
+    origin: Mapping[str, Any],
+    report: Callable[[dict[str, float]], None] = lambda row: None,
+) -> Policy:
+    """Train `policy` on what it is given; `origin`, plain values, goes into its provenance and marks the run."""
+    run, mark = Run(policy, config), _fingerprint(demos, config, origin)
     step, used = run.resume(out, mark)
     if config.compile:
         run.policy.net.compile()
@@ -188,10 +200,10 @@ def train(
     log = Log(out, step, report)
     with closing(log), threads(count), Interrupt() as interrupt:
         _loop(run, demos, step, log, interrupt, lambda step: run.save(out, step, mark))
-    origin = {"data": str(data), "windows": len(demos.train[0]), "cpu_seconds": log.cpu_seconds}
-    run.export(out, origin | {"device": device, "threads": count, "train": to_plain(config)})
+    cost = {"windows": len(demos.train[0]), "cpu_seconds": log.cpu_seconds, "threads": count}
+    run.export(out, {**origin, **cost, "device": str(run.device), "train": to_plain(config)})
     (out / RESUME).unlink(missing_ok=True)
-    return load_policy(out, device)
+    return load_policy(out, str(run.device))
 
 
 def _loop(run: Run, demos: Data, step: int, log: Log, interrupt: Interrupt, save_at: Callable[[int], None]) -> None:
@@ -230,7 +242,7 @@ def _begin(demos: Data, config: TrainConfig, start: Path | str | None) -> Policy
         return Policy(demos.spec, config.model, demos.normaliser)
 
 
-def _fingerprint(demos: Data, config: TrainConfig, start: Path | str | None) -> str:
+def _fingerprint(demos: Data, config: TrainConfig, origin: Mapping[str, Any]) -> str:
     """What must not change between the parts of one run."""
     shape = {k: list(v.shape) for k, v in demos.arrays.items()}
-    return json.dumps([to_plain(config), str(start), shape, demos.spec.to_json()], sort_keys=True)
+    return json.dumps([to_plain(config), origin, shape, demos.spec.to_json()], sort_keys=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,13 @@ def train(c: Train, console: Console) -> int:
 
 def run_training(data: str, out: str, config: TrainConfig, console: Console, **options: Any) -> Policy:
     """`train.train` with a progress bar that first says how long it will take here."""
+    return with_progress(lambda report: train_policy(data, out, config, report=report, **options), out, config, console)
+
+
+def with_progress(
+    work: Callable[[Callable[[dict[str, float]], None]], Policy], out: str, config: TrainConfig, console: Console
+) -> Policy:
+    """Do `work`, which reports the rows of its log, behind a progress bar; after Ctrl-C say what is kept."""
     with bar(console) as progress:
         line = progress.add_task("training", total=config.steps)
         said: list[int] = []
@@ -63,7 +71,7 @@ def run_training(data: str, out: str, config: TrainConfig, console: Console, **o
             progress.update(line, completed=int(row["step"]), description=note)
 
         try:
-            return train_policy(data, out, config, report=report, **options)
+            return work(report)
         except KeyboardInterrupt:
             if (Path(out) / RESUME).exists():
                 console.print(f"saved in {out}: the same command goes on from here")

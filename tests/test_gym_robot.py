@@ -281,7 +281,7 @@ def test_an_unknown_task_lists_the_built_in_ones(task: str) -> None:
 
 def test_only_built_in_tasks_have_experts() -> None:
     assert make_expert("pickplace")
-    with pytest.raises(RobotError, match="'pusht' has no scripted expert; these have: pickplace"):
+    with pytest.raises(RobotError, match="'pusht' has no scripted expert; these have: metaworld/<name>, pickplace"):
         make_expert("pusht")
 
 

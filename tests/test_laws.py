@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from fewstep.envs import ConfigError
-from fewstep.policy.objectives import LATE, OBJECTIVES, Denoiser, choose
+from fewstep.policy.objectives import LATE, OBJECTIVES, ONCE, Denoiser, choose
 from fewstep.policy.path import LINEAR, PATHS, Path
 from fewstep.policy.samplers import Sampler, even_grid, sample
 from fewstep.policy.unet import Cond
@@ -19,7 +19,7 @@ STEPS = {"ddim": 100, "heun": 150, "ddpm": 400}  # enough of them that what is l
 MEAN, STD = 0.4, 0.3
 MODES = (torch.tensor([-0.8, 0.6]).double(), torch.tensor([0.3, 0.7]).double(), 0.1)  # means, weights, std of each
 COND = Cond(torch.zeros(1, 1))
-PAIRS = [(name, path) for name, objective in OBJECTIVES.items() for path in objective.paths]
+PAIRS = [(name, path) for name, objective in OBJECTIVES.items() if name not in ONCE for path in objective.paths]
 each_pair = pytest.mark.parametrize("name, path", PAIRS)
 
 
@@ -220,8 +220,25 @@ def test_discrete_objectives_draw_every_discrete_time(path: Path) -> None:
     assert not silent.any()
 
 
+@pytest.mark.parametrize("name", ONCE)
+def test_a_network_that_is_asked_once_is_trained_where_it_is_asked(name: str) -> None:
+    seen = []
+    objective, path = choose(name)
+    noise = torch.randn(7, 2, 3, generator=Generator().manual_seed(0))
+
+    def net(x: Tensor, t: Tensor, r: Tensor, cond: Cond) -> Tensor:
+        seen.append((x, t))
+        return noise - 0.5  # right where the noise was not silenced and every x0 is a half
+
+    x0 = torch.full_like(noise, 0.5)
+    loss = objective.loss(Denoiser(net, path, objective.kind), x0, COND, Generator(), noise)  # pyright: ignore
+    (x, t), silent = seen[0], name == "regression"
+    assert t.eq(1).all() and torch.equal(x, torch.zeros_like(x) if silent else noise)
+    torch.testing.assert_close(loss, noise.square().mean((1, 2)) if silent else torch.zeros(7))
+
+
 def test_names_come_from_closed_tables() -> None:
-    with pytest.raises(ConfigError, match=r"'flw'; valid: eps, flow, flow_atoms, v, x0"):
+    with pytest.raises(ConfigError, match=r"'flw'; valid: eps, flow, flow_atoms, one_step, regression, v, x0"):
         choose("flw")
     with pytest.raises(ConfigError, match=r"'cos'; valid: beta, cosine, linear"):
         choose("eps", "cos")
