@@ -13,6 +13,7 @@ from .unet import Cond, Net
 
 ONCE = ("regression", "one_step")  # objectives of a network that is asked once, at t = 1
 LATE = 0.1  # the time at which a two-evaluation sampler asks for the second time
+Draw = Callable[[Path, int, Generator], tuple[Tensor, Tensor]]  # -> times (n,), and where the noise is silenced (n,)
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,10 @@ class Denoiser:
 
 @dataclass(frozen=True)
 class Objective:
-    """What the network predicts, and how a batch draws its times.
-
-    draw: (path, n, generator) -> times t (n,), and where the noise is silenced (n,).
-    """
+    """What the network predicts, and how a batch draws its times."""
 
     kind: str
-    draw: Callable[[Path, int, Generator], tuple[Tensor, Tensor]]
+    draw: Draw
     paths: tuple[str, ...]
 
     def loss(
@@ -64,18 +62,21 @@ def _uniform(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
     return t, torch.zeros_like(t, dtype=torch.bool)
 
 
-def _atoms(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """20 % at t = 1, half of them from zero noise, and 20 % at LATE: two-step regression within flow matching.
+def atoms(mass: float, late: float) -> Draw:
+    """A share `mass` at t = 1, half of it from zero noise, as much at `late`, the rest anywhere.
 
-    After MIP (arXiv 2512.01809), which is flow matching at these two times alone.
+    After MIP (arXiv 2512.01809), two-step regression, which is flow matching at these two times alone.
     """
-    t, _ = _uniform(path, n, generator)
-    u = torch.rand(n, generator=generator, device=generator.device)
-    t = torch.where(u < 0.2, 1.0, torch.where(u < 0.4, LATE, t))
-    return t, u < 0.1
+
+    def draw(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        t, _ = _uniform(path, n, generator)
+        u = torch.rand(n, generator=generator, device=generator.device)
+        return torch.where(u < mass, 1.0, torch.where(u < 2 * mass, late, t)), u < mass / 2
+
+    return draw
 
 
-def _once(silent: bool) -> Callable[[Path, int, Generator], tuple[Tensor, Tensor]]:
+def _once(silent: bool) -> Draw:
     """Always t = 1, from noise or from none."""
 
     def draw(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -95,7 +96,7 @@ def _grid(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 OBJECTIVES = {
-    "flow_atoms": Objective("v", _atoms, ("linear",)),
+    "flow_atoms": Objective("v", atoms(0.2, LATE), ("linear",)),
     "flow": Objective("v", _uniform, ("linear",)),
     "regression": Objective("v", _once(True), ("linear",)),
     "one_step": Objective("v", _once(False), ("linear",)),  # what `distill` trains: noise and chunk come in pairs
