@@ -3,7 +3,7 @@
 Meta-World itself draws one of fifty stored starts and ignores the seed of `reset`.
 """
 # pyright: reportAttributeAccessIssue=false, reportMissingImports=false
-# (mujoco's functions are compiled and carry no types; metaworld is no part of the development install)
+# (mujoco's functions are compiled and carry no types; metaworld is not installed everywhere)
 
 import warnings
 from typing import Any

@@ -16,8 +16,8 @@ class Task:
     """A simulated task under a short name.
 
     module: imported first, it registers `id`; extra: the part of the install that brings it; spec: a module with a
-    SPEC, where the environment has none of its own; expert: "module:class" of its scripted expert, made with
-    `expert_options`.
+    SPEC, where the environment has none of its own; expert: "module:class" of its scripted expert, made
+    with the same options.
     """
 
     id: str
@@ -26,7 +26,6 @@ class Task:
     options: dict[str, Any] = field(default_factory=dict)
     spec: str = ""
     expert: str = ""
-    expert_options: dict[str, Any] = field(default_factory=dict)
 
 
 TASKS = {
@@ -54,8 +53,7 @@ def find_task(task: str) -> Task:
     if task.startswith(METAWORLD):
         name = {"name": task.removeprefix(METAWORLD)}
         module = "fewstep.envs.metaworld"
-        expert = f"{module}:MetaWorldExpert"
-        return Task("fewstep/MetaWorld-v0", module, "metaworld", name, expert=expert, expert_options=name)
+        return Task("fewstep/MetaWorld-v0", module, "metaworld", name, expert=f"{module}:MetaWorldExpert")
     return TASKS.get(task) or Task(task, "", "sim")
 
 
@@ -89,7 +87,7 @@ def make_expert(task: str) -> Actor:
         having = [*(k for k in TASKS if TASKS[k].expert), f"{METAWORLD}<name>"]
         raise RobotError(f"task {task!r} has no scripted expert; these have: {names(having)}")
     module, name = known.expert.split(":")
-    return getattr(_load(module, known.extra), name)(**known.expert_options)
+    return getattr(_load(module, known.extra), name)(**known.options)
 
 
 def _load(module: str, extra: str) -> Any:

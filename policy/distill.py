@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from ..demos.store import DemoStore
 from ..envs import ConfigError
-from .checkpoint import MODEL, load_policy
+from .checkpoint import MODEL, load_policy, require_match
 from .data import Data, read_data
 from .policy import Policy
 from .samplers import Sampler
@@ -90,6 +90,8 @@ def train_student(
     sampler = replace(teacher.config.drawn_by.at(c.evaluations), start=c.start)
     with threads(config.threads or 1):
         parts = [read_data(path, teacher.config, torch.device(c.device)) for path in data]
+        for part in parts:
+            require_match(teacher, part.spec)
         labelled = label(teacher, parts, sampler, c.copies, c.perturb, Generator(c.device).manual_seed(c.seed))
     own = Sampler(evaluations=1, start=c.start)
     config = replace(config, model=replace(teacher.config, objective="one_step", sampler=own))

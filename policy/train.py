@@ -180,7 +180,8 @@ def train(
         config = replace(config, model=load_policy(start).config)
     demos = read_data(data, config.model, torch.device(device), held_out=config.held_out, seed=config.seed)
     policy = _begin(demos, config, start).to(device)
-    return fit(policy, demos, out, config, {"data": str(data), "start": str(start)}, report)
+    origin = {"data": str(data)} | ({} if start is None else {"start": str(start)})
+    return fit(policy, demos, out, config, origin, report)
 
 
 def fit(

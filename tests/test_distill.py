@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Generator
 
+from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
+from fewstep.envs import CheckpointError
 from fewstep.policy.checkpoint import load_policy, read_meta, save_policy
 from fewstep.policy.cli import main
 from fewstep.policy.data import read_data
@@ -89,3 +91,19 @@ def test_rounds_label_what_the_student_visits(folder, capsys):
     assert main(["evaluate", f"policy={out}", "task=pickplace", "episodes=2", "seconds=0.5", f"out={out}/e"]) == 0
     assert main([*command[:3], "out=x", "rounds=1"]) == 2
     assert "task=" in capsys.readouterr().err
+
+
+def test_demonstrations_of_another_robot_are_refused(folder, tmp_path):
+    spec = DemoStore.open(folder / "demos").spec
+    other = replace(spec, observations={k: f for k, f in spec.observations.items() if k != "target"})
+    with DemoStore.create(tmp_path / "demos", other) as store:
+        episode = DemoStore.open(folder / "demos").episode(0)
+        store.append(Episode({k: v for k, v in episode.data.items() if k != "target"}, other))
+    with pytest.raises(CheckpointError, match="'target' is missing"):
+        train_student(
+            Distill(f"{folder}/teacher", f"{tmp_path}/demos"),
+            f"{folder}/teacher",
+            [f"{tmp_path}/demos"],
+            f"{tmp_path}/out",
+            TrainConfig(steps=1),
+        )
