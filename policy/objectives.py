@@ -36,6 +36,7 @@ class Objective:
     kind: str
     draw: Draw
     paths: tuple[str, ...]
+    jumps: bool = False  # half of every batch learns to jump (flow_map)
 
     def loss(
         self, denoiser: Denoiser, x0: Tensor, cond: Cond, generator: Generator, noise: Tensor | None = None
@@ -98,6 +99,7 @@ def _grid(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
 OBJECTIVES = {
     "flow_atoms": Objective("v", atoms(0.2, LATE), ("linear",)),
     "flow": Objective("v", _uniform, ("linear",)),
+    "flow_map": Objective("v", atoms(0.2, LATE), ("linear",), jumps=True),
     "regression": Objective("v", _once(True), ("linear",)),
     "one_step": Objective("v", _once(False), ("linear",)),  # what `distill` trains: noise and chunk come in pairs
     **{kind: Objective(kind, _grid, ("cosine", "beta", "linear")) for kind in ("eps", "x0", "v")},

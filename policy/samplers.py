@@ -81,6 +81,11 @@ def ddim(d: Denoiser, x: Tensor, t: Tensor, r: Tensor, cond: Cond, s: Sampler, f
     return d.path.mix(x0, eps, r)
 
 
+def jump(d: Denoiser, x: Tensor, t: Tensor, r: Tensor, cond: Cond, s: Sampler, fresh: Tensor | None) -> Tensor:
+    """The flow map's own step from t to r, on the linear path."""
+    return x + (r - t)[:, None, None] * d.net(x, t, r, cond)
+
+
 def ddpm(d: Denoiser, x: Tensor, t: Tensor, r: Tensor, cond: Cond, s: Sampler, fresh: Tensor | None) -> Tensor:
     """Ancestral step (Ho et al. 2020, eq. 7) between any two times, its noise scaled by `noise`."""
     x0, _ = _see(d, x, t, cond, s)
@@ -122,6 +127,7 @@ class StepRule:
 
 STEPS = {
     "ddim": StepRule(ddim, default_grid, lambda n: n),
+    "jump": StepRule(jump, even_grid, lambda n: n),
     "ddpm": StepRule(ddpm, even_grid, lambda n: n, stochastic=True),
     "heun": StepRule(heun, lambda n: even_grid((n + 1) // 2), lambda n: 2 * n - 1),
     **{name: StepRule(None, even_grid, lambda n: n) for name in SCHEDULERS},

@@ -23,6 +23,7 @@ from ..envs import ConfigError
 from ..envs.plain import to_plain
 from .checkpoint import MODEL, load_policy, read_tensors, require_match, save_policy, write_file
 from .data import Data, read_data
+from .flow_map import follow, make_teacher
 from .interrupt import Interrupt
 from .log import Log
 from .policy import Policy, PolicyConfig
@@ -71,6 +72,7 @@ class Run:
         )
         self.factor = get_cosine_schedule_with_warmup(self.optimiser, config.warmup, config.steps).lr_lambdas[0]
         self.ema = EMAModel(self.weights, decay=config.ema, use_ema_warmup=True, power=0.75, foreach=True)
+        self.teacher = make_teacher(policy) if policy.objective.jumps else None
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -78,10 +80,11 @@ class Run:
 
     def update(self, batch: Mapping[str, Tensor], generator: Generator, step: int) -> Tensor:
         """One step of the optimiser; returns the loss ()."""
+        follow(self.teacher, self.ema.shadow_params)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss = self.policy.loss(batch, generator).mean()
+            loss = self.policy.loss(batch, generator, self.teacher, step / self.config.steps).mean()
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, self.config.clip)
@@ -105,10 +108,9 @@ class Run:
         if data.held_out is None:
             return float("nan")
         rows = torch.arange(min(2048, len(data.held_out[0])), device=self.device)
+        batch, generator = data.batch(rows, data.held_out), Generator(self.device).manual_seed(0)
         with self.averaged():
-            return (
-                self.policy.loss(data.batch(rows, data.held_out), Generator(self.device).manual_seed(0)).mean().item()
-            )
+            return self.policy.loss(batch, generator).mean().item()
 
     def export(self, out: Path, provenance: Mapping[str, Any]) -> None:
         """Write the averaged weights as a policy."""
@@ -219,8 +221,7 @@ def _loop(run: Run, demos: Data, step: int, log: Log, interrupt: Interrupt, save
             _require_finite(loss, step)
             checked = step % (10 * config.log_every) == 0 or step == config.steps
             log.write(step, loss.item(), run.rate(step), run.validate(demos) if checked else math.nan)
-        stop = interrupt.asked  # read once: it may change between saving and stopping
-        if stop or time.monotonic() - saved > config.save_seconds:
+        if (stop := interrupt.asked) or time.monotonic() - saved > config.save_seconds:
             _require_finite(loss, step)
             save_at(step)
             saved = time.monotonic()

@@ -148,7 +148,7 @@ def expected(name: str, path: Path, kind: str) -> float:
     flow = math.pi / 2 * STD  # integral of s^2 / ((1 - t)^2 s^2 + t^2) over t
     if name == "flow":
         return flow
-    if name == "flow_atoms":
+    if name in ("flow_atoms", "flow_map"):
         return float(np.dot([0.2, 0.2], irreducible(path, kind, np.array([1.0, LATE]))) + 0.6 * flow)
     if path.steps:
         return float(irreducible(path, kind, np.arange(1, path.steps + 1) / path.steps).mean())
@@ -238,7 +238,9 @@ def test_a_network_that_is_asked_once_is_trained_where_it_is_asked(name: str) ->
 
 
 def test_names_come_from_closed_tables() -> None:
-    with pytest.raises(ConfigError, match=r"'flw'; valid: eps, flow, flow_atoms, one_step, regression, v, x0"):
+    with pytest.raises(
+        ConfigError, match=r"'flw'; valid: eps, flow, flow_atoms, flow_map, one_step, regression, v, x0"
+    ):
         choose("flw")
     with pytest.raises(ConfigError, match=r"'cos'; valid: beta, cosine, linear"):
         choose("eps", "cos")

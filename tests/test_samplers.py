@@ -234,7 +234,7 @@ def test_numbers_of_evaluations_without_a_grid_are_refused(step: str, evaluation
 def test_unknown_steps_are_refused_with_the_valid_ones(times: tuple[float, ...]) -> None:
     sampler = Sampler("euler", times=times)
     for use in (sampler.grid, lambda: sampler.noises, lambda: sampler.network_evaluations):
-        with pytest.raises(ConfigError, match=r"'euler'; valid: ddim, ddpm, dpmsolver\+\+, heun, unipc"):
+        with pytest.raises(ConfigError, match=r"'euler'; valid: ddim, ddpm, dpmsolver\+\+, heun, jump, unipc"):
             use()
 
 
