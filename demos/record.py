@@ -1,5 +1,6 @@
 """Recorder: turns the steps of the control loop into stored episodes."""
 
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -65,8 +66,9 @@ def record(
     max_seconds: float,
     keep: Callable[[Outcome], bool] = lambda outcome: True,
     progress: Callable[[Outcome, Episode | None], None] | None = None,
+    most: float = math.inf,
 ) -> int:
-    """Run one episode per start seed, append those that `keep` wants, and return how many.
+    """Run one episode per start seed, append those that `keep` wants until there are `most`, and return how many.
 
     Each is on disk before the next begins: whatever stops the recording, at most the running episode is lost.
     progress: called after each with its outcome, and the episode where it was stored.
@@ -83,6 +85,8 @@ def record(
         kept += stored is not None
         if progress is not None:
             progress(outcome, stored)
+        if kept >= most:
+            break
     return kept
 
 

@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ..demos import check as doctor
+from ..demos.episode import Episode
 from ..demos.formats.diffusion_policy import import_diffusion_policy, import_pusht
 from ..demos.record import record as record_episodes
 from ..demos.store import DemoStore
-from ..envs import ConfigError
+from ..envs import ConfigError, Outcome
 from ..envs.tasks import make_expert, make_robot
 from .checkpoint import load_policy
 from .runner import Inline, agent
@@ -27,9 +28,10 @@ DEMONSTRATIONS = 10_000  # the first start seed of demonstrations; they end wher
 class Record:
     """Record demonstrations: the task's scripted expert acts, or a policy.
 
-    data: the store, made where there is none, else appended to. policy: a run folder whose policy acts in place of the
-    expert. Unsuccessful episodes are dropped unless failures=true. seed: of the first start, by default one that the
-    store has not seen. repeats: episodes from each start; an expert with several ways shows them in turn.
+    data: the store, made where there is none, else appended to. episodes: how many to keep; unsuccessful ones are
+    dropped unless failures=true, and after twice as many starts it gives up. policy: a run folder whose policy acts in
+    place of the expert. seed: of the first start, by default one after those of the episodes in the store.
+    repeats: episodes from each start; an expert with several ways shows them in turn.
     """
 
     data: str = MISSING
@@ -52,15 +54,21 @@ def record(c: Record, console: Console) -> int:
     notes = {"task": c.task, "actor": c.policy or "scripted expert", **versions()}
     with _writable(Path(c.data), robot.spec, notes) as store:
         first = c.seed if c.seed >= 0 else DEMONSTRATIONS + len(store)
-        seeds = [first + i // c.repeats for i in range(c.episodes)]
+        seeds, failed = [first + i // c.repeats for i in range(2 * c.episodes)], []
         with bar(console) as progress:
             line = progress.add_task("recording", total=c.episodes)
+
+            def heard(outcome: Outcome, stored: Episode | None) -> None:
+                failed.extend([] if outcome.success else [outcome])
+                progress.advance(line, stored is not None)
+
             kept = record_episodes(
                 robot, actor, store, seeds, float("inf"),
-                keep=lambda o: c.failures or bool(o.success),
-                progress=lambda outcome, stored: progress.advance(line),
+                keep=lambda o: c.failures or bool(o.success), progress=heard, most=c.episodes,
             )  # fmt: skip
-        console.print(f"{kept} of {c.episodes} episodes kept; {c.data} now has {len(store)}, {store.frames} frames")
+        console.print(
+            f"{kept} kept, {len(failed)} failed; {c.data} now has {len(store)} episodes, {store.frames} frames"
+        )
     return 0 if kept else 1
 
 

@@ -96,19 +96,12 @@ def test_every_episode_starts_from_its_seed_and_keeps_its_outcome(store: DemoSto
     assert store.array("action")[::5, 0] == pytest.approx([0.1, 0.2, 0.3])
 
 
-def test_only_what_is_wanted_is_kept(store: DemoStore) -> None:
-    seen = []
-    kept = record(
-        Slider(store.spec),
-        Ramp(),
-        store,
-        range(5),
-        10,
-        lambda outcome: bool(outcome.success),
-        lambda *a: seen.append(a),
-    )
-    assert (kept, len(store), len(seen)) == (3, 3, 5)
-    assert store.array("action")[::5, 0] == pytest.approx([0.1, 0.3, 0.5])
+@pytest.mark.parametrize("most, tried", [(9, 5), (2, 3)])
+def test_only_what_is_wanted_is_kept_until_there_is_enough(store: DemoStore, most: int, tried: int) -> None:
+    seen, wanted = [], lambda outcome: bool(outcome.success)
+    kept = record(Slider(store.spec), Ramp(), store, range(5), 10, wanted, lambda *a: seen.append(a), most)
+    assert (kept, len(store), len(seen)) == (min(most, 3), min(most, 3), tried)
+    assert store.array("action")[::5, 0] == pytest.approx([0.1, 0.3, 0.5][:most])
 
 
 def test_an_episode_nobody_judged_is_of_unknown_success(store: DemoStore) -> None:
