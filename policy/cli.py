@@ -30,6 +30,7 @@ VERBS = {  # verb: module, settings and function in it
     "train": ("verbs", "Train", "train"),
     "distill": ("distill", "Distill", "distill"),
     "evaluate": ("verbs", "Evaluate", "evaluate"),
+    "tune": ("tune", "Tune", "tune"),
     "bench": ("bench", "Bench", "bench"),
 }
 

@@ -19,7 +19,7 @@ from ..demos.store import DemoStore
 from ..envs import RobotError, episode
 from ..envs.tasks import make_robot
 from . import evaluate as rollouts
-from .checkpoint import MODEL, load_policy, read_meta, save_policy, write_file
+from .checkpoint import MODEL, load_policy, read_meta, write_file
 from .log import LOG
 from .policy import Policy
 from .report import Plan, success_picture, write_report
@@ -27,6 +27,7 @@ from .runner import Inline, agent
 from .show import results_table, versions
 from .statistics import wilson
 from .train import TrainConfig
+from .tune import Tune, tune
 from .verbs import run_evaluation, run_training
 from .verbs_demos import Record, record
 
@@ -37,7 +38,8 @@ COUNTS = (1, 2, 3, 10)  # network evaluations that the report compares
 class Demo:
     """The whole path on the built-in task: record, train, evaluate, report.
 
-    episodes: unseen test starts per number of network evaluations. Stopped and started again, it goes on.
+    episodes: unseen test starts per number of network evaluations, which is chosen on four times as many.
+    Stopped and started again, it goes on.
     """
 
     out: str = "out"
@@ -55,9 +57,10 @@ def demo(c: Demo, console: Console) -> int:
     if have < c.demonstrations:
         record(Record(str(out / "demos"), episodes=c.demonstrations - have, repeats=2), console)
     console.rule("2. Training")
-    policy = _trained(c, out, run, console)
+    _train(c, out, run, console)
     console.rule("3. How many network evaluations? Validation starts tell")
-    policy = _tuned(c, policy, run, console)
+    tune(Tune(str(run), "pickplace", str(out / "demos"), 4 * c.episodes, workers=c.workers), console)
+    policy = load_policy(run)
     console.rule("4. Test: starts that nothing has seen")
     jobs = [_job(run, policy, n, rollouts.TEST, c.episodes) for n in COUNTS]
     evaluation = run_evaluation(policy, jobs, console, c.workers)
@@ -78,30 +81,17 @@ def recipe() -> TrainConfig:
     return TrainConfig(**{k: getattr(c, k) for k in TrainConfig.__dataclass_fields__})
 
 
-def _trained(c: Demo, out: Path, run: Path, console: Console) -> Policy:
+def _train(c: Demo, out: Path, run: Path, console: Console) -> None:
     if (run / MODEL).exists():
         console.print(f"{run} is trained already")
     else:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         run_training(str(out / "demos"), str(run), replace(recipe(), steps=c.steps), console, device=device)
-    return load_policy(run)
-
-
-def _tuned(c: Demo, policy: Policy, run: Path, console: Console) -> Policy:
-    """The fewest evaluations, of at most three, that succeed most on validation starts; kept in the checkpoint."""
-    jobs = [_job(run, policy, n, 0, c.episodes) for n in COUNTS[:3]]
-    evaluation = run_evaluation(policy, jobs, console, c.workers)
-    console.print(results_table(evaluation))
-    best = max(evaluation["results"], key=lambda r: (r["successes"], -r["network_evaluations"]))
-    n = best["network_evaluations"]
-    console.print(f"chosen: {n} network evaluations")
-    policy = policy.with_sampler(policy.config.drawn_by.at(n))
-    save_policy(policy, run, read_meta(run)["provenance"] | {"chosen": {"seeds": "validation", "evaluations": n}})
-    return policy
 
 
 def _job(run: Path, policy: Policy, evaluations: int, seed: int, episodes: int) -> rollouts.Job:
-    sampler = policy.config.drawn_by.at(evaluations)
+    own = policy.config.drawn_by
+    sampler = own if evaluations == own.network_evaluations else own.at(evaluations)
     return rollouts.Job(str(run), "pickplace", sampler, rollouts.seed_range(seed, episodes))
 
 

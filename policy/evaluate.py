@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..envs import ConfigError, Robot, RobotError, Step, episode
+from ..envs import ConfigError, Obs, Robot, RobotError, Step, episode
 from ..envs.tasks import make_robot
 from .checkpoint import load_policy, require_match
 from .policy import Policy
@@ -133,10 +133,9 @@ def _ended(seed: int, robot: Any) -> Episode:
 
 
 @threads(1)
-def latency(policy: Policy, sampler: Sampler, robot: Robot, calls: int = 50) -> dict[str, float]:
+def latency(policy: Policy, sampler: Sampler, obs: Obs, calls: int = 50) -> dict[str, float]:
     """Wall time of one `act` for one observation on this machine [ms]: p50, p99, max; one thread, after warm-up."""
-    robot.reset(0)
-    obs, times = robot.observe(), []
+    times = []
     for i in range(calls + 5):
         actor = agent(policy, Inline(policy, sampler))
         actor.reset(i)

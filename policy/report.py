@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 from .statistics import wilson
 
@@ -86,7 +85,7 @@ def write_report(
 
 
 def success_picture(evaluation: Mapping[str, Any], path: Path) -> None:
-    """Write the chart of success against network evaluations as a PNG on white."""
+    """Write the chart of success against latency and network evaluations as a PNG on white."""
     rows = [_read(r, evaluation["results"]) for r in evaluation["results"]]
     with rc_context(STYLE):
         _success(rows).savefig(path, format="png", dpi=200, facecolor="white")
@@ -102,9 +101,8 @@ def _charts(
 ) -> dict[str, Any]:
     with rc_context(STYLE):
         return {
-            "success": _svg(_success(rows, own)),
+            "success": _svg(_success(rows, own, period)),
             "sides": _svg(_sides(rows, own, demonstrations)) if any(r["left"] or r["touched"] for r in rows) else "",
-            "latency": _svg(_latency(rows, period)),
             "training": _svg(_training(log)) if log else "",
             "plan": [_svg(_panel(plan, i)) for i in range(min(PANELS, len(plan.names)))] if plan else [],
         }
@@ -148,12 +146,25 @@ def _compare(own: Row, rows: Sequence[Row]) -> dict[str, list[str]]:
     return said
 
 
-def _success(rows: Sequence[Row], own: Row | None = None) -> Figure:
-    estimates = [(r["success_rate"], *r["interval"]) for r in rows]
-    figure, axes = _points(rows, estimates, own)
-    low, high = 10 * math.floor(10 * min(e[1] for e in estimates) - 0.3), 100 * max(e[2] for e in estimates)
-    axes.set(ylim=(max(low, -2), high + 0.12 * (high - low)), ylabel="success [%]")
-    axes.set_yticks([t for t in axes.get_yticks() if max(low, 0) <= t <= 100])
+def _success(rows: Sequence[Row], own: Row | None = None, period: float | None = None) -> Figure:
+    """Success against the latency that it costs, every point marked with its network evaluations."""
+    figure, axes = _axes(WIDTH, 2.9)
+    for row in rows:
+        x, (y, low, high) = row["latency_ms"]["p50"], (100 * v for v in (row["success_rate"], *row["interval"]))
+        axes.errorbar([x], [y], [[y - low], [high - y]], fmt="none", color=ACCENT, capsize=4)
+        filled = own is None or row is own
+        box = {"boxstyle": "circle" if row["note"] == "" else "round", "ec": ACCENT, "fc": ACCENT if filled else CARD}
+        axes.annotate(row["label"], (x, y), ha="center", va="center", bbox=box, color=CARD if filled else INK)
+        under = {"facecolor": CARD, "edgecolor": "none", "pad": 0.8}
+        axes.annotate(f"{y:.1f}", (x, y), (0, -12), textcoords="offset points", ha="center", va="top", bbox=under)
+    if period is not None:
+        axes.axvline(period, color=WARM, ls="--", label=f"control period, {period:g} ms")
+        _legend(axes)
+    low, high = (100 * f(r["interval"][i] for r in rows) for f, i in ((min, 0), (max, 1)))
+    axes.set(ylim=(max(low - 5, -5) - 0.1 * (high - low), min(high + 5, 105)), ylabel="success [%]")
+    axes.set(xlabel="median latency of a chunk [ms]; circled: network evaluations")
+    _logarithmic(axes, "x")
+    axes.margins(x=0.15)
     return figure
 
 
@@ -163,19 +174,6 @@ def _sides(rows: Sequence[Row], own: Row, demonstrations: float | None) -> Figur
     if demonstrations is not None:
         axes.axhline(100 * demonstrations, color=WARM, ls="--", label="demonstrations")
         _legend(axes)
-    return figure
-
-
-def _latency(rows: Sequence[Row], period: float) -> Figure:
-    figure, axes = _points(rows, [], None)
-    values = {key: [r["latency_ms"][key] for r in rows] for key in ("p50", "p99", "max")}
-    axes.vlines(range(len(rows)), values["p50"], values["max"], color=ACCENT, lw=1)
-    for key, marker, fill in (("p50", "o", ACCENT), ("p99", "D", CARD), ("max", "x", CARD)):
-        axes.plot(values[key], marker, color=ACCENT, mfc=fill, label=key)
-    axes.axhline(period, color=WARM, ls="--", label=f"control period, {period:g} ms")
-    axes.set(ylim=(min(*values["p50"], period) / 1.6, max(*values["max"], period) * 1.6), ylabel="latency [ms]")
-    _logarithmic(axes)
-    _legend(axes)
     return figure
 
 
@@ -225,11 +223,12 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _logarithmic(axes: Axes) -> None:
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
-    axes.minorticks_off()
+def _logarithmic(axes: Axes, name: str = "y") -> None:
+    axes.set(**{f"{name}scale": "log"})
+    axis = getattr(axes, f"{name}axis")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(lambda y, _: f"{y:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def _legend(axes: Axes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -38,9 +39,26 @@ def results_table(evaluation: dict[str, Any]) -> Table:
     for r in evaluation["results"]:
         success = _between(f"{r['success_rate']:.3f}", *r["interval"])
         score = _between(f"{r['mean_max_reward']:.3f}", *r["mean_max_reward_interval"])
-        ms = (f"{r['latency_ms'][k]:.1f}" for k in ("p50", "p99"))
-        table.add_row(str(r["network_evaluations"]), str(r["episodes"]), success, score, *ms)
+        table.add_row(str(r["network_evaluations"]), str(r["episodes"]), success, score, *_latencies(r))
     return table
+
+
+def tuning_tables(rows: Sequence[Mapping[str, Any]], chosen: int) -> list[Table]:
+    """What `tune` found: rollouts, and how the chunks lie to the demonstrations, as far as there are such."""
+    against = f"minus {rows[-1]['network_evaluations']} evals [95 %]"
+    tables = []
+    if "success_rate" in rows[0]:
+        tables.append(_table("evals", "times", "success [95 %]", against, "p50 ms", "p99 ms", ""))
+        for i, r in enumerate(rows):
+            success, less = _between(f"{r['success_rate']:.3f}", *r["interval"]), _difference(r["success_difference"])
+            tables[-1].add_row(*_mode(r), success, less, *_latencies(r), "chosen" if i == chosen else "")
+    if "unlike" in rows[0]:
+        tables.append(_table("evals", "times", "spread", "off span", "far", "unlike", against, "p50 ms", ""))
+        for i, r in enumerate(rows):
+            values = [f"{r[k]:.3f}" for k in ("spread", "off_manifold", "far", "unlike")]
+            less = _difference([-x for x in r["like_difference"]])
+            tables[-1].add_row(*_mode(r), *values, less, _latencies(r)[0], "chosen" if i == chosen else "")
+    return tables
 
 
 def comparison_table(ours: dict[str, Any], theirs: dict[str, Any]) -> Table:
@@ -54,7 +72,7 @@ def comparison_table(ours: dict[str, Any], theirs: dict[str, Any]) -> Table:
             d = paired_success(*([r[s]["success"] for s in x] for r in (x, y)))
             e = paired_mean(*([r[s]["score"] for s in x] for r in (x, y)))
             verdict = "no difference" if d[1] <= 0 <= d[2] else ("better" if d[0] > 0 else "worse")
-            cells = (_between(f"{v[0]:+.3f}", *v[1:], sign="+") for v in (d, e))
+            cells = (_difference(v) for v in (d, e))
             table.add_row(str(a["network_evaluations"]), str(b["network_evaluations"]), *cells, verdict)
     return table
 
@@ -64,6 +82,19 @@ def _table(*headers: str) -> Table:
     for header in headers:
         table.add_column(header, no_wrap=True)
     return table
+
+
+def _mode(row: Mapping[str, Any]) -> tuple[str, str]:
+    times = row["sampler"]["times"]
+    return str(row["network_evaluations"]), " ".join(f"{t:g}" for t in times) if len(times) < 6 else "even"
+
+
+def _latencies(row: Mapping[str, Any]) -> list[str]:
+    return [f"{row['latency_ms'][k]:.1f}" for k in ("p50", "p99")]
+
+
+def _difference(d: Sequence[float]) -> str:
+    return _between(f"{d[0] or 0.0:+.3f}", *sorted(d[1:]), sign="+")
 
 
 def _between(value: str, low: float | None, high: float | None, sign: str = "") -> str:

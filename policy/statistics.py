@@ -34,7 +34,7 @@ def paired_success(a: Sequence[bool], b: Sequence[bool]) -> tuple[float, float, 
     return float(x.mean() - y.mean()), max(-1.0, won - lost - half), min(1.0, won - lost + half)
 
 
-def paired_mean(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
+def paired_mean(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     """(mean difference a - b on the same seeds, 95 % low, high)."""
     d = np.asarray(a, float) - np.asarray(b, float)
     return float(d.mean()), *mean_interval(d)

@@ -151,12 +151,14 @@ def run_evaluation(policy: Policy, jobs: list[rollouts.Job], console: Console, w
     """Roll out every job and measure its latency; the content of evaluation.json."""
     rows, robot = [], jobs[0].robot()
     require_match(policy, robot.spec)
+    robot.reset(0)
+    obs = robot.observe()
     with bar(console) as progress:
         for job in jobs:
             n = job.sampler.network_evaluations
             line = progress.add_task(f"{n} evaluation{'s' if n > 1 else ''}", total=len(job.seeds))
             done = rollouts.evaluate(job, workers or os.cpu_count() or 1, lambda k, i=line: progress.advance(i, k))
-            rows.append(rollouts.summary(job, done, rollouts.latency(policy, job.sampler, robot)))
+            rows.append(rollouts.summary(job, done, rollouts.latency(policy, job.sampler, obs)))
     job = jobs[0]
     facts = {"task": job.task, "policy": job.policy, "seed": job.seeds[0], "versions": versions()}
     return facts | {"results": rows}

@@ -199,7 +199,8 @@ def test_what_the_environment_said_can_be_reported_as_json(folder: Path) -> None
 def test_latency_is_measured_in_milliseconds(folder: Path) -> None:
     threads = torch.get_num_threads()
     robot = make_robot(POINT)
-    found = latency(policy_for(robot.spec), Sampler(), robot, calls=5)
+    robot.reset(0)
+    found = latency(policy_for(robot.spec), Sampler(), robot.observe(), calls=5)
     assert 0.01 < found["p50"] <= found["p99"] <= found["max"] < 60_000
     assert math.isfinite(sum(found.values()))
     assert torch.get_num_threads() == threads
