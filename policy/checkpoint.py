@@ -21,6 +21,7 @@ from .policy import Policy, PolicyConfig
 
 FORMAT, VERSION = "fewstep-policy", 1
 MODEL, META = "model.safetensors", "policy.json"
+SHIPPED = Path(__file__).parent / "shipped"  # policies that come with the package
 
 
 def save_policy(policy: Policy, folder: Path, provenance: Mapping[str, Any]) -> None:
@@ -38,7 +39,7 @@ def save_policy(policy: Policy, folder: Path, provenance: Mapping[str, Any]) -> 
 
 def load_policy(folder: Path | str, device: str | torch.device = "cpu") -> Policy:
     """Read a policy, ready to act; CheckpointError names the file and what is wrong with it."""
-    folder = Path(folder)
+    folder = find_policy(folder)
     meta = read_meta(folder)
     try:
         spec, config = Spec.from_json(meta["spec"]), from_plain(PolicyConfig, meta["config"], "config")
@@ -52,11 +53,21 @@ def load_policy(folder: Path | str, device: str | torch.device = "cpu") -> Polic
     return policy.to(device).eval().requires_grad_(False)
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
+def find_policy(name: Path | str) -> Path:
+    """A run folder, or the one that comes with the package under this name; the user's own goes first."""
+    if (Path(name) / META).is_file():
+        return Path(name)
+    shipped = {path.name: path for path in SHIPPED.iterdir()} if SHIPPED.is_dir() else {}
+    if str(name) not in shipped:
+        raise CheckpointError(
+            f"{name} holds no policy: {META} is missing; fewstep brings these along: {names(shipped)}"
+        )
+    return shipped[str(name)]
+
+
+def read_meta(folder: Path | str) -> dict[str, Any]:
     """The content of policy.json: format, version, spec, config and provenance."""
-    path = folder / META
-    if not path.is_file():
-        raise CheckpointError(f"{folder} holds no policy: {META} is missing")
+    path = find_policy(folder) / META
     try:
         meta = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

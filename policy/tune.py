@@ -16,7 +16,7 @@ from rich.console import Console
 from ..demos.store import DemoStore
 from ..envs import ConfigError, Obs
 from . import evaluate as rollouts
-from .checkpoint import load_policy, read_meta, save_policy
+from .checkpoint import SHIPPED, find_policy, load_policy, read_meta, save_policy
 from .manifold import Nearby, unlike
 from .objectives import ONCE
 from .policy import Policy
@@ -51,6 +51,8 @@ def tune(c: Tune, console: Console) -> int:
     """Measure, show, choose, and write choice and evidence into policy.json."""
     policy = load_policy(c.policy)
     tried = modes(policy)
+    if (folder := find_policy(c.policy)).parent == SHIPPED:
+        raise ConfigError(f"{c.policy} comes with fewstep, tuned: to tune it for something else, copy {folder}")
     if not (c.task or c.data):
         raise ConfigError("tune needs a task= to roll out in, demonstrations data= to compare with, or both")
     rows: list[dict[str, Any]] = [{"sampler": asdict(s) | {"times": list(s.grid())}} for s in tried]
@@ -63,7 +65,7 @@ def tune(c: Tune, console: Console) -> int:
     evidence = {"task": c.task, "data": c.data, "episodes": c.episodes if c.task else 0, "margin": c.margin}
     evidence |= {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "modes": rows, "chosen": k}
     tuned = policy.with_sampler(tried[k])
-    save_policy(tuned, Path(c.policy), read_meta(Path(c.policy))["provenance"] | {"tuned": evidence})
+    save_policy(tuned, Path(c.policy), read_meta(c.policy)["provenance"] | {"tuned": evidence})
     n = tried[k].network_evaluations
     console.print(
         f"chosen: {n} network evaluation{'s' if n > 1 else ''}, at times {tried[k].grid()}; {c.policy} keeps it"

@@ -15,7 +15,8 @@ from safetensors.torch import load, save
 from fewstep.demos import files
 from fewstep.demos.normalise import Normaliser
 from fewstep.envs import CheckpointError, ConfigError, FewstepError, Field, Spec
-from fewstep.policy.checkpoint import META, MODEL, load_policy, read_meta, require_match, save_policy
+from fewstep.policy import checkpoint
+from fewstep.policy.checkpoint import META, MODEL, find_policy, load_policy, read_meta, require_match, save_policy
 from fewstep.policy.objectives import OBJECTIVES
 from fewstep.policy.policy import REACH, Policy, PolicyConfig
 from fewstep.policy.samplers import Sampler
@@ -363,3 +364,20 @@ def test_no_entry_of_the_description_can_cause_anything_but_an_error_of_ours(sou
         inner = inner[part]
     inner[last] = value
     attempt(folder, model, json.dumps(content).encode())
+
+
+# Policies that come with the package
+
+
+def test_a_shipped_policy_goes_by_its_name(tmp_path, monkeypatch):
+    policy = build()
+    save_policy(policy, tmp_path / "shipped" / "arm", {})
+    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.chdir(tmp_path)
+    assert load_policy("arm").config == policy.config
+    with pytest.raises(CheckpointError, match="leg holds no policy.*brings these along: arm"):
+        load_policy("leg")
+    (tmp_path / "arm").mkdir()  # no policy: the shipped one stays in reach
+    assert find_policy("arm") == tmp_path / "shipped" / "arm"
+    save_policy(policy, tmp_path / "arm", {})
+    assert find_policy("arm") == Path("arm")
