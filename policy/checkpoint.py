@@ -59,9 +59,7 @@ def find_policy(name: Path | str) -> Path:
         return Path(name)
     shipped = {path.name: path for path in SHIPPED.iterdir()} if SHIPPED.is_dir() else {}
     if str(name) not in shipped:
-        raise CheckpointError(
-            f"{name} holds no policy: {META} is missing; fewstep brings these along: {names(shipped)}"
-        )
+        raise CheckpointError(f"{name} holds no policy: {META} is missing; fewstep brings along: {names(shipped)}")
     return shipped[str(name)]
 
 

@@ -375,7 +375,7 @@ def test_a_shipped_policy_goes_by_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
     assert load_policy("arm").config == policy.config
-    with pytest.raises(CheckpointError, match="leg holds no policy.*brings these along: arm"):
+    with pytest.raises(CheckpointError, match=r"leg holds no policy.*brings along: arm"):
         load_policy("leg")
     (tmp_path / "arm").mkdir()  # no policy: the shipped one stays in reach
     assert find_policy("arm") == tmp_path / "shipped" / "arm"
