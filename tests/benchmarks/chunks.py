@@ -1,0 +1,24 @@
+"""How chunks lie to the demonstrations: `python tests/benchmarks/chunks.py DEMOS POLICY[:EVALUATIONS] ...`."""
+
+import sys
+
+from fewstep.policy.checkpoint import load_policy
+from fewstep.policy.manifold import Nearby
+
+
+def main() -> None:
+    """Print spread, off_manifold and far of each policy as it is, or with so many evaluations."""
+    demos, *policies = sys.argv[1:]
+    print("| policy | evaluations | spread | off the span | far from every demonstrated chunk |\n|---|---|---|---|---|")
+    for name, _, count in (p.partition(":") for p in policies):
+        policy = load_policy(name)
+        own = policy.config.drawn_by
+        sampler = own.at(int(count)) if count else own
+        nearby = Nearby.find(policy, demos)
+        found = nearby.measure(nearby.draw(policy, sampler, 0))
+        cells = [f"{found[k].mean():.3f}" for k in ("spread", "off_manifold", "far")]
+        print(f"| {name} | {sampler.network_evaluations} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
