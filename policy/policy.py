@@ -92,9 +92,11 @@ class Policy(nn.Module):
 
         batch["noise"] (B, H, noise_size), where there is one: the noise from which a teacher made the action.
         teacher: the average of this policy, where the objective jumps; progress: the share of training that is done.
+        With net.prefix half of the chunks begin with actions that are known already, and do not count.
         """
         x0 = self.normaliser.encode_actions(batch["action"])
-        cond = self.net.condition(self.features(batch))
+        known = (x0, self._promised(len(x0), generator)) if self.config.net.prefix else ()
+        cond = self.net.condition(self.features(batch), *known)
         if teacher is not None:
             half = len(x0) // 2
             parts = [Cond(cond.film[:half]), Cond(cond.film[half:])]
@@ -102,6 +104,15 @@ class Policy(nn.Module):
             jump = map_loss(self.net, teacher.net, x0[half:], parts[1], known, generator, progress)
             return torch.cat([self.objective.loss(self.denoiser(), x0[:half], parts[0], generator), jump])
         return self.objective.loss(self.denoiser(), x0, cond, generator, batch.get("noise"))
+
+    def _promised(self, n: int, generator: Generator) -> Tensor:
+        """How many first actions (n,) are known while training: none in half the chunks, else as many as may be late.
+
+        After training-time real-time chunking (arXiv 2512.05964).
+        """
+        late = self.config.horizon - self.config.execute
+        u = torch.rand(n, generator=generator, device=generator.device)
+        return ((2 * u - 1) * late).ceil().clamp(min=0).to(next(self.parameters()).device)
 
     @torch.no_grad()
     def act(

@@ -24,7 +24,7 @@ from fewstep.envs import CheckpointError, ConfigError, DataError, FewstepError, 
 from fewstep.envs.plain import to_plain
 from fewstep.policy.checkpoint import META, MODEL, load_policy, read_meta
 from fewstep.policy.log import LOG
-from fewstep.policy.policy import PolicyConfig
+from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.train import RESUME, TrainConfig, train
 from fewstep.policy.unet import UnetConfig
 
@@ -430,3 +430,26 @@ def test_numbers_that_are_none_stop_the_training(data: Path, tmp_path: Path) -> 
 def test_counts_below_one_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         replace(CONFIG, **{name: 0})
+
+
+def test_a_network_with_a_prefix_goes_on_from_promised_actions(tmp_path: Path) -> None:
+    """Nothing that is seen tells up from down; the first action does."""
+    spec = Spec({"pose": Field((1,), "m")}, {"reach": Field((1,), "m")}, policy_hz=10)
+    with DemoStore.create(tmp_path / "demos", spec) as store:
+        for sign in (-1.0, 1.0) * 4:
+            data = {"pose": np.zeros((12, 1)), "action": np.full((12, 1), sign), "time": np.arange(12) / 10}
+            store.append(Episode(data, spec))
+    model = replace(TINY, net=replace(TINY.net, channels=(8, 16), condition=8, prefix=True))
+    config = TrainConfig(steps=300, batch=64, lr=1e-2, warmup=20, ema=0.95, held_out=0, model=model)
+    policy = train(tmp_path / "demos", tmp_path / "run", config)
+    obs, noise = {"pose": torch.zeros(2, 2, 1)}, torch.randn(1, 2, 4, 1, generator=torch.Generator().manual_seed(0))
+    promised = torch.tensor([-1.0, 1.0])[:, None, None].expand(2, 4, 1)
+    chunks = policy.act(obs, noise, promised, torch.tensor([1, 2]))[..., 0]
+    torch.testing.assert_close(chunks, promised[..., 0], atol=0.3, rtol=0)
+
+
+def test_half_of_the_chunks_are_trained_without_a_prefix_and_the_rest_with_any_that_may_be_late() -> None:
+    policy = Policy(SPEC, replace(TINY, horizon=8, execute=5, net=replace(TINY.net, prefix=True)))
+    lengths = policy._promised(10_000, torch.Generator().manual_seed(0))
+    shares = torch.bincount(lengths.long(), minlength=4) / len(lengths)
+    torch.testing.assert_close(shares, torch.tensor([1 / 2, 1 / 6, 1 / 6, 1 / 6]), atol=0.02, rtol=0)
