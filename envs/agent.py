@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,19 +13,23 @@ import numpy as np
 from .robot import Command, Obs
 from .spec import Spec
 
+RECENT = 20  # answers whose delay an Agent remembers
+
 
 @dataclass(frozen=True)
 class Request:
     """What a policy needs to know for one chunk.
 
     episode: of the Agent that asks; obs[key] (O, ...), oldest first; seed: of the noise; time: of the latest
-    observation [s, robot's clock].
+    observation [s, robot's clock]; promised (n, A): the actions that will be sent from `time` on, a policy's period
+    apart, until the answer is there.
     """
 
     episode: int
     obs: Mapping[str, np.ndarray]
     seed: int
     time: float
+    promised: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
 
 @dataclass(frozen=True)
@@ -62,11 +68,16 @@ class Runner(Protocol):
 
 
 class Agent:
-    """An Actor that re-plans every `execute` actions and never sends one whose time has passed."""
+    """An Actor that re-plans every `execute` actions and never sends one whose time has passed.
 
-    def __init__(self, runner: Runner, spec: Spec, *, observation_steps: int, execute: int) -> None:
+    promise: with each request, at most so many actions that will be sent before the answer is there; as many as the
+    slowest of the last answers took.
+    """
+
+    def __init__(self, runner: Runner, spec: Spec, *, observation_steps: int, execute: int, promise: int = 0) -> None:
         self._runner, self._spec = runner, spec
-        self._steps, self._execute = observation_steps, execute
+        self._steps, self._execute, self._promise = observation_steps, execute, promise
+        self._ages: deque[float] = deque(maxlen=RECENT)  # of the observation behind an answer when it came [s]
         self._episode = -1
         self.chunk: Chunk | None = None  # the one being executed
 
@@ -81,10 +92,10 @@ class Agent:
     def act(self, obs: Obs) -> Command | None:
         """The command of this tick: from the chunk, or None inside it where the chunk is over (hold)."""
         self._remember(obs)
-        self._receive()
+        self._receive(obs.time)
         if self._due(obs.time):
             self._ask(obs.time)
-            self._receive()
+            self._receive(obs.time)
         if self._pending and self._runner.stalls():
             return None
         return Command(self.chunk.at(obs.time, self._spec) if self.chunk else None, "policy")
@@ -113,7 +124,7 @@ class Agent:
         picked = [self._nearest(t) for t in times]
         obs = {key: np.stack([o.data[key] for o in picked]) for key in self._spec.observations}
         seed = np.random.SeedSequence([self._seed, self._asked]).generate_state(1, np.uint64)[0]  # pyright: ignore
-        self._runner.submit(Request(self._episode, obs, int(seed >> np.uint64(1)), now))
+        self._runner.submit(Request(self._episode, obs, int(seed >> np.uint64(1)), now, self._promised(now)))
         self._asked += 1
         self._pending = True
 
@@ -121,9 +132,20 @@ class Agent:
         """The observation nearest to `time`: before the first one, the first."""
         return min(self._history, key=lambda o: abs(o.time - time))
 
-    def _receive(self) -> None:
+    def _promised(self, now: float) -> np.ndarray:
+        dt, actions = 1 / self._spec.policy_hz, []
+        count = min(self._promise, math.ceil(max(self._ages, default=0.0) / dt - 1e-6))
+        while self.chunk and len(actions) < count:
+            action = self.chunk.at(now + len(actions) * dt, self._spec)
+            if action is None:
+                break
+            actions.append(action)
+        return np.stack(actions) if actions else np.empty((0, self._spec.action_size))
+
+    def _receive(self, now: float) -> None:
         chunk = self._runner.poll()
         if chunk is not None and chunk.episode == self._episode:
+            self._ages.append(now - chunk.time)
             self.chunk, self._pending = chunk, False
 
 

@@ -23,9 +23,21 @@ def answer(policy: Policy, requests: list[Request | None], sampler: Sampler | No
     device = next(policy.parameters()).device
     obs = {k: torch.as_tensor(np.stack([r.obs[k] for r in filled])).to(device) for k in policy.spec.observations}
     noise = torch.stack([_noise(policy, sampler, r.seed) for r in filled], 1).to(device)
-    actions = policy.act(obs, noise, sampler=sampler).cpu().numpy()
+    promised = _promised(policy, filled)
+    actions = policy.act(obs, noise, *promised, sampler=sampler).cpu().numpy()
     dt = 1 / policy.spec.policy_hz
     return [r and Chunk(r.episode, r.time, dt, a) for r, a in zip(requests, actions, strict=True)]
+
+
+def _promised(policy: Policy, requests: list[Request]) -> tuple[Tensor, ...]:
+    """Promised actions (B, H, A), the last one repeated, with their counts (B,); nothing where nobody promises."""
+    counts, device = [len(r.promised) for r in requests], next(policy.parameters()).device
+    if not any(counts):
+        return ()
+    full = np.zeros((len(requests), policy.config.horizon, policy.spec.action_size), np.float32)
+    for row, r in zip(full, requests, strict=True):
+        row[:] = r.promised[np.minimum(np.arange(len(row)), len(r.promised) - 1)] if len(r.promised) else 0
+    return torch.as_tensor(full).to(device), torch.tensor(counts, device=device)
 
 
 def _noise(policy: Policy, sampler: Sampler, seed: int) -> Tensor:
@@ -118,4 +130,5 @@ class Delayed:
 def agent(policy: Policy, runner: Runner) -> Agent:
     """The Agent that this policy was trained for."""
     c = policy.config
-    return Agent(runner, policy.spec, observation_steps=c.observation_steps, execute=c.execute)
+    promise = c.horizon - c.execute if c.net.prefix else 0
+    return Agent(runner, policy.spec, observation_steps=c.observation_steps, execute=c.execute, promise=promise)

@@ -1,5 +1,6 @@
 import sys
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -360,3 +361,36 @@ def test_interpolation_leaves_the_chunk_alone() -> None:
         sent: Any = chunk.at(time, TIMES)
         sent += 100
     assert chunk.actions.ravel().tolist() == [0, 1, 2, 3]
+
+
+# Promises
+
+
+class Keeper(Numbered):
+    """Keeps promises: its chunks begin with what was promised, then count on."""
+
+    def submit(self, request: Request) -> None:
+        super().submit(request)
+        self.chunk.actions[: len(request.promised)] = request.promised  # pyright: ignore
+
+
+@pytest.mark.parametrize("hz", [10.0, 25.0])
+@pytest.mark.parametrize("delay", [0, 1, 3])
+def test_what_is_promised_is_what_is_sent_until_the_answer_comes(delay: int, hz: float) -> None:
+    keeper, robot = Keeper(12), Watch(hz)
+    agent = Agent(Delayed(keeper, delay / 10, robot.clock), robot.spec, observation_steps=2, execute=5, promise=6)
+    sent = {round(s.obs.time, 6): wanted(s) for s in episode(robot, agent, seed=0, max_seconds=6.0) if s}
+    for request in keeper.asked[2:]:  # the first has no chunk to promise from, and the delay is known after it
+        assert len(request.promised) == ceil(ceil(delay * hz / 10 - 1e-6) * 10 / hz - 1e-6)  # until the tick after it
+        for k, promised in enumerate(request.promised[:, 0]):
+            if (time := round(request.time + k / 10, 6)) in sent:
+                assert sent[time] == pytest.approx(promised)
+
+
+def test_no_more_is_promised_than_the_network_takes_and_the_chunk_holds() -> None:
+    for horizon, promise, most in ((12, 2, 2), (6, 6, 1)):
+        keeper, robot = Keeper(horizon), Watch()
+        agent = Agent(Delayed(keeper, 0.4, robot.clock), TIMES, observation_steps=2, execute=5, promise=promise)
+        assert list(episode(robot, agent, seed=0, max_seconds=6.0))
+        assert max(len(r.promised) for r in keeper.asked) == most
+        assert not len(keeper.asked[0].promised)

@@ -1,5 +1,6 @@
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,15 @@ def test_no_delay_is_as_if_there_were_no_delay() -> None:
     assert not late[:2].any(), "nothing to do yet"
     np.testing.assert_array_equal(late[2], prompt[2]), "the same chunk, for the world has not moved"
     assert not np.array_equal(late, prompt)
+
+
+def test_promised_actions_begin_the_chunk_and_leave_the_rest_of_the_batch_alone() -> None:
+    policy = policy_for(SPEC)
+    policy = Policy(SPEC, replace(policy.config, net=replace(NET, prefix=True))).eval().requires_grad_(False)
+    free, bound = request_for(1), request_for(2)
+    promised = np.random.default_rng(0).normal(size=(3, SPEC.action_size)).astype(np.float32)
+    chunks = ask(policy, {1: free, 2: replace(bound, promised=promised)})
+    np.testing.assert_allclose(chunks[2].actions[:3], promised, atol=1e-5)
+    assert np.abs(chunks[2].actions - inline(policy, bound).actions)[:3].max() > 0.01
+    np.testing.assert_allclose(chunks[1].actions, inline(policy, free).actions, atol=1e-5)
+    assert agent(policy, Inline(policy))._promise == 4 and agent(policy_for(SPEC), Inline(policy))._promise == 0
