@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -71,12 +71,15 @@ class Agent:
     """An Actor that re-plans every `execute` actions and never sends one whose time has passed.
 
     promise: with each request, at most so many actions that will be sent before the answer is there; as many as the
-    slowest of the last answers took.
+    slowest of the last answers took. wait: hold still until the answer is there, and begin it then.
     """
 
-    def __init__(self, runner: Runner, spec: Spec, *, observation_steps: int, execute: int, promise: int = 0) -> None:
+    def __init__(
+        self, runner: Runner, spec: Spec, *, observation_steps: int, execute: int, promise: int = 0, wait: bool = False
+    ) -> None:
         self._runner, self._spec = runner, spec
         self._steps, self._execute, self._promise = observation_steps, execute, promise
+        self._wait = wait
         self._ages: deque[float] = deque(maxlen=RECENT)  # of the observation behind an answer when it came [s]
         self._episode = -1
         self.chunk: Chunk | None = None  # the one being executed
@@ -98,6 +101,8 @@ class Agent:
             self._receive(obs.time)
         if self._pending and self._runner.stalls():
             return None
+        if self._pending and self._wait:
+            return Command(None, "policy")
         return Command(self.chunk.at(obs.time, self._spec) if self.chunk else None, "policy")
 
     def sent(self, action: np.ndarray) -> None:
@@ -146,7 +151,7 @@ class Agent:
         chunk = self._runner.poll()
         if chunk is not None and chunk.episode == self._episode:
             self._ages.append(now - chunk.time)
-            self.chunk, self._pending = chunk, False
+            self.chunk, self._pending = replace(chunk, time=now) if self._wait else chunk, False
 
 
 def interpolate(spec: Spec, a: np.ndarray, b: np.ndarray, weight: float) -> np.ndarray:

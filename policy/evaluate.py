@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from ..envs import ConfigError, Obs, Robot, RobotError, Step, episode
+from ..envs.agent import Agent
 from ..envs.tasks import make_robot
 from .checkpoint import load_policy, require_match
 from .policy import Policy
 from .runner import Batch, Delayed, Inline, agent
 from .samplers import Sampler
+from .smoothness import Smoothness
 from .statistics import mean_interval, wilson
 from .threads import threads
 
@@ -29,13 +31,15 @@ VALIDATION, TEST = range(0, 10_000), 100_000  # start seeds; in between lie thos
 
 @dataclass(frozen=True)
 class Episode:
-    """How one rollout ended. score: largest reward; info: what else the environment said at the end."""
+    """How one rollout ended. score: largest reward; seam, jerk: see Smoothness; info: what the environment added."""
 
     seed: int
     success: bool
     score: float
     seconds: float
     info: dict[str, Any]
+    seam: float | None = None
+    jerk: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Job:
     sampler: Sampler
     seeds: tuple[int, ...]
     delay: int = 0  # ticks between an observation and the chunk made from it
+    late: str = ""  # what the Agent does meanwhile, one of runner.LATE; by default the best that the policy can
     hz: float | None = None
     seconds: float | None = None
 
@@ -101,35 +106,34 @@ def roll_out(
     chosen = [(i, s) for i, s in enumerate(seeds) if only is None or s in only]
     with ExitStack() as stack:
         robots = {s: stack.enter_context(closing(job.robot(pictures=watch is not None))) for _, s in chosen}
-        runs: dict[int, Iterator[Step | None]] = {}
+        runs: dict[int, tuple[Iterator[Step | None], Agent]] = {}
+        smooth = {s: Smoothness(policy) for _, s in chosen}
         for i, seed in chosen:
             robot = robots[seed]
             require_match(policy, robot.spec)
             runner = Delayed(batch.place(i), job.delay / robot.spec.command_hz, robot.clock)
-            runs[seed] = episode(robot, agent(policy, runner), seed=seed, max_seconds=float("inf"))
+            actor = agent(policy, runner, job.late)
+            runs[seed] = episode(robot, actor, seed=seed, max_seconds=float("inf")), actor
         while runs:
-            for seed in list(runs):
-                if not _advance(runs[seed], lambda step, s=seed: watch and watch(s, robots[s], step)):
+            for seed, (run, actor) in list(runs.items()):
+                for step in run:
+                    if step is None:
+                        break  # it waits for an answer
+                    smooth[seed].hear(step, actor.chunk)
+                    if watch is not None:
+                        watch(seed, robots[seed], step)
+                else:
                     del runs[seed]
             batch.flush()
-        return [_ended(s, robots[s]) for _, s in chosen]
+        return [_ended(s, robots[s], smooth[s]) for _, s in chosen]
 
 
-def _advance(run: Iterator[Step | None], hear: Callable[[Step], object]) -> bool:
-    """Go on until the episode waits for an answer (True) or has ended (False)."""
-    for step in run:
-        if step is None:
-            return True
-        hear(step)
-    return False
-
-
-def _ended(seed: int, robot: Any) -> Episode:
+def _ended(seed: int, robot: Any, smooth: Smoothness) -> Episode:
     outcome = robot.outcome()
     if outcome is None or outcome.success is None:
         raise RobotError(f"{robot.name} ended without info['is_success'] or info['success']: nothing to count")
     plain = {k: v for k, v in robot.info.items() if isinstance(v, str | bool | int | float)}
-    return Episode(seed, outcome.success, outcome.score, robot.elapsed, plain)
+    return Episode(seed, outcome.success, outcome.score, robot.elapsed, plain, **smooth.result())
 
 
 @threads(1)
@@ -160,8 +164,17 @@ def summary(job: Job, episodes: list[Episode], latency_ms: dict[str, float]) -> 
         "mean_max_reward_interval": [x if math.isfinite(x) else None for x in mean_interval(scores)],
         "latency_ms": latency_ms,
         "delay_ticks": job.delay,
+        "late": job.late,
+        "seam": _mean([e.seam for e in episodes]),
+        "jerk": _mean([e.jerk for e in episodes]),
         "rollouts": [asdict(e) for e in episodes],
     }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Mean of what is a number; None where nothing is."""
+    kept = [v for v in values if v is not None]
+    return float(np.mean(kept)) if kept else None
 
 
 def film(job: Job, seeds: Sequence[int], out: Path, limit: int) -> list[Path]:

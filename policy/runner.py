@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..envs import Clock
+from ..envs import Clock, ConfigError
 from ..envs.agent import Agent, Chunk, Request, Runner
+from ..envs.errors import names
 from .policy import Policy
 from .samplers import Sampler
 
@@ -127,8 +128,19 @@ class Delayed:
         return self._clock.now() >= self._ready and self._runner.stalls()
 
 
-def agent(policy: Policy, runner: Runner) -> Agent:
-    """The Agent that this policy was trained for."""
+LATE = ("promise", "swap", "wait")  # what an Agent does while its answer is on the way
+
+
+def agent(policy: Policy, runner: Runner, late: str = "") -> Agent:
+    """The Agent that this policy was trained for.
+
+    late: "promise" tells the policy what will be sent meanwhile, the default of one with a prefix; "swap" changes over
+    when the answer comes; "wait" holds still until then.
+    """
     c = policy.config
-    promise = c.horizon - c.execute if c.net.prefix else 0
-    return Agent(runner, policy.spec, observation_steps=c.observation_steps, execute=c.execute, promise=promise)
+    late = late or ("promise" if c.net.prefix else "swap")
+    if late not in LATE or (late == "promise" and not c.net.prefix):
+        raise ConfigError(f"late={late!r} is not for this policy; valid: {names(LATE if c.net.prefix else LATE[1:])}")
+    promise = c.horizon - c.execute if late == "promise" else 0
+    steps = c.observation_steps
+    return Agent(runner, policy.spec, observation_steps=steps, execute=c.execute, promise=promise, wait=late == "wait")

@@ -86,7 +86,8 @@ class Evaluate:
     sampler: ddim, ddpm, heun, dpmsolver++ or unipc; times: a grid from 1 to 0 in place of evaluations;
     start, noise, clip: see samplers.Sampler.
     seed: of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting.
-    workers: processes, 0 for one per core; they change nothing but the time. delay: ticks from observation to chunk.
+    workers: processes, 0 for one per core; they change nothing but the time. delay: ticks from observation to chunk, a
+    number or a list; late: what the Agent does meanwhile: promise, swap or wait.
     replay: an evaluation.json whose failed episodes are rolled out again and filmed, at most `videos` of them.
     compare: an evaluation.json on the same seeds to set beside this one.
     """
@@ -103,7 +104,8 @@ class Evaluate:
     noise: float | None = None
     clip: float | None = None
     workers: int = 0
-    delay: int = 0
+    delay: Any = 0
+    late: str = ""
     hz: float | None = None
     seconds: float | None = None
     replay: str = ""
@@ -115,8 +117,9 @@ def evaluate(c: Evaluate, console: Console) -> int:
     """Evaluate a policy with one or several numbers of network evaluations."""
     policy = load_policy(c.policy)
     jobs = [
-        rollouts.Job(c.policy, c.task, s, rollouts.seed_range(c.seed, c.episodes), c.delay, c.hz, c.seconds)
+        rollouts.Job(c.policy, c.task, s, rollouts.seed_range(c.seed, c.episodes), d, c.late, c.hz, c.seconds)
         for s in samplers(c, policy.config.drawn_by)
+        for d in _whole("delay", c.delay)
     ]
     if c.replay:
         return _replay(c, jobs[0], console)
@@ -141,10 +144,16 @@ def samplers(c: Evaluate, own: Sampler) -> list[Sampler]:
         return [replace(base, times=c.times, evaluations=len(c.times) - 1)]
     if c.evaluations is None:
         return [base]
-    counts = c.evaluations if isinstance(c.evaluations, list) else [c.evaluations]
-    if bad := [n for n in counts if type(n) is not int]:
-        raise ConfigError(f"evaluations must be whole numbers, not {bad}")
+    counts = _whole("evaluations", c.evaluations)
     return [base if n == base.network_evaluations else base.at(n) for n in counts]
+
+
+def _whole(name: str, given: Any) -> list[int]:
+    """A whole number, or a list of such."""
+    numbers = given if isinstance(given, list) else [given]
+    if bad := [n for n in numbers if type(n) is not int or n < 0]:
+        raise ConfigError(f"{name} must be whole numbers, not {bad}")
+    return numbers
 
 
 def run_evaluation(policy: Policy, jobs: list[rollouts.Job], console: Console, workers: int = 0) -> dict[str, Any]:
@@ -169,7 +178,11 @@ def _replay(c: Evaluate, job: rollouts.Job, console: Console) -> int:
     row = next((r for r in before["results"] if _same(r["sampler"], job.sampler)), before["results"][0])
     given = row["sampler"] | {"times": tuple(row["sampler"]["times"])}
     job = replace(
-        job, sampler=Sampler(**given), seeds=tuple(e["seed"] for e in row["rollouts"]), delay=row["delay_ticks"]
+        job,
+        sampler=Sampler(**given),
+        seeds=tuple(e["seed"] for e in row["rollouts"]),
+        delay=row["delay_ticks"],
+        late=row.get("late", ""),
     )
     failed = [e["seed"] for e in row["rollouts"] if not e["success"]]
     Path(c.out).mkdir(parents=True, exist_ok=True)

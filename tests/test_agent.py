@@ -394,3 +394,11 @@ def test_no_more_is_promised_than_the_network_takes_and_the_chunk_holds() -> Non
         assert list(episode(robot, agent, seed=0, max_seconds=6.0))
         assert max(len(r.promised) for r in keeper.asked) == most
         assert not len(keeper.asked[0].promised)
+
+
+def test_one_that_waits_holds_still_and_then_begins_the_chunk_at_its_start() -> None:
+    robot = Watch()
+    agent = Agent(Delayed(Numbered(), 0.3, robot.clock), TIMES, observation_steps=2, execute=4, wait=True)
+    steps = [s for s in episode(robot, agent, seed=0, max_seconds=1.5) if s]
+    held = [None] * 3
+    assert [wanted(s) for s in steps] == [*held, 100, 101, 102, 103, *held, 200, 201, 202, 203, *held[:1]]

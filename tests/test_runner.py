@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewstep.envs import Field, Spec, episode
+from fewstep.envs import ConfigError, Field, Spec, episode
 from fewstep.envs.agent import Chunk, Request
 from fewstep.envs.tasks import make_robot
 from fewstep.policy.policy import Policy, PolicyConfig
@@ -223,3 +223,10 @@ def test_promised_actions_begin_the_chunk_and_leave_the_rest_of_the_batch_alone(
     assert np.abs(chunks[2].actions - inline(policy, bound).actions)[:3].max() > 0.01
     np.testing.assert_allclose(chunks[1].actions, inline(policy, free).actions, atol=1e-5)
     assert agent(policy, Inline(policy))._promise == 4 and agent(policy_for(SPEC), Inline(policy))._promise == 0
+
+
+@pytest.mark.parametrize("late, prefix", [("promise", False), ("never", True)])
+def test_what_a_policy_cannot_do_while_late_is_refused(late: str, prefix: bool) -> None:
+    policy = Policy(SPEC, PolicyConfig(horizon=8, execute=4, net=replace(NET, prefix=prefix)))
+    with pytest.raises(ConfigError, match=f"late='{late}' is not for this policy; valid: .*swap, wait"):
+        agent(policy, Inline(policy), late)
