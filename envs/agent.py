@@ -72,14 +72,16 @@ class Agent:
 
     promise: with each request, at most so many actions that will be sent before the answer is there; as many as the
     slowest of the last answers took. wait: hold still until the answer is there, and begin it then.
+    patience: after so long without an answer [s] it asks again.
     """
 
     def __init__(
-        self, runner: Runner, spec: Spec, *, observation_steps: int, execute: int, promise: int = 0, wait: bool = False
-    ) -> None:
+        self, runner: Runner, spec: Spec, *, observation_steps: int, execute: int, promise: int = 0,
+        wait: bool = False, patience: float = math.inf,
+    ) -> None:  # fmt: skip
         self._runner, self._spec = runner, spec
         self._steps, self._execute, self._promise = observation_steps, execute, promise
-        self._wait = wait
+        self._wait, self._patience = wait, patience
         self._ages: deque[float] = deque(maxlen=RECENT)  # of the observation behind an answer when it came [s]
         self._episode = -1
         self.chunk: Chunk | None = None  # the one being executed
@@ -90,7 +92,7 @@ class Agent:
         self._seed = np.random.SeedSequence(seed).entropy
         self._asked = 0
         self._history: list[Obs] = []
-        self.chunk, self._pending = None, False
+        self.chunk, self._pending, self._since = None, False, 0.0
 
     def act(self, obs: Obs) -> Command | None:
         """The command of this tick: from the chunk, or None inside it where the chunk is over (hold)."""
@@ -116,10 +118,10 @@ class Agent:
         self._history = [o for o in self._history if o.time > oldest] + [Obs(obs.time, copied, obs.stamps)]
 
     def _due(self, now: float) -> bool:
+        if self._pending:
+            return now > self._since + self._patience
         dt = 1 / self._spec.policy_hz
-        return not self._pending and (
-            self.chunk is None or now > self.chunk.time + (self._execute - 0.5 / self._ratio()) * dt
-        )
+        return self.chunk is None or now > self.chunk.time + (self._execute - 0.5 / self._ratio()) * dt
 
     def _ratio(self) -> float:
         return max(1.0, self._spec.command_hz / self._spec.policy_hz)
@@ -131,7 +133,7 @@ class Agent:
         seed = np.random.SeedSequence([self._seed, self._asked]).generate_state(1, np.uint64)[0]  # pyright: ignore
         self._runner.submit(Request(self._episode, obs, int(seed >> np.uint64(1)), now, self._promised(now)))
         self._asked += 1
-        self._pending = True
+        self._pending, self._since = True, now
 
     def _nearest(self, time: float) -> Obs:
         """The observation nearest to `time`: before the first one, the first."""

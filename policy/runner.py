@@ -142,5 +142,7 @@ def agent(policy: Policy, runner: Runner, late: str = "") -> Agent:
     if late not in LATE or (late == "promise" and not c.net.prefix):
         raise ConfigError(f"late={late!r} is not for this policy; valid: {names(LATE if c.net.prefix else LATE[1:])}")
     promise = c.horizon - c.execute if late == "promise" else 0
-    steps = c.observation_steps
-    return Agent(runner, policy.spec, observation_steps=steps, execute=c.execute, promise=promise, wait=late == "wait")
+    return Agent(
+        runner, policy.spec, observation_steps=c.observation_steps, execute=c.execute, promise=promise,
+        wait=late == "wait", patience=c.horizon / policy.spec.policy_hz,
+    )  # fmt: skip

@@ -402,3 +402,14 @@ def test_one_that_waits_holds_still_and_then_begins_the_chunk_at_its_start() -> 
     steps = [s for s in episode(robot, agent, seed=0, max_seconds=1.5) if s]
     held = [None] * 3
     assert [wanted(s) for s in steps] == [*held, 100, 101, 102, 103, *held, 200, 201, 202, 203, *held[:1]]
+
+
+def test_an_answer_that_never_comes_is_asked_for_again() -> None:
+    oracle = Sleeper()
+    agent = Agent(oracle, TIMES, observation_steps=2, execute=4, patience=0.45)
+    agent.reset(0)
+    oracle.stalls = lambda: False
+    for k in range(12):
+        agent.act(at(k / 10))
+    assert [r.time for r in oracle.asked] == pytest.approx([0.0, 0.5, 1.0])
+    assert len({r.seed for r in oracle.asked}) == 3
