@@ -12,6 +12,7 @@ import numpy as np
 from .errors import RobotError, names
 from .spec import Spec
 
+SLOW = 1e-3  # the least share of full velocity
 FAR = 1e9  # farther than any robot reaches: larger numbers count as this
 REACH = 0.25  # s of travel at full velocity that an action may lie ahead of what is measured, unless a limit says else
 
@@ -64,6 +65,8 @@ def _field(key: str, spec: Spec, tighter: Mapping[str, Any], free: bool) -> list
     needed = {"discrete": ("low", "high"), "angle": ("velocity", "acceleration")}.get(f.kind, LIMITS[:4])
     if f.kind == "quaternion" and not free:
         raise RobotError(f"action {key!r} is a rotation, which cannot be bounded here; free=[{key}] sends it as it is")
+    if not (free or f.measured_by or f.kind == "discrete"):
+        raise RobotError(f"nothing measures action {key!r}: where should it start from? free=[{key}] sends it as it is")
     if not free and (missing := [name for name in needed if np.isinf(out[name]).any()]):
         raise RobotError(f"action {key!r} has no limit on {names(missing)}: give some, or free=[{key}] to go without")
     return [out[name] for name in LIMITS]
@@ -80,10 +83,15 @@ class Limiter:
         self.limits, self._dt = limits, 1 / spec.command_hz
         kinds = [(f.kind, f.size) for f in spec.actions.values()]
         self._angle = np.concatenate([np.full(n, kind == "angle") for kind, n in kinds])
+        self._known = np.concatenate([np.full(f.size, bool(f.measured_by)) for f in spec.actions.values()])
         self._jumps = np.concatenate([np.full(n, kind in ("discrete", "quaternion")) for kind, n in kinds])
 
     def start(self, at: np.ndarray) -> None:
-        """Begin at rest where the robot is (A,); RobotError where that is outside the limits by more than a step."""
+        """Begin at rest where the robot is (A,), NaN where nothing measures it.
+
+        RobotError where that is outside the limits by more than a step.
+        """
+        at = np.where(self._known, at, np.clip(0.0, self.limits.low, self.limits.high))
         inside = np.clip(at, self.limits.low, self.limits.high)
         reach = np.where(np.isfinite(self.limits.step), self.limits.step, 0.0)
         if not np.isfinite(at).all() or (far := np.abs(at - inside) > reach).any():
@@ -92,16 +100,24 @@ class Limiter:
         self.at, self._velocity = inside, np.zeros_like(inside)
         self._wanted: np.ndarray | None = None
 
-    def next(self, wanted: np.ndarray | None, measured: np.ndarray | None = None) -> np.ndarray:
-        """The setpoint of this tick; wanted: None to brake and hold; measured (A,): NaN where nothing measures it."""
+    @property
+    def resting(self) -> bool:
+        """Whether the setpoint does not move."""
+        return not self._velocity.any()
+
+    def next(self, wanted: np.ndarray | None, measured: np.ndarray | None = None, pace: float = 1.0) -> np.ndarray:
+        """The setpoint of this tick.
+
+        wanted: None to brake and hold; measured (A,): NaN where nothing measures it; pace: share of full velocity.
+        """
         if wanted is not None and not np.isfinite(wanted).all():
             wanted = None
         a, dt = self.limits.acceleration, self._dt
-        moving = self._pace(wanted)
+        moving = self._moving(wanted, pace)
         exact = np.zeros_like(self.at) if wanted is None else self._difference(wanted, self.at) / dt
         behind = (exact - moving) * dt
         coming = moving + np.sign(behind) * _brakeable(np.abs(behind), a, dt)
-        slowest, fastest = self._reachable(measured)
+        slowest, fastest = self._reachable(measured, pace)
         fits = (slowest <= exact) & (exact <= fastest) & (np.abs(exact - moving) <= a * dt)
         velocity = np.where(fits, exact, np.clip(coming, slowest, fastest))
         at = self._wrapped(self.at + velocity * dt)
@@ -111,18 +127,20 @@ class Limiter:
         self.at, self._velocity = at, np.where(self._jumps, 0.0, velocity)
         return at.copy()
 
-    def _pace(self, wanted: np.ndarray | None) -> np.ndarray:
+    def _moving(self, wanted: np.ndarray | None, pace: float) -> np.ndarray:
         """Velocity of what is wanted, as far as it may be followed; none where it has only begun or ended."""
         before, self._wanted = self._wanted, None if wanted is None else wanted.copy()
         if wanted is None or before is None:
             return np.zeros_like(self.at)
-        return np.clip(self._difference(wanted, before) / self._dt, -self.limits.velocity, self.limits.velocity)
+        most = max(pace, SLOW) * self.limits.velocity
+        return np.clip(self._difference(wanted, before) / self._dt, -most, most)
 
-    def _reachable(self, measured: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def _reachable(self, measured: np.ndarray | None, pace: float) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest velocity of this tick from which every position limit can still be kept."""
         limits, v, change = self.limits, self._velocity, self.limits.acceleration * self._dt
         low, high = limits.low - self.at, limits.high - self.at
-        slowest, fastest = np.maximum(-limits.velocity, v - change), np.minimum(limits.velocity, v + change)
+        most = np.maximum(max(pace, SLOW) * limits.velocity, np.abs(v) - change)
+        slowest, fastest = np.maximum(-most, v - change), np.minimum(most, v + change)
         back, ahead = -_brakeable(-low, limits.acceleration, self._dt), _brakeable(high, limits.acceleration, self._dt)
         back, ahead = np.clip(back, slowest, fastest), np.clip(ahead, slowest, fastest)
         if measured is None:

@@ -17,7 +17,7 @@ SPEC = Spec(
     {"joints": Field((2,), "rad"), "yaw": Field((1,), "rad", kind="angle")},
     {
         "joints": replace(JOINT, measured_by="joints"),
-        "yaw": Field((1,), "rad", kind="angle", velocity=(2.0,), acceleration=(10.0,)),
+        "yaw": Field((1,), "rad", kind="angle", measured_by="yaw", velocity=(2.0,), acceleration=(10.0,)),
         "grip": Field((1,), kind="discrete", low=(0.0,), high=(1.0,)),
     },
     policy_hz=1 / DT,
@@ -100,6 +100,14 @@ def test_without_a_command_it_brakes_and_stays() -> None:
     assert path[-1, 3] == 1.0, "a gripper stays as it is"
 
 
+def test_a_soft_start_is_slow_and_keeps_all_limits() -> None:
+    made, goal = limiter(), np.array([0.9, -1.9, 2.0, 1.0])
+    path = [START, *(made.next(goal, pace=min(1.0, k / 50)) for k in range(100))]
+    check(path)
+    speed = np.abs(np.diff(np.stack(path)[:, 1])) / DT
+    assert (speed[:50] <= np.maximum(np.arange(50) / 50, 1e-3) * 3 + 1e-9).all() and speed.max() > 1.5
+
+
 def test_an_arm_that_is_held_fast_is_not_left_behind() -> None:
     made, stuck = limiter(), START.copy()
     path = np.stack([made.next(np.array([1.0, 0.5, 3.0, 0.0]), stuck) for _ in range(200)])
@@ -129,6 +137,7 @@ def test_limits_are_the_tightest_of_spec_and_file() -> None:
     [
         ({"velocity": ()}, {}, "'joints' has no limit on velocity"),
         ({"low": ()}, {}, "'joints' has no limit on low"),
+        ({"measured_by": ""}, {}, "nothing measures action 'joints'"),
         ({}, {"elbow": {}}, "elbow, which are no actions; valid: grip, joints, yaw"),
         ({}, {"joints": {"speed": 1}}, "unknown speed; valid: acceleration, high, low, step, velocity"),
         ({}, {"joints": {"velocity": -1}}, "velocity must be positive"),

@@ -1,0 +1,151 @@
+"""SafeRobot: limits, watchdogs and states around any robot. It is no certified safety function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from .errors import RobotError, names
+from .limits import Limiter, Limits
+from .robot import Command, Obs, Outcome, Robot
+
+
+class State(StrEnum):
+    """What a robot may do now. Only `arm` leaves FAULT."""
+
+    DISARMED = "disarmed"  # nothing is sent
+    HOLD = "hold"  # it stays where it is
+    SHADOW = "shadow"  # everything runs, nothing is sent
+    ACTIVE = "active"
+    FAULT = "fault"  # it has braked, and holds
+
+
+NEXT = {  # to which states one can go by asking
+    State.DISARMED: {State.HOLD, State.SHADOW},
+    State.HOLD: {State.ACTIVE, State.SHADOW, State.DISARMED},
+    State.SHADOW: {State.HOLD, State.DISARMED},
+    State.ACTIVE: {State.HOLD, State.DISARMED},
+    State.FAULT: {State.HOLD, State.DISARMED},
+}
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What becomes a fault, in seconds: observations that are older, no action for longer while ACTIVE."""
+
+    observation: float = 0.25
+    action: float = 1.0
+    soft: float = 1.0  # over which full speed is reached after HOLD
+
+
+class SafeRobot:
+    """A Robot that passes on what keeps its limits, brakes where there is nothing to pass on, and latches faults.
+
+    hear: told of every change of state and every refusal, once, in words.
+    """
+
+    def __init__(
+        self, robot: Robot, limits: Limits, watch: Watch | None = None, hear: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.robot, self.spec, self.clock = robot, robot.spec, robot.clock
+        self.watch, self.state, self.why = watch or Watch(), State.DISARMED, ""
+        self._limiter, self._hear, self._told = Limiter(robot.spec, limits), hear, ""
+        self._obs: Obs | None = None
+
+    def go(self, state: State) -> None:
+        """Change the state on purpose; RobotError where there is no way, or the pose is no place to start."""
+        if state not in NEXT[self.state]:
+            raise RobotError(f"no way from {self.state} to {state}; valid: {names(NEXT[self.state])}")
+        if self.state in (State.DISARMED, State.SHADOW, State.FAULT) and state is State.HOLD:
+            self._limiter.start(self._measured(self.observe()))
+        self._enter(state, "asked to")
+
+    def fault(self, why: str) -> None:
+        """Brake, hold, and stay so until `go(HOLD)`; a robot to which nothing is sent has nothing to latch."""
+        if self.state in (State.HOLD, State.ACTIVE):
+            self._enter(State.FAULT, why)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Reset the robot; where it was active it begins again, slowly, from where it is now."""
+        self.robot.reset(seed)
+        self._obs = None
+        self._limiter.start(self._measured(self.observe()))
+        self._since = self._fresh = self.clock.now()
+
+    def observe(self) -> Obs:
+        """The latest observation, or the last one where the robot fails to give any: its age then tells."""
+        try:
+            self._obs = self.robot.observe()
+        except Exception as error:
+            if self._obs is None:
+                raise
+            self._say(f"no observation: {error}")
+        return self._obs
+
+    def command(self, command: Command) -> np.ndarray:
+        """Send what limits and state leave of a command, and return it; measured values where nothing is sent."""
+        obs, now = self._obs or self.observe(), self.clock.now()
+        measured = self._measured(obs)
+        wanted = self._checked(command.action)
+        self._look(obs, now, wanted)
+        if self.state in (State.DISARMED, State.SHADOW):
+            return np.nan_to_num(measured).astype(np.float32)
+        pace = min(1.0, (now - self._since) / self.watch.soft) if self.watch.soft else 1.0
+        sent = self._limiter.next(wanted if self.state is State.ACTIVE else None, measured, pace)
+        try:
+            return self.robot.command(Command(sent.astype(np.float32), command.source))
+        except Exception as error:
+            self.fault(f"the robot takes no command: {error}")
+            return sent.astype(np.float32)
+
+    @property
+    def resting(self) -> bool:
+        """Whether the setpoint has come to rest."""
+        return self._limiter.resting
+
+    def outcome(self) -> Outcome | None:
+        """What the robot says; a fault ends the episode, unjudged."""
+        return Outcome(None, why=f"fault: {self.why}") if self.state is State.FAULT else self.robot.outcome()
+
+    def close(self) -> None:
+        """Close the robot."""
+        self.robot.close()
+
+    def _look(self, obs: Obs, now: float, wanted: np.ndarray | None) -> None:
+        """The watchdogs."""
+        self._fresh = now if wanted is not None or self.state is not State.ACTIVE else self._fresh
+        oldest = min((obs.stamps.get(k, obs.time) for k in self.spec.observations), default=obs.time)
+        if (age := now - oldest) > self.watch.observation:
+            self.fault(f"the observation is {age:.2f} s old")
+        if (age := now - self._fresh) > self.watch.action:
+            self.fault(f"no action for {age:.2f} s")
+
+    def _checked(self, action: np.ndarray | None) -> np.ndarray | None:
+        if action is None:
+            return None
+        action = np.asarray(action, float)
+        if action.shape != (self.spec.action_size,) or not np.isfinite(action).all():
+            self._say(f"refused an action that is no {self.spec.action_size} numbers: {action}")
+            return None
+        return action
+
+    def _measured(self, obs: Obs) -> np.ndarray:
+        """What is measured of each action element (A,), NaN where nothing measures it."""
+        parts = [
+            np.asarray(obs.data[f.measured_by], float).ravel() if f.measured_by else np.full(f.size, np.nan)
+            for f in self.spec.actions.values()
+        ]
+        return np.concatenate(parts)
+
+    def _enter(self, state: State, why: str) -> None:
+        self._hear(f"{self.state} -> {state}: {why}")
+        self.state, self.why = state, why
+        self._since = self._fresh = self.clock.now()
+
+    def _say(self, text: str) -> None:
+        if text != self._told:
+            self._hear(text)
+        self._told = text

@@ -1,0 +1,183 @@
+"""SafeRobot: states, watchdogs and latched faults around a robot; and an episode goes on as without it."""
+
+import math
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fewstep.envs import Command, Field, Obs, RobotError, Spec, episode
+from fewstep.envs.limits import Limits
+from fewstep.envs.safety import NEXT, SafeRobot, State, Watch
+from fewstep.envs.tasks import make_expert, make_robot
+
+sys.path.insert(0, str(Path(__file__).parent))
+from fakes import RAIL, FakeClock, Rail
+
+sys.path.pop(0)
+
+DT = 1 / RAIL.policy_hz
+SPEC = replace(RAIL, actions={"position": replace(RAIL.actions["position"], velocity=(1.0,), acceleration=(5.0,))})
+GO = Command(np.array([0.8], np.float32), "policy")
+
+
+class Sick(Rail):
+    """A rail whose observations may be old, missing or refused."""
+
+    spec = SPEC
+
+    def __init__(self) -> None:
+        super().__init__(FakeClock())
+        self.age, self.broken, self.deaf, self.sent = 0.0, False, False, []
+
+    def observe(self) -> Obs:
+        if self.broken:
+            raise OSError("cable")
+        obs = super().observe()
+        return Obs(obs.time, obs.data, {"position": obs.time - self.age})
+
+    def command(self, command: Command) -> np.ndarray:
+        if self.deaf:
+            raise OSError("bus")
+        self.sent.append(float(command.action[0]))
+        return super().command(command)
+
+
+class Cell:
+    """A robot made safe, with what was said, one tick at a time."""
+
+    def __init__(self, watch: Watch | None = None) -> None:
+        self.said: list[str] = []
+        self.robot = Sick()
+        self.safe = SafeRobot(self.robot, Limits.of(SPEC), watch or Watch(soft=0.0), self.said.append)
+        self.safe.reset(1)
+
+    def tick(self, command: Command = GO) -> float:
+        self.robot.clock.wait_until(self.robot.clock.now() + DT)
+        self.safe.observe()
+        return float(self.safe.command(command)[0])
+
+    def start(self) -> "Cell":
+        self.safe.go(State.HOLD)
+        self.safe.go(State.ACTIVE)
+        return self
+
+
+NONE = Command(None, "policy")
+
+
+@pytest.mark.parametrize("state", [State.DISARMED, State.SHADOW])
+def test_nothing_is_sent_before_it_is_allowed(state: State) -> None:
+    cell = Cell()
+    if state is State.SHADOW:
+        cell.safe.go(state)
+    assert cell.tick() == pytest.approx(cell.robot.place[0]) and cell.robot.sent == []
+
+
+def test_held_it_stays_and_active_it_goes() -> None:
+    cell = Cell()
+    cell.safe.go(State.HOLD)
+    start = float(cell.robot.place[0])
+    assert [cell.tick() for _ in range(3)] == pytest.approx([start] * 3)
+    cell.safe.go(State.ACTIVE)
+    for _ in range(40):
+        last = cell.tick()
+    assert last == pytest.approx(0.8)
+    assert cell.said == ["disarmed -> hold: asked to", "hold -> active: asked to"]
+
+
+@pytest.mark.parametrize("before", State)
+@pytest.mark.parametrize("after", State)
+def test_only_written_ways_lead_from_state_to_state(before: State, after: State) -> None:
+    cell = Cell()
+    cell.safe.state = before
+    if after in NEXT[before]:
+        cell.safe.go(after)
+        assert cell.safe.state is after
+    else:
+        with pytest.raises(RobotError, match=f"no way from {before} to {after}; valid: "):
+            cell.safe.go(after)
+
+
+def test_a_fault_is_latched_brakes_and_is_left_on_purpose_only() -> None:
+    cell = Cell().start()
+    for _ in range(4):
+        cell.tick()
+    cell.safe.fault("test")
+    path = [cell.tick() for _ in range(20)]
+    assert path[-1] == path[-5] and cell.safe.resting, "it has come to rest"
+    assert cell.safe.state is State.FAULT and cell.safe.outcome().why == "fault: test"
+    with pytest.raises(RobotError):
+        cell.safe.go(State.ACTIVE)
+    cell.safe.go(State.HOLD)
+    cell.safe.go(State.ACTIVE)
+    assert abs(cell.tick() - path[-1]) <= 5 * DT * DT + 1e-6, "it begins slowly"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "why"),
+    [
+        (lambda r: setattr(r, "age", 0.5), r"observation is 0\.5\d s old"),
+        (lambda r: setattr(r, "broken", True), r"observation is 0\.\d+ s old"),
+        (lambda r: setattr(r, "deaf", True), "takes no command: bus"),
+    ],
+)
+def test_trouble_becomes_a_fault_that_says_why(trouble, why: str) -> None:
+    cell = Cell().start()
+    cell.tick()
+    trouble(cell.robot)
+    for _ in range(10):
+        cell.tick()
+    assert cell.safe.state is State.FAULT
+    assert len([t for t in cell.said if re.search(why, t)]) == 1
+
+
+@pytest.mark.parametrize("action", [None, np.array([math.nan]), np.array([math.inf]), np.zeros(3), np.zeros(0)])
+def test_without_a_valid_action_it_brakes_at_once_and_faults_in_time(action: np.ndarray | None) -> None:
+    cell = Cell().start()
+    for _ in range(4):
+        cell.tick()
+    path = [cell.tick(Command(action, "policy")) for _ in range(8)]
+    assert cell.safe.state is State.ACTIVE and path[-1] == path[-3]
+    for _ in range(5):
+        cell.tick(Command(action, "policy"))
+    assert cell.safe.state is State.FAULT and "no action for" in cell.safe.why
+    assert sum("refused an action" in t for t in cell.said) == (action is not None), "said once"
+
+
+hostile = st.lists(st.one_of(st.none(), st.lists(st.floats(), max_size=2).map(np.array)), max_size=40)
+
+
+@given(hostile)
+def test_whatever_is_commanded_the_robot_hears_nothing_beyond_its_limits(actions: list[np.ndarray | None]) -> None:
+    cell = Cell().start()
+    start = float(cell.robot.place[0])
+    for action in actions:
+        cell.tick(Command(action, "policy"))
+    x = np.array([start, start, *cell.robot.sent])
+    assert np.isfinite(x).all() and (np.abs(x) <= 1).all()
+    assert (np.abs(np.diff(x)) <= 1.0 * DT + 1e-6).all()
+    assert (np.abs(np.diff(x, 2)) <= 5.0 * DT**2 + 1e-6).all()
+
+
+def test_an_episode_of_the_expert_goes_on_as_without_it() -> None:
+    robot = make_robot("pickplace")
+    safe = SafeRobot(robot, Limits.of(robot.spec), Watch(soft=0.0))
+    wins = 0
+    for seed in range(5):
+        safe.state = State.ACTIVE
+        for step in episode(safe, make_expert("pickplace"), seed=seed, max_seconds=math.inf):
+            assert step is not None and safe.state is State.ACTIVE
+        wins += bool(safe.outcome().success)
+    assert wins == 5
+
+
+def test_a_robot_without_limits_is_refused() -> None:
+    spec = Spec({"x": Field((1,), "m")}, {"x": Field((1,), "m", measured_by="x")}, 10)
+    with pytest.raises(RobotError, match="no limit on acceleration, high, low, velocity"):
+        Limits.of(spec)
