@@ -45,6 +45,6 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             return float(value)
         except OverflowError as error:
             raise ConfigError(f"{where}: {error}") from error
-    if type(value) is not hint:
+    if type(value) is not (origin or hint):
         raise ConfigError(f"{where}: expected {hint.__name__}, not {value!r}")
     return value

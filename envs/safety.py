@@ -60,7 +60,7 @@ class SafeRobot:
         if state not in NEXT[self.state]:
             raise RobotError(f"no way from {self.state} to {state}; valid: {names(NEXT[self.state])}")
         if self.state in (State.DISARMED, State.SHADOW, State.FAULT) and state is State.HOLD:
-            self._limiter.start(self._measured(self.observe()))
+            self._limiter.start(self.measured(self.observe()))
         self._enter(state, "asked to")
 
     def fault(self, why: str) -> None:
@@ -72,7 +72,7 @@ class SafeRobot:
         """Reset the robot; where it was active it begins again, slowly, from where it is now."""
         self.robot.reset(seed)
         self._obs = None
-        self._limiter.start(self._measured(self.observe()))
+        self._limiter.start(self.measured(self.observe()))
         self._since = self._fresh = self.clock.now()
 
     def observe(self) -> Obs:
@@ -88,7 +88,7 @@ class SafeRobot:
     def command(self, command: Command) -> np.ndarray:
         """Send what limits and state leave of a command, and return it; measured values where nothing is sent."""
         obs, now = self._obs or self.observe(), self.clock.now()
-        measured = self._measured(obs)
+        measured = self.measured(obs)
         wanted = self._checked(command.action)
         self._look(obs, now, wanted)
         if self.state in (State.DISARMED, State.SHADOW):
@@ -132,7 +132,7 @@ class SafeRobot:
             return None
         return action
 
-    def _measured(self, obs: Obs) -> np.ndarray:
+    def measured(self, obs: Obs) -> np.ndarray:
         """What is measured of each action element (A,), NaN where nothing measures it."""
         parts = [
             np.asarray(obs.data[f.measured_by], float).ravel() if f.measured_by else np.full(f.size, np.nan)

@@ -31,6 +31,7 @@ VERBS = {  # verb: module, settings and function in it
     "distill": ("distill", "Distill", "distill"),
     "evaluate": ("verbs", "Evaluate", "evaluate"),
     "tune": ("tune", "Tune", "tune"),
+    "run": ("run", "Run", "run"),
     "bench": ("bench", "Bench", "bench"),
 }
 

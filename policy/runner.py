@@ -128,6 +128,11 @@ class Delayed:
         return self._clock.now() >= self._ready and self._runner.stalls()
 
 
+def promises(policy: Policy) -> int:
+    """How many actions a policy can be promised: as many as an answer may be late, where it has learnt to go on."""
+    return policy.config.horizon - policy.config.execute if policy.config.net.prefix else 0
+
+
 LATE = ("promise", "swap", "wait")  # what an Agent does while its answer is on the way
 
 
@@ -141,7 +146,7 @@ def agent(policy: Policy, runner: Runner, late: str = "") -> Agent:
     late = late or ("promise" if c.net.prefix else "swap")
     if late not in LATE or (late == "promise" and not c.net.prefix):
         raise ConfigError(f"late={late!r} is not for this policy; valid: {names(LATE if c.net.prefix else LATE[1:])}")
-    promise = c.horizon - c.execute if late == "promise" else 0
+    promise = promises(policy) if late == "promise" else 0
     return Agent(
         runner, policy.spec, observation_steps=c.observation_steps, execute=c.execute, promise=promise,
         wait=late == "wait", patience=c.horizon / policy.spec.policy_hz,

@@ -30,7 +30,7 @@ def main(policy: str, requests: int, chunks: int, threads: int = 1) -> None:
     messages = Messages(served.spec, observation_steps=c.observation_steps, horizon=c.horizon)
     asked, given = Mailbox(messages.request, requests), Mailbox(messages.chunk, chunks)
     seconds = [_answer(served, messages, given, _blank(served)) for _ in range(WARM)]
-    print(json.dumps({"event": "ready", "pid": os.getpid(), "seconds": min(seconds)}), flush=True)
+    print(json.dumps({"event": "inference ready", "pid": os.getpid(), "seconds": min(seconds)}), flush=True)
     while os.read(0, 4096):
         record = asked.read()
         if record is not None:

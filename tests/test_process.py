@@ -60,7 +60,7 @@ class Node:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.process = subprocess.Popen(command, pass_fds=[self.requests.fd, self.chunks.fd], **pipes)
         os.set_blocking(self.process.stdin.fileno(), False)
-        assert json.loads(self.process.stdout.readline())["event"] == "ready"
+        assert json.loads(self.process.stdout.readline())["event"] == "inference ready"
         return ProcessRunner(self.messages, self.requests, self.chunks, self.process.stdin.fileno())
 
     def wait(self, episode: int, seconds: float = 20.0) -> Chunk | None:

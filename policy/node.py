@@ -1,0 +1,167 @@
+"""The node: starts control and inference, keeps their log, and starts an inference that fails again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+from ..envs import RobotError
+from ..envs.control import tick_type
+from ..envs.mailbox import Mailbox
+from ..envs.process import Messages
+from ..envs.spec import Spec
+
+PIPE = 1 << 20  # bytes that a log pipe holds while its reader is away
+GRACE = 15.0  # s that the control process has to brake and end
+START = 120.0  # s that either process has to get ready
+
+
+class Node:
+    """One control process, at most one inference process, and the folder with their log.
+
+    ticks.bin: one record of `control.tick_type` per tick, its dtype in run.json; events.jsonl: all that was said.
+    """
+
+    def __init__(
+        self, folder: Path, control: Mapping[str, Any], spec: Spec, inference: Mapping[str, Any] | None
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.events = folder, Queue[dict[str, Any]]()
+        self._log = (folder / "events.jsonl").open("a", buffering=1)
+        self._inference, self._threads = inference, list[threading.Thread]()
+        self._worker: subprocess.Popen[Any] | None = None
+        agent, horizon = control["agent"], control["horizon"]
+        self._messages = Messages(spec, observation_steps=agent["observation_steps"], horizon=horizon)
+        self._requests, self._chunks = Mailbox(self._messages.request), Mailbox(self._messages.chunk)
+        self._bell, bell = os.pipe()
+        self._control: subprocess.Popen[Any] | None = None
+        if inference is not None:
+            self._start_inference()
+            self.wait("inference ready", seconds=START)
+        (events_in, events), (ticks_in, ticks) = self._pipe(), self._pipe()
+        fds = {"requests": self._requests.fd, "chunks": self._chunks.fd, "bell": bell, "events": events, "ticks": ticks}
+        os.set_blocking(bell, False)
+        self._control = _python("fewstep.envs.control", {**control, **fds}, [*fds.values()], stdin=subprocess.PIPE)
+        for fd in (bell, events, ticks):
+            os.close(fd)
+        self._read(events_in, self._keep_event)
+        self._ticks = (folder / "ticks.bin").open("wb", buffering=0)
+        self._read(ticks_in, self._ticks.write)
+
+    def wait(self, *names: str, seconds: float | None = None) -> dict[str, Any]:
+        """The next event of one of these names; RobotError where the control process ends first, or takes too long."""
+        end = time.monotonic() + (seconds or float("inf"))
+        while time.monotonic() < end:
+            with suppress(Empty):
+                event = self.events.get(timeout=0.05)
+                if event["event"] in names:
+                    return event
+                continue
+            self._supervise()
+            if self._over() and self.events.empty():
+                raise RobotError(f"the control process has ended; see {self.folder / 'events.jsonl'}")
+        raise RobotError(f"nothing heard of {' or '.join(names)} in {seconds:g} s")
+
+    def tell(self, line: str) -> None:
+        """Ask the control process for something."""
+        with suppress(BrokenPipeError):
+            self._control.stdin.write(line.encode() + b"\n")  # pyright: ignore
+            self._control.stdin.flush()  # pyright: ignore
+
+    def note(self, event: str, **more: Any) -> None:
+        """Write an event of one's own into the log."""
+        self._log.write(json.dumps({"event": event, **more}) + "\n")
+
+    def close(self) -> None:
+        """Brake, let go of the robot, end both processes; may be called again."""
+        self.tell("stop")
+        with suppress(BrokenPipeError):
+            self._control.stdin.close()  # pyright: ignore
+        try:
+            self._control.wait(GRACE)  # pyright: ignore
+        except subprocess.TimeoutExpired:
+            self._control.kill()  # pyright: ignore
+        for thread in self._threads:
+            thread.join(GRACE)
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker.wait()
+        for file in (self._log, self._ticks, self._requests, self._chunks):
+            file.close()
+        os.close(self._bell)
+
+    def _supervise(self) -> None:
+        """Start inference again where it has ended."""
+        if self._worker is not None and self._worker.poll() is not None and not self._over():
+            self.note("inference ended", code=self._worker.returncode)
+            self._start_inference()
+
+    def _over(self) -> bool:
+        return self._control is not None and self._control.poll() is not None
+
+    def restart_inference(self) -> None:
+        """End an inference that hangs; the next look finds it gone."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker.wait()
+            self._supervise()
+
+    def _start_inference(self) -> None:
+        fds = {"requests": self._requests.fd, "chunks": self._chunks.fd}
+        given = {**(self._inference or {}), **fds}
+        self._worker = _python(
+            "fewstep.policy.worker", given, [*fds.values()], stdin=self._bell, stdout=subprocess.PIPE
+        )
+        self._read(os.dup(self._worker.stdout.fileno()), self._keep_event)  # pyright: ignore
+        self._worker.stdout.close()  # pyright: ignore
+
+    def _keep_event(self, content: bytes) -> None:
+        for line in content.splitlines():
+            self._log.write(line.decode() + "\n")
+            with suppress(json.JSONDecodeError):
+                self.events.put(json.loads(line))
+
+    def _read(self, fd: int, keep: Any) -> None:
+        def work() -> None:
+            with os.fdopen(fd, "rb", buffering=0) as file:
+                for part in _whole_lines(file) if keep == self._keep_event else iter(lambda: file.read(PIPE), b""):
+                    keep(part)
+
+        self._threads.append(thread := threading.Thread(target=work, daemon=True))
+        thread.start()
+
+    @staticmethod
+    def _pipe() -> tuple[int, int]:
+        ends = os.pipe()
+        with suppress(ImportError, OSError, AttributeError):
+            import fcntl
+
+            fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, PIPE)
+        return ends
+
+
+def _whole_lines(file: Any) -> Iterator[bytes]:
+    rest = b""
+    while content := file.read(1 << 16):
+        rest += content
+        whole, _, rest = rest.rpartition(b"\n")
+        if whole:
+            yield whole
+
+
+def _python(module: str, settings: Mapping[str, Any], fds: list[int], **streams: Any) -> subprocess.Popen[Any]:
+    return subprocess.Popen([sys.executable, "-m", module, json.dumps(settings)], pass_fds=fds, **streams)
+
+
+def tick_fields(actions: int) -> list[Any]:
+    """The dtype of ticks.bin as plain values."""
+    return [list(x) for x in tick_type(actions).descr]

@@ -1,0 +1,245 @@
+"""`fewstep run`: both processes, end to end, and with something wrong in each of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fewstep.demos.episode import Episode
+from fewstep.demos.store import DemoStore
+from fewstep.envs import Spec
+from fewstep.envs.control import tick_type
+from fewstep.envs.robots import make_live
+from fewstep.envs.safety import State
+from fewstep.policy.checkpoint import save_policy
+from fewstep.policy.cli import main
+from fewstep.policy.policy import Policy, PolicyConfig
+from fewstep.policy.unet import UnetConfig
+
+OPTIONS = ("+options.hz=100", "+options.joints=3")
+ARM = make_live("simulated", {"hz": 100, "joints": 3}).spec
+HZ, STATES = 100, tuple(State)
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    net = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16, prefix=True)
+    path = tmp_path_factory.mktemp("run") / "policy"
+    save_policy(Policy(ARM, PolicyConfig(horizon=16, execute=8, net=net)), path, {})
+    return path
+
+
+def ticks(out: Path) -> np.ndarray:
+    size = tick_type(3).itemsize
+    content = (out / "ticks.bin").read_bytes()
+    return np.frombuffer(content[: len(content) // size * size], tick_type(3))
+
+
+def events(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+
+
+def within_limits(out: Path) -> None:
+    """What was sent, in every episode: a simulated arm begins each where it likes."""
+    t = ticks(out)
+    t = t[t["state"] != STATES.index(State.DISARMED)]
+    assert len(t) > 20
+    for number in set(t["episode"]):
+        sent = t["sent"][t["episode"] == number].astype(float)
+        assert np.isfinite(sent).all() and (np.abs(sent) <= 3).all()
+        v = np.diff(sent, axis=0) * HZ
+        assert (np.abs(v) <= 3.0 + 1e-3).all()
+        assert (np.abs(np.diff(v, axis=0)) * HZ <= 30.0 + 1.0).all()  # float32 rounding, twice differenced
+
+
+def run(policy: Path, out: Path, *more: str) -> int:
+    return main(["run", f"policy={policy}", "robot=simulated", *OPTIONS, "unattended=true", f"out={out}", *more])
+
+
+def test_a_policy_runs_and_leaves_a_log(policy: Path, tmp_path: Path, capsys):
+    assert run(policy, tmp_path, "seconds=2", "episodes=2") == 0
+    within_limits(tmp_path)
+    t, said = ticks(tmp_path), events(tmp_path)
+    assert {0, 1} <= set(t["episode"]) and (np.diff(t["time"]) > 0).all()
+    assert {"inference ready", "ready", "begins", "ended", "judged", "stopped"} <= {e["event"] for e in said}
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert len(facts["sha256"]) == 64 and Spec.from_json(facts["spec"]) == ARM
+    active = t[t["state"] == STATES.index(State.ACTIVE)]
+    assert len(active) > 2 * HZ and np.isfinite(active["wanted"]).all(1).mean() > 0.8
+    assert "emergency stop comes first" in capsys.readouterr().out
+
+
+def test_a_shadow_sends_nothing(policy: Path, tmp_path: Path):
+    assert run(policy, tmp_path, "seconds=1", "shadow=true") == 0
+    t = ticks(tmp_path)
+    shadow = t[t["state"] == STATES.index(State.SHADOW)]
+    assert len(shadow) > HZ / 2 and np.isfinite(shadow["wanted"]).all(1).mean() > 0.5
+    assert (shadow["sent"] == shadow["measured"]).all() and np.ptp(shadow["measured"], axis=0).max() == 0
+
+
+def test_recorded_actions_are_replayed_from_their_first_pose(tmp_path: Path):
+    time_ = np.arange(40) / ARM.policy_hz
+    action = (0.5 * np.sin(2 * time_)[:, None] + [0.1, 0.2, 0.3]).astype(np.float32)
+    with DemoStore.create(tmp_path / "demos", ARM) as store:
+        store.append(Episode({"joints": action, "action": action, "time": time_}, ARM))
+    settings = ["robot=simulated", *OPTIONS, "unattended=true", "seconds=6", f"out={tmp_path}/run"]
+    assert main(["run", f"actions={tmp_path}/demos", *settings]) == 0
+    within_limits(tmp_path / "run")
+    t = ticks(tmp_path / "run")
+    active = t[t["state"] == STATES.index(State.ACTIVE)]
+    begun = np.flatnonzero((np.abs(active["wanted"] - action[0]) > 1e-3).any(1))[0]
+    for k in range(5, 35):
+        moment = np.argmin(np.abs(active["time"] - active["time"][begun] - k / ARM.policy_hz))
+        np.testing.assert_allclose(active["sent"][moment], action[k], atol=0.06)
+    np.testing.assert_allclose(active["sent"][-1], action[-1], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["robot=simulated"], "needs either a policy= or recorded actions="),
+        (["robot=simulated", "policy=POLICY", "actions=x"], "needs either"),
+        (["robot=simulated", "policy=POLICY", "limits=nowhere.yaml"], "no YAML file of limits"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_moves(policy: Path, tmp_path: Path, capsys, arguments, message):
+    given = [a.replace("POLICY", str(policy)) for a in arguments]
+    assert main(["run", *given, f"out={tmp_path}", "unattended=true"]) == 2
+    assert message in capsys.readouterr().err
+
+
+# Something goes wrong
+
+
+class Live:
+    """A node in a thread, so that a test can do to its processes what it likes."""
+
+    def __init__(self, policy: Path, out: Path, *more: str) -> None:
+        self.out, self.code = out, None
+        settings = [f"policy={policy}", "robot=simulated", *OPTIONS, "unattended=true", "seconds=30", f"out={out}"]
+        command = [sys.executable, "-m", "fewstep.policy.cli", "run", *settings, *more]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+
+    def pid(self, event: str) -> int:
+        """Of the process that said so last."""
+        return [e["pid"] for e in events(self.out) if e["event"] == event][-1]
+
+    def until(self, found: Callable[[], Any], seconds: float = 60.0) -> None:
+        end = time.monotonic() + seconds
+        while not (self.out / "events.jsonl").exists() or not found():
+            assert time.monotonic() < end and self.process.poll() is None, events(self.out)
+            time.sleep(0.02)
+
+    def acting(self) -> None:
+        """Wait until actions have been sent for a while."""
+        active = STATES.index(State.ACTIVE)
+        self.until((self.out / "ticks.bin").exists)
+        self.until(lambda: (ticks(self.out)["state"] == active).sum() > 80)
+
+    def end(self, seconds: float = 40.0) -> int:
+        return self.process.wait(seconds)
+
+
+@pytest.fixture
+def live(policy: Path, tmp_path: Path) -> Iterator[Callable[..., Live]]:
+    made: list[Live] = []
+    yield lambda *more: made.append(Live(policy, tmp_path / "out", *more)) or made[-1]
+    for node in made:
+        if node.process.poll() is None:
+            os.killpg(node.process.pid, signal.SIGKILL)
+            node.process.wait()
+
+
+def holds(out: Path) -> None:
+    """The arm has come to rest, and stays there."""
+    sent = ticks(out)["sent"][-10:]
+    assert np.ptp(sent, axis=0).max() < 1e-6
+
+
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGSTOP])
+def test_an_inference_that_dies_or_hangs_is_held_for_and_started_again(live, kind: signal.Signals):
+    node = live()
+    node.acting()
+    first = node.pid("inference ready")
+    os.kill(first, kind)
+    assert node.end() == 1
+    said = [e.get("text", "") for e in events(node.out)]
+    if kind is signal.SIGSTOP:
+        assert any("no action for" in text for text in said)
+        holds(node.out)
+    assert any(e["event"] == "inference ended" for e in events(node.out))
+    within_limits(node.out)
+
+
+def test_a_hang_shorter_than_its_watch_costs_a_pause_and_no_fault(live):
+    node = live("watch.action=20", "seconds=8")
+    node.acting()
+    os.kill(node.pid("inference ready"), signal.SIGSTOP)
+    time.sleep(2)
+    os.kill(node.pid("inference ready"), signal.SIGCONT)
+    assert node.end() == 0
+    within_limits(node.out)
+    t = ticks(node.out)
+    wanted = np.isfinite(t[t["state"] == STATES.index(State.ACTIVE)]["wanted"]).all(1)
+    assert (~wanted).sum() > 50 and wanted[-50:].all(), "it goes on where it could"
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_end_the_control_process_brakes_first(live, kind: signal.Signals):
+    node = live()
+    node.acting()
+    os.kill(node.pid("ready"), kind)
+    assert node.end() == 0
+    within_limits(node.out)
+    holds(node.out)
+    assert events(node.out)[-1]["event"] in ("stopped", "inference ended")
+
+
+def test_when_its_parent_is_gone_the_control_process_brakes_and_ends(live):
+    node = live()
+    node.acting()
+    control, worker = node.pid("ready"), node.pid("inference ready")
+    node.process.kill()
+    node.process.wait()
+    for pid in (control, worker):
+        for _ in range(500):
+            if not Path(f"/proc/{pid}").exists() or "State:\tZ" in Path(f"/proc/{pid}/status").read_text():
+                break
+            time.sleep(0.02)
+        else:
+            pytest.fail("a process is left behind")
+    within_limits(node.out)
+
+
+def test_a_control_process_that_is_stopped_goes_on_within_limits_and_without_a_burst(live):
+    node = live("seconds=6")
+    node.acting()
+    os.kill(node.pid("ready"), signal.SIGSTOP)
+    time.sleep(0.7)
+    os.kill(node.pid("ready"), signal.SIGCONT)
+    node.end()
+    within_limits(node.out)
+    t = ticks(node.out)
+    assert np.diff(t["time"]).max() > 0.6 and t["lateness"].max() > 0.5
+    assert (np.diff(t["time"]) > 0.2 / HZ).mean() > 0.99
+
+
+def test_a_parent_that_is_stopped_holds_nothing_up(live):
+    node = live("seconds=4")
+    node.acting()
+    os.kill(node.process.pid, signal.SIGSTOP)
+    time.sleep(1.5)
+    os.kill(node.process.pid, signal.SIGCONT)
+    assert node.end() == 0
+    assert np.median(np.diff(ticks(node.out)["time"])) == pytest.approx(1 / HZ, rel=0.2)
+    assert events(node.out)[-1]["dropped"] == 0
