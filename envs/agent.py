@@ -72,16 +72,16 @@ class Agent:
 
     promise: with each request, at most so many actions that will be sent before the answer is there; as many as the
     slowest of the last answers took. wait: hold still until the answer is there, and begin it then.
-    patience: after so long without an answer [s] it asks again.
+    patience: after so long without an answer [s] it asks again. lead: s that a command takes to act, and is sent early.
     """
 
     def __init__(
         self, runner: Runner, spec: Spec, *, observation_steps: int, execute: int, promise: int = 0,
-        wait: bool = False, patience: float = math.inf,
+        wait: bool = False, patience: float = math.inf, lead: float = 0.0,
     ) -> None:  # fmt: skip
         self._runner, self._spec = runner, spec
         self._steps, self._execute, self._promise = observation_steps, execute, promise
-        self._wait, self._patience = wait, patience
+        self._wait, self._patience, self._lead = wait, patience, lead
         self._ages: deque[float] = deque(maxlen=RECENT)  # of the observation behind an answer when it came [s]
         self._episode = -1
         self.chunk: Chunk | None = None  # the one being executed
@@ -105,7 +105,7 @@ class Agent:
             return None
         if self._pending and self._wait:
             return Command(None, "policy")
-        return Command(self.chunk.at(obs.time, self._spec) if self.chunk else None, "policy")
+        return Command(self.chunk.at(obs.time + self._lead, self._spec) if self.chunk else None, "policy")
 
     def sent(self, action: np.ndarray) -> None:
         """Nothing to learn: the next observation shows what became of it."""
@@ -143,7 +143,7 @@ class Agent:
         dt, actions = 1 / self._spec.policy_hz, []
         count = min(self._promise, math.ceil(max(self._ages, default=0.0) / dt - 1e-6))
         while self.chunk and len(actions) < count:
-            action = self.chunk.at(now + len(actions) * dt, self._spec)
+            action = self.chunk.at(now + self._lead + len(actions) * dt, self._spec)
             if action is None:
                 break
             actions.append(action)

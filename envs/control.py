@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .agent import Agent
+from .calibrate import Sweep
 from .clock import ticks
 from .errors import FewstepError
 from .limits import Limits
@@ -168,7 +169,7 @@ def main(c: Mapping[str, Any]) -> None:
         events.send(json.dumps({"time": robot.clock.now(), "event": "safety", "text": text}).encode() + b"\n")
 
     safe = SafeRobot(robot, Limits.of(robot.spec, c["limits"], c["free"]), Watch(**c["watch"]), hear)
-    actor, runner = _actor(c)
+    actor, runner = (Sweep(robot.spec), None) if c["calibrate"] else _actor(c)
     control = Control(safe, actor, runner, out, events)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: setattr(control, "stopping", True))

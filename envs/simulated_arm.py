@@ -14,7 +14,8 @@ from .spec import Field, Spec
 class SimulatedArm:
     """Joints that close in on their targets with time constant `lag` [s].
 
-    observing, acting: s until an observation arrives and until a command takes effect; hz: of its commands.
+    observing, acting: s until an observation arrives, stamped with when it was measured, and until a command takes
+    effect; hz: of its commands.
     """
 
     def __init__(
@@ -41,12 +42,13 @@ class SimulatedArm:
         self._past: deque[tuple[float, np.ndarray]] = deque([(self._time, self._at.copy())])
 
     def observe(self) -> Obs:
-        """The joints as they were `observing` s ago, stamped with now: what an arm says that knows of no delay."""
+        """The joints as they were `observing` s ago."""
         now = self.clock.now()
         self._advance(now)
         while len(self._past) > 1 and self._past[1][0] <= now - self._observing:
             self._past.popleft()
-        return Obs(now, {"joints": self._past[0][1].astype(np.float32)}, {"joints": now})
+        time, joints = self._past[0]
+        return Obs(now, {"joints": joints.astype(np.float32)}, {"joints": time})
 
     def command(self, command: Command) -> np.ndarray:
         """Take effect `acting` s from now."""

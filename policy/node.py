@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -39,6 +40,7 @@ class Node:
         self._log = (folder / "events.jsonl").open("a", buffering=1)
         self._inference, self._threads = inference, list[threading.Thread]()
         self._worker: subprocess.Popen[Any] | None = None
+        self.inference_seconds = math.nan  # that a chunk took to make, at the start
         agent, horizon = control["agent"], control["horizon"]
         self._messages = Messages(spec, observation_steps=agent["observation_steps"], horizon=horizon)
         self._requests, self._chunks = Mailbox(self._messages.request), Mailbox(self._messages.chunk)
@@ -46,7 +48,7 @@ class Node:
         self._control: subprocess.Popen[Any] | None = None
         if inference is not None:
             self._start_inference()
-            self.wait("inference ready", seconds=START)
+            self.inference_seconds = self.wait("inference ready", seconds=START)["seconds"]
         (events_in, events), (ticks_in, ticks) = self._pipe(), self._pipe()
         fds = {"requests": self._requests.fd, "chunks": self._chunks.fd, "bell": bell, "events": events, "ticks": ticks}
         os.set_blocking(bell, False)

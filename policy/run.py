@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from rich.console import Console
 
 from ..demos.store import DemoStore
 from ..envs import ConfigError, Spec
-from ..envs.safety import Watch
+from ..envs.calibrate import SECONDS, delay
+from ..envs.control import tick_type
+from ..envs.safety import State, Watch
 from .checkpoint import find_policy, load_policy, write_file
 from .node import START, Node, tick_fields
 from .runner import promises
@@ -34,7 +36,9 @@ class Run:
     long at most. limits: a YAML file {action: {low, high, velocity, acceleration, step}} that tightens those of the
     robot; free: actions that go without. shadow: everything runs, nothing is sent. unattended: ask nobody anything,
     and end with the first fault.
-    watch: seconds until old observations and missing actions are a fault, and of a soft start.
+    calibrate: in place of the policy a small motion; it tells how old observations are and how long commands take.
+    lead: s that a command takes to act, and is sent early. watch: s until old observations and missing actions are a
+    fault, and of a soft start.
     priority: of SCHED_FIFO, 0 to go without. threads: of the inference.
     """
 
@@ -49,6 +53,8 @@ class Run:
     limits: str = ""
     free: tuple[str, ...] = ()
     shadow: bool = False
+    calibrate: bool = False
+    lead: float = 0.0
     unattended: bool = False
     watch: Watch = field(default_factory=Watch)
     priority: int = 50
@@ -72,10 +78,25 @@ def run(c: Run, console: Console) -> int:
         ready = node.wait("ready", seconds=START)
         style = "" if ready["scheduling"].startswith("SCHED_FIFO") else "bold red"
         console.print(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}", style=style)
-        return _episodes(c, node, console)
+        if not c.calibrate:
+            return _episodes(c, node, console)
+        _episodes(replace(c, episodes=1, seconds=SECONDS), node, console)
     finally:
         node.close()
         console.print(f"stopped; log in {out}")
+    return _calibrated(out, spec, node.inference_seconds, console)
+
+
+def _calibrated(out: Path, spec: Spec, inference: float, console: Console) -> int:
+    """Tell the delays from the log, and write them into latency.json."""
+    t: Any = np.fromfile(out / "ticks.bin", tick_type(spec.action_size))
+    t = t[t["state"] == list(State).index(State.ACTIVE)]
+    acting = delay(t["time"], t["sent"], t["time"] - t["age"], t["measured"])
+    found = {"observation": float(np.median(t["age"])), "inference": inference, "actuation": acting}
+    write_file(out / "latency.json", json.dumps(found, indent=1).encode())
+    console.print("; ".join(f"{name} {1e3 * s:.1f} ms" for name, s in found.items()))
+    console.print(f"to send every action that much early: fewstep run lead={acting:.3f} ...")
+    return 0
 
 
 def _episodes(c: Run, node: Node, console: Console) -> int:
@@ -139,7 +160,7 @@ def _policy(c: Run) -> tuple[dict[str, Any], Spec, dict[str, Any]]:
     policy = load_policy(c.policy)
     p, spec = policy.config, policy.spec
     agent = {"observation_steps": p.observation_steps, "execute": p.execute, "promise": promises(policy)}
-    agent |= {"patience": p.horizon / spec.policy_hz}
+    agent |= {"patience": p.horizon / spec.policy_hz, "lead": c.lead}
     control = {**_common(c, spec), "agent": agent, "horizon": p.horizon, "replay": ""}
     return control, spec, {"policy": str(find_policy(c.policy)), "threads": c.threads}
 
@@ -156,6 +177,7 @@ def _recording(c: Run, out: Path) -> tuple[dict[str, Any], Spec, None]:
 def _common(c: Run, spec: Spec) -> dict[str, Any]:
     watch = asdict(c.watch) | ({"action": math.inf} if c.actions else {})
     given = {"robot": c.robot, "options": c.options, "free": list(c.free), "priority": c.priority}
+    given["calibrate"] = c.calibrate
     return {**given, "watch": watch, "spec": spec.to_json(), "limits": _limits(c.limits)}
 
 

@@ -413,3 +413,11 @@ def test_an_answer_that_never_comes_is_asked_for_again() -> None:
         agent.act(at(k / 10))
     assert [r.time for r in oracle.asked] == pytest.approx([0.0, 0.5, 1.0])
     assert len({r.seed for r in oracle.asked}) == 3
+
+
+@pytest.mark.parametrize("lead", [0.0, 0.1, 0.25])
+def test_an_action_is_sent_as_much_early_as_it_takes_to_act(lead: float) -> None:
+    robot = Watch(20.0)
+    agent = Agent(Oracle(12), robot.spec, observation_steps=2, execute=4, lead=lead)
+    for step in episode(robot, agent, seed=0, max_seconds=2.0):
+        assert step is not None and wanted(step) == pytest.approx(step.obs.time + lead)

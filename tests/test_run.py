@@ -104,6 +104,16 @@ def test_recorded_actions_are_replayed_from_their_first_pose(tmp_path: Path):
     np.testing.assert_allclose(active["sent"][-1], action[-1], atol=0.02)
 
 
+def test_the_delays_of_a_robot_are_measured(policy: Path, tmp_path: Path, capsys):
+    delays = ("+options.observing=0.06", "+options.acting=0.12", "+options.lag=0")
+    assert run(policy, tmp_path, "calibrate=true", *delays) == 0
+    found = json.loads((tmp_path / "latency.json").read_text())
+    assert found["observation"] == pytest.approx(0.06, abs=0.5 / HZ + 0.003)
+    assert found["actuation"] == pytest.approx(0.12, abs=0.5 / HZ + 0.003)  # on a machine that does other things
+    assert 0 < found["inference"] < 5 and "lead=0.1" in capsys.readouterr().out
+    within_limits(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
