@@ -34,12 +34,16 @@ def versions() -> dict[str, str]:
 
 
 def results_table(evaluation: dict[str, Any]) -> Table:
-    """A row per number of network evaluations."""
-    table = _table("evals", "episodes", "success [95 %]", "score [95 %]", "p50 ms", "p99 ms")
+    """A row per number of network evaluations, or per delay."""
+    late = any(r["delay_ticks"] for r in evaluation["results"])
+    last = ("delay", "seam", "jerk") if late else ("p50 ms", "p99 ms")
+    table = _table("evals", "episodes", "success [95 %]", "score [95 %]", *last)
     for r in evaluation["results"]:
         success = _between(f"{r['success_rate']:.3f}", *r["interval"])
         score = _between(f"{r['mean_max_reward']:.3f}", *r["mean_max_reward_interval"])
-        table.add_row(str(r["network_evaluations"]), str(r["episodes"]), success, score, *_latencies(r))
+        smooth = [f"{r[k]:.3f}" if r[k] is not None else "" for k in ("seam", "jerk")]
+        more = [str(r["delay_ticks"]), *smooth] if late else _latencies(r)
+        table.add_row(str(r["network_evaluations"]), str(r["episodes"]), success, score, *more)
     return table
 
 
