@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from ..envs.spec import Spec
 
 PIPE = 1 << 20  # bytes that a log pipe holds while its reader is away
 GRACE = 15.0  # s that the control process has to brake and end
+ALIVE = 0.25  # s between two signs of life for systemd
 START = 120.0  # s that either process has to get ready
 
 
@@ -44,6 +46,7 @@ class Node:
         agent, horizon = control["agent"], control["horizon"]
         self._messages = Messages(spec, observation_steps=agent["observation_steps"], horizon=horizon)
         self._requests, self._chunks = Mailbox(self._messages.request), Mailbox(self._messages.chunk)
+        self._told = 0.0
         self._bell, bell = os.pipe()
         self._control: subprocess.Popen[Any] | None = None
         if inference is not None:
@@ -57,7 +60,7 @@ class Node:
             os.close(fd)
         self._read(events_in, self._keep_event)
         self._ticks = (folder / "ticks.bin").open("wb", buffering=0)
-        self._read(ticks_in, self._ticks.write)
+        self._read(ticks_in, self._keep_ticks)
 
     def wait(self, *names: str, seconds: float | None = None) -> dict[str, Any]:
         """The next event of one of these names; RobotError where the control process ends first, or takes too long."""
@@ -126,6 +129,12 @@ class Node:
         self._read(os.dup(self._worker.stdout.fileno()), self._keep_event)  # pyright: ignore
         self._worker.stdout.close()  # pyright: ignore
 
+    def _keep_ticks(self, content: bytes) -> None:
+        self._ticks.write(content)
+        if time.monotonic() > self._told + ALIVE:  # systemd hears of the control process, not of this one
+            self._told = time.monotonic()
+            notify("WATCHDOG=1")
+
     def _keep_event(self, content: bytes) -> None:
         for line in content.splitlines():
             self._log.write(line.decode() + "\n")
@@ -149,6 +158,13 @@ class Node:
 
             fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, PIPE)
         return ends
+
+
+def notify(state: str) -> None:
+    """Tell systemd, where it started this."""
+    if path := os.environ.get("NOTIFY_SOCKET", ""):
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
 
 
 def _whole_lines(file: Any) -> Iterator[bytes]:

@@ -23,7 +23,7 @@ from ..envs.calibrate import SECONDS, delay
 from ..envs.control import tick_type
 from ..envs.safety import State, Watch
 from .checkpoint import find_policy, load_policy, write_file
-from .node import START, Node, tick_fields
+from .node import START, Node, notify, tick_fields
 from .runner import promises
 
 
@@ -76,6 +76,7 @@ def run(c: Run, console: Console) -> int:
     node = Node(out, control, spec, inference)
     try:
         ready = node.wait("ready", seconds=START)
+        notify("READY=1")
         style = "" if ready["scheduling"].startswith("SCHED_FIFO") else "bold red"
         console.print(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}", style=style)
         if not c.calibrate:

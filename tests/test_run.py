@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -112,6 +113,16 @@ def test_the_delays_of_a_robot_are_measured(policy: Path, tmp_path: Path, capsys
     assert found["actuation"] == pytest.approx(0.12, abs=0.5 / HZ + 0.003)  # on a machine that does other things
     assert 0 < found["inference"] < 5 and "lead=0.1" in capsys.readouterr().out
     within_limits(tmp_path)
+
+
+def test_systemd_hears_that_it_is_ready_and_alive(policy: Path, tmp_path: Path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(1)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        assert run(policy, tmp_path / "out", "seconds=1.5") == 0
+        heard = [systemd.recv(100) for _ in range(5)]
+    assert set(heard) == {b"READY=1", b"WATCHDOG=1"}
 
 
 @pytest.mark.parametrize(
