@@ -12,7 +12,7 @@ from .path import PATHS, Path
 from .unet import Cond, Net
 
 ONCE = ("regression", "one_step")  # objectives of a network that is asked once, at t = 1
-LATE = 0.1  # the time at which a two-evaluation sampler asks for the second time
+LATE = 0.2  # where few-step samplers ask for the last time, more or less: what is exact is decided here
 Draw = Callable[[Path, int, Generator], tuple[Tensor, Tensor]]  # -> times (n,), and where the noise is silenced (n,)
 
 

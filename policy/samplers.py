@@ -66,7 +66,7 @@ class Sampler:
 
 def default_grid(evaluations: int) -> tuple[float, ...]:
     """Late splits for two and three evaluations, even steps for all other numbers."""
-    few = {2: (1.0, 0.1, 0.0), 3: (1.0, 0.5, 0.1, 0.0)}
+    few = {2: (1.0, 0.3, 0.0), 3: (1.0, 0.5, 0.1, 0.0)}
     return few.get(evaluations) or even_grid(evaluations)
 
 

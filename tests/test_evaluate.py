@@ -112,7 +112,7 @@ def test_a_delay_changes_what_happens(folder: Path) -> None:
 
 def test_the_sampler_of_the_job_is_the_one_that_draws(folder: Path) -> None:
     job = job_for(folder)
-    assert evaluate(job) == evaluate(replace(job, sampler=Sampler(times=(1.0, 0.1, 0.0))))
+    assert evaluate(job) == evaluate(replace(job, sampler=Sampler(times=(1.0, 0.3, 0.0))))
     assert evaluate(job) != evaluate(replace(job, sampler=Sampler(evaluations=1)))
 
 

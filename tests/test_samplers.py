@@ -191,7 +191,7 @@ def test_a_solver_of_diffusers_needs_a_discrete_path_and_its_own_times(name: str
 
 
 def test_two_and_three_evaluations_split_late() -> None:
-    assert Sampler(evaluations=2).grid() == (1, 0.1, 0)
+    assert Sampler(evaluations=2).grid() == (1, 0.3, 0)
     assert Sampler(evaluations=3).grid() == (1, 0.5, 0.1, 0)
     assert Sampler(evaluations=4).grid() == (1, 0.75, 0.5, 0.25, 0)
     assert Sampler("heun", 3).grid() == (1, 0.5, 0)
