@@ -93,7 +93,7 @@ def test_every_pair_of_objective_and_sampler_recovers_both_modes(name: str, path
 
 
 def test_two_evaluations_of_a_gaussian_shrink_it_as_computed_by_hand() -> None:
-    x = sample(gaussian(LINEAR, "v"), Sampler(), even_noise(), COND)
+    x = sample(gaussian(LINEAR, "v"), Sampler(times=(1.0, 0.1, 0.0)), even_noise(), COND)
     shrunk = (
         0.9 * STD**2 * 0.1 / ((0.9 * STD) ** 2 + 0.1**2)
     )  # alpha s^2 / (alpha^2 s^2 + sigma^2) of what is left of eps
