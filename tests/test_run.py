@@ -255,6 +255,19 @@ def test_a_control_process_that_is_stopped_goes_on_within_limits_and_without_a_b
     assert (np.diff(t["time"]) > 0.2 / HZ).mean() > 0.99
 
 
+def test_under_load_the_arm_keeps_its_limits(live):
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        node = live("seconds=4")
+        node.acting()
+        node.end(90)
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    within_limits(node.out)
+
+
 def test_a_parent_that_is_stopped_holds_nothing_up(live):
     node = live("seconds=4")
     node.acting()
