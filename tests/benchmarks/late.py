@@ -1,0 +1,77 @@
+"""Success, seams and jerk against delay: `python tests/benchmarks/late.py POLICY TASK [EPISODES [DELAY ...]]`.
+
+What an Agent can do while an answer is on the way, and temporal ensembling (Zhao et al. 2023, but re-planning no more
+often than the others): the mean of all chunks that still have an action, the oldest weighing most. Rows are paired
+with delay 0 on the same test starts, and kept in docs/results.json.
+"""
+
+import json
+import sys
+
+import numpy as np
+from collect import RESULTS, between, keep, paired, signed
+
+from fewstep.envs.agent import Agent, Chunk
+from fewstep.policy import evaluate as rollouts
+from fewstep.policy.checkpoint import load_policy
+from fewstep.policy.policy import Policy
+from fewstep.policy.runner import LATE, Runner, agent
+
+FADE = 0.01  # weights exp(-FADE i), i = 0 the oldest
+
+
+class Ensemble(Agent):
+    """An Agent whose chunk is the mean of the last ones."""
+
+    def reset(self, seed: int | None = None) -> None:
+        super().reset(seed)
+        self._chunks: list[Chunk] = []
+
+    def _receive(self, now: float) -> None:
+        before = self.chunk
+        super()._receive(now)
+        if self.chunk is not None and self.chunk is not before:
+            self._chunks = [c for c in self._chunks if c.at(now, self._spec) is not None] + [self.chunk]
+            self.chunk = self._mean(self.chunk)
+
+    def _mean(self, last: Chunk) -> Chunk:
+        times, rows = last.time + last.dt * np.arange(len(last.actions)), []
+        for t, own in zip(times, last.actions, strict=True):
+            there = [a for c in self._chunks[:-1] if t >= c.time and (a := c.at(t, self._spec)) is not None] + [own]
+            weights = np.exp(-FADE * np.arange(len(there)))
+            rows.append(weights @ np.stack(there) / weights.sum())
+        return Chunk(last.episode, last.time, last.dt, np.stack(rows))
+
+
+def ensemble(policy: Policy, runner: Runner, late: str = "") -> Agent:
+    """In place of runner.agent."""
+    if late != "ensemble":
+        return agent(policy, runner, late)
+    c = policy.config
+    return Ensemble(runner, policy.spec, observation_steps=c.observation_steps, execute=c.execute)
+
+
+def main() -> None:
+    """Evaluate, keep, print."""
+    path, task, *numbers = sys.argv[1:]
+    episodes, *delays = [int(n) for n in numbers] or [200]
+    policy, results = load_policy(path), json.loads(RESULTS.read_text())
+    rollouts.agent = ensemble
+    seeds, kept, first = rollouts.seed_range(rollouts.TEST, episodes), [], None
+    print("| while late | delay | success | minus delay 0 | score | seam | jerk |\n|---|---|---|---|---|---|---|")
+    for delay in delays or range(7):
+        for late in (*(LATE if policy.config.net.prefix else LATE[1:]), "ensemble") if delay else ("swap",):
+            job = rollouts.Job(path, task, policy.config.drawn_by, seeds, delay, late)
+            row = keep(rollouts.summary(job, rollouts.evaluate(job), {}))
+            first = first or row
+            cells = [late if delay else "any", str(delay), between(row["success_rate"], row["interval"])]
+            cells += [signed(paired(row, first)[0]) if delay else ""]
+            cells += [between(row["mean_max_reward"], row["mean_max_reward_interval"])]
+            print(f"| {' | '.join(cells)} | {row['seam']:.3f} | {row['jerk']:.3f} |", flush=True)
+            kept.append(row)
+    results[f"{task}/late"] = {"task": task, "seed": seeds[0], "results": kept}
+    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
