@@ -55,7 +55,7 @@ class SimulatedArm:
         self._advance(self.clock.now())
         target = self._coming[-1][1] if self._coming else self._target
         if command.action is not None:
-            target = np.asarray(command.action, float)
+            target = np.clip(np.asarray(command.action, float), *self.spec.bounds())
             self._coming.append((self.clock.now() + self._acting, target))
         return target.astype(np.float32)
 
