@@ -50,19 +50,18 @@ def results_table(evaluation: dict[str, Any]) -> Table:
 def tuning_tables(rows: Sequence[Mapping[str, Any]], chosen: int) -> list[Table]:
     """What `tune` found: rollouts, and how the chunks lie to the demonstrations, as far as there are such."""
     against = f"minus {rows[-1]['network_evaluations']} evals [95 %]"
-    tables = []
-    if "success_rate" in rows[0]:
-        tables.append(_table("evals", "times", "success [95 %]", against, "p50 ms", "p99 ms", ""))
-        for i, r in enumerate(rows):
-            success, less = _between(f"{r['success_rate']:.3f}", *r["interval"]), _difference(r["success_difference"])
-            tables[-1].add_row(*_mode(r), success, less, *_latencies(r), "chosen" if i == chosen else "")
-    if "unlike" in rows[0]:
-        tables.append(_table("evals", "times", "spread", "off span", "far", "unlike", against, "p50 ms", ""))
-        for i, r in enumerate(rows):
+    rolled, near = "success_rate" in rows[0], "unlike" in rows[0]
+    success = _table("evals", "times", "success [95 %]", against, "p50 ms")
+    chunks = _table("evals", "times", "spread", "off span", "far", "unlike", against)
+    for i, r in enumerate(rows):
+        style = "bold" if i == chosen else ""
+        if rolled:
+            rate, less = _between(f"{r['success_rate']:.3f}", *r["interval"]), _difference(r["success_difference"])
+            success.add_row(*_mode(r), rate, less, _latencies(r)[0], style=style)
+        if near:
             values = [f"{r[k]:.3f}" for k in ("spread", "off_manifold", "far", "unlike")]
-            less = _difference([-x for x in r["like_difference"]])
-            tables[-1].add_row(*_mode(r), *values, less, _latencies(r)[0], "chosen" if i == chosen else "")
-    return tables
+            chunks.add_row(*_mode(r), *values, _difference([-x for x in r["like_difference"]]), style=style)
+    return [success] * rolled + [chunks] * near
 
 
 def comparison_table(ours: dict[str, Any], theirs: dict[str, Any]) -> Table:
@@ -90,7 +89,9 @@ def _table(*headers: str) -> Table:
 
 def _mode(row: Mapping[str, Any]) -> tuple[str, str]:
     times = row["sampler"]["times"]
-    return str(row["network_evaluations"]), " ".join(f"{t:g}" for t in times) if len(times) < 6 else "even"
+    return str(row["network_evaluations"]), " ".join(f"{t:g}".removeprefix("0") or "0" for t in times) if len(
+        times
+    ) < 6 else "even"
 
 
 def _latencies(row: Mapping[str, Any]) -> list[str]:

@@ -25,7 +25,10 @@ from .show import tuning_tables
 from .statistics import paired_mean, paired_success
 from .verbs import run_evaluation
 
-GRIDS = ((1.0, 0.0), (1.0, 0.1, 0.0), (1.0, 0.2, 0.0), (1.0, 0.3, 0.0), (1.0, 0.5, 0.1, 0.0), (1.0, 0.6, 0.3, 0.0))
+GRIDS = (
+    *((1.0, 0.0), (1.0, 0.1, 0.0), (1.0, 0.2, 0.0), (1.0, 0.3, 0.0)),
+    *((1.0, 0.5, 0.1, 0.0), (1.0, 0.6, 0.3, 0.0), (1.0, 0.7, 0.4, 0.1, 0.0)),
+)
 REFERENCE = 10  # evaluations with which all grids are compared
 
 
@@ -67,9 +70,7 @@ def tune(c: Tune, console: Console) -> int:
     tuned = policy.with_sampler(tried[k])
     save_policy(tuned, Path(c.policy), read_meta(c.policy)["provenance"] | {"tuned": evidence})
     n = tried[k].network_evaluations
-    console.print(
-        f"chosen: {n} network evaluation{'s' if n > 1 else ''}, at times {tried[k].grid()}; {c.policy} keeps it"
-    )
+    console.print(f"chosen for {c.policy}: {n} network evaluation{'s' if n > 1 else ''}")
     return 0
 
 
