@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -28,6 +29,7 @@ from .safety import SafeRobot, State, Watch
 from .spec import Spec
 
 STATES = tuple(State)
+MCL_CURRENT = 1  # of mlockall(2): what is in memory now stays there
 NOTHING = Command(None, "operator")
 
 
@@ -147,10 +149,12 @@ class Control:
 
 
 def real_time(priority: int) -> str:
-    """Freeze the garbage collector and ask for SCHED_FIFO; says what became of it."""
+    """Freeze the garbage collector, keep the memory, and ask for SCHED_FIFO; says what became of that."""
     gc.collect()
     gc.freeze()
     gc.disable()
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mlockall(MCL_CURRENT)
     if not priority:
         return "SCHED_FIFO not asked for"
     try:

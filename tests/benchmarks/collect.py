@@ -5,6 +5,7 @@ that is kept already.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ def between(value: float, ends: list[float | None]) -> str:
 
 
 def signed(d: tuple[float, float, float]) -> str:
-    """A difference with its interval."""
+    """A difference with its interval; none where no two starts differ."""
+    if not math.isfinite(d[2] - d[1]):
+        return f"{d[0]:+.3f}"
     return f"{d[0]:+.3f} [{d[1]:+.3f}, {d[2]:+.3f}]"
 
 
