@@ -27,6 +27,7 @@ from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.unet import UnetConfig
 
 OPTIONS = ("+options.hz=100", "+options.joints=3")
+PATIENT = ("watch.action=30", "watch.observation=10")  # a busy machine is no fault of theirs
 ARM = make_live("simulated", {"hz": 100, "joints": 3}).spec
 HZ, STATES = 100, tuple(State)
 
@@ -64,7 +65,8 @@ def within_limits(out: Path) -> None:
 
 
 def run(policy: Path, out: Path, *more: str) -> int:
-    return main(["run", f"policy={policy}", "robot=simulated", *OPTIONS, "unattended=true", f"out={out}", *more])
+    settings = [f"policy={policy}", "robot=simulated", *OPTIONS, *PATIENT, "unattended=true", f"out={out}"]
+    return main(["run", *settings, *more])
 
 
 def test_a_policy_runs_and_leaves_a_log(policy: Path, tmp_path: Path, capsys):
@@ -93,7 +95,7 @@ def test_recorded_actions_are_replayed_from_their_first_pose(tmp_path: Path):
     action = (0.5 * np.sin(2 * time_)[:, None] + [0.1, 0.2, 0.3]).astype(np.float32)
     with DemoStore.create(tmp_path / "demos", ARM) as store:
         store.append(Episode({"joints": action, "action": action, "time": time_}, ARM))
-    settings = ["robot=simulated", *OPTIONS, "unattended=true", "seconds=6", f"out={tmp_path}/run"]
+    settings = ["robot=simulated", *OPTIONS, *PATIENT, "unattended=true", "seconds=6", f"out={tmp_path}/run"]
     assert main(["run", f"actions={tmp_path}/demos", *settings]) == 0
     within_limits(tmp_path / "run")
     t = ticks(tmp_path / "run")
@@ -109,8 +111,8 @@ def test_the_delays_of_a_robot_are_measured(policy: Path, tmp_path: Path, capsys
     delays = ("+options.observing=0.06", "+options.acting=0.12", "+options.lag=0")
     assert run(policy, tmp_path, "calibrate=true", *delays) == 0
     found = json.loads((tmp_path / "latency.json").read_text())
-    assert found["observation"] == pytest.approx(0.06, abs=0.5 / HZ + 0.003)
-    assert found["actuation"] == pytest.approx(0.12, abs=0.5 / HZ + 0.003)  # on a machine that does other things
+    assert found["observation"] == pytest.approx(0.06, abs=0.03)  # on a machine that does other things; how exact it is
+    assert found["actuation"] == pytest.approx(0.12, abs=0.03)  # otherwise stands in test_calibrate
     assert 0 < found["inference"] < 5 and "lead=0.1" in capsys.readouterr().out
     within_limits(tmp_path)
 
@@ -155,7 +157,7 @@ class Live:
         """Of the process that said so last."""
         return [e["pid"] for e in events(self.out) if e["event"] == event][-1]
 
-    def until(self, found: Callable[[], Any], seconds: float = 60.0) -> None:
+    def until(self, found: Callable[[], Any], seconds: float = 150.0) -> None:
         end = time.monotonic() + seconds
         while not (self.out / "events.jsonl").exists() or not found():
             assert time.monotonic() < end and self.process.poll() is None, events(self.out)
@@ -167,7 +169,7 @@ class Live:
         self.until((self.out / "ticks.bin").exists)
         self.until(lambda: (ticks(self.out)["state"] == active).sum() > 80)
 
-    def end(self, seconds: float = 40.0) -> int:
+    def end(self, seconds: float = 120.0) -> int:
         return self.process.wait(seconds)
 
 
@@ -203,7 +205,7 @@ def test_an_inference_that_dies_or_hangs_is_held_for_and_started_again(live, kin
 
 
 def test_a_hang_shorter_than_its_watch_costs_a_pause_and_no_fault(live):
-    node = live("watch.action=20", "seconds=8")
+    node = live(*PATIENT, "seconds=8")
     node.acting()
     os.kill(node.pid("inference ready"), signal.SIGSTOP)
     time.sleep(2)
@@ -217,7 +219,7 @@ def test_a_hang_shorter_than_its_watch_costs_a_pause_and_no_fault(live):
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_end_the_control_process_brakes_first(live, kind: signal.Signals):
-    node = live()
+    node = live(*PATIENT)
     node.acting()
     os.kill(node.pid("ready"), kind)
     assert node.end() == 0
@@ -227,7 +229,7 @@ def test_asked_to_end_the_control_process_brakes_first(live, kind: signal.Signal
 
 
 def test_when_its_parent_is_gone_the_control_process_brakes_and_ends(live):
-    node = live()
+    node = live(*PATIENT)
     node.acting()
     control, worker = node.pid("ready"), node.pid("inference ready")
     node.process.kill()
@@ -243,7 +245,7 @@ def test_when_its_parent_is_gone_the_control_process_brakes_and_ends(live):
 
 
 def test_a_control_process_that_is_stopped_goes_on_within_limits_and_without_a_burst(live):
-    node = live("seconds=6")
+    node = live(*PATIENT, "seconds=6")
     node.acting()
     os.kill(node.pid("ready"), signal.SIGSTOP)
     time.sleep(0.7)
@@ -258,9 +260,9 @@ def test_a_control_process_that_is_stopped_goes_on_within_limits_and_without_a_b
 def test_under_load_the_arm_keeps_its_limits(live):
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
     try:
-        node = live("seconds=4")
+        node = live(*PATIENT, "seconds=4")
         node.acting()
-        node.end(90)
+        node.end()
     finally:
         for process in busy:
             process.kill()
@@ -269,7 +271,7 @@ def test_under_load_the_arm_keeps_its_limits(live):
 
 
 def test_a_parent_that_is_stopped_holds_nothing_up(live):
-    node = live("seconds=4")
+    node = live(*PATIENT, "seconds=4")
     node.acting()
     os.kill(node.process.pid, signal.SIGSTOP)
     time.sleep(1.5)
