@@ -38,7 +38,7 @@ def main() -> None:
     for task in TASKS:
         for seed in SEEDS:
             found = dict(rows(results, task, seed))
-            ten = reference(results[f"{task}/default/{seed}"]) if found else None
+            ten = reference(results.get(f"{task}/default/{seed}", {"results": []}))
             for name, row in found.items():
                 if ten and row is not ten:
                     print(f"| {task} | {seed} | {name} | {' | '.join(signed(d) for d in paired(row, ten))} |")
