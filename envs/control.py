@@ -17,16 +17,16 @@ import numpy as np
 from .agent import Agent
 from .calibrate import Sweep
 from .clock import ticks
-from .errors import FewstepError
+from .errors import FewstepError, RobotError
 from .limits import Limits
 from .loop import Actor, episode
 from .mailbox import Mailbox
 from .process import Messages, ProcessRunner
 from .replay import Replay
-from .robot import Command, Robot, Step
+from .robot import Command, Step
 from .robots import make_live
 from .safety import SafeRobot, State, Watch
-from .spec import Spec
+from .spec import Spec, differences
 
 STATES = tuple(State)
 MCL_CURRENT = 1  # of mlockall(2): what is in memory now stays there
@@ -63,7 +63,7 @@ class Control:
     def __init__(self, safe: SafeRobot, actor: Actor, runner: ProcessRunner | None, out: Wire, events: Wire) -> None:
         self.safe, self._actor, self._runner, self._out, self._events = safe, actor, runner, out, events
         self._record, self._episode = np.zeros((), tick_type(safe.spec.action_size)), -1
-        self.stopping, self._heard, self._late = False, b"", 0
+        self.stopping, self._heard = False, b""
         os.set_blocking(0, False)
 
     def tell(self, event: str, **more: Any) -> None:
@@ -165,9 +165,18 @@ def real_time(priority: int) -> str:
 
 
 def main(c: Mapping[str, Any]) -> None:
-    """Make everything, say `ready`, and tick."""
-    robot: Robot = make_live(c["robot"], c["options"])
-    events, out = Wire(c["events"]), Wire(c["ticks"])
+    """Make everything, say `ready`, and tick; or say what keeps it from doing so."""
+    events = Wire(c["events"])
+    try:
+        _serve(c, events)
+    except FewstepError as error:
+        events.send(json.dumps({"event": "failed", "text": str(error)}).encode() + b"\n")
+
+
+def _serve(c: Mapping[str, Any], events: Wire) -> None:
+    robot, out = make_live(c["robot"], c["options"]), Wire(c["ticks"])
+    if wrong := differences(Spec.from_json(c["spec"]), robot.spec):
+        raise RobotError(f"what shall run does not fit robot {c['robot']!r}: {'; '.join(wrong)}")
 
     def hear(text: str) -> None:
         events.send(json.dumps({"time": robot.clock.now(), "event": "safety", "text": text}).encode() + b"\n")

@@ -68,6 +68,8 @@ class Node:
         while time.monotonic() < end:
             with suppress(Empty):
                 event = self.events.get(timeout=0.05)
+                if event["event"] == "failed":
+                    raise RobotError(event["text"])
                 if event["event"] in names:
                     return event
                 continue
@@ -177,7 +179,8 @@ def _whole_lines(file: Any) -> Iterator[bytes]:
 
 
 def _python(module: str, settings: Mapping[str, Any], fds: list[int], **streams: Any) -> subprocess.Popen[Any]:
-    return subprocess.Popen([sys.executable, "-m", module, json.dumps(settings)], pass_fds=fds, **streams)
+    command = [sys.executable, "-m", module, json.dumps(settings)]
+    return subprocess.Popen(command, pass_fds=fds, start_new_session=True, **streams)  # Ctrl-C is for the one in charge
 
 
 def tick_fields(actions: int) -> list[Any]:

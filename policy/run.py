@@ -73,6 +73,8 @@ def run(c: Run, console: Console) -> int:
     facts |= {"ticks": tick_fields(spec.action_size), "spec": spec.to_json(), **_hash(c.policy)}
     write_file(out / "run.json", json.dumps(facts, indent=1).encode())
     console.print("This is no certified safety function: the emergency stop comes first.", style="bold")
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _interrupt) if main else None
     node = Node(out, control, spec, inference)
     try:
         ready = node.wait("ready", seconds=START)
@@ -84,6 +86,8 @@ def run(c: Run, console: Console) -> int:
         _episodes(replace(c, episodes=1, seconds=SECONDS), node, console)
     finally:
         node.close()
+        if main:
+            signal.signal(signal.SIGTERM, before)
         console.print(f"stopped; log in {out}")
     return _calibrated(out, spec, node.inference_seconds, console)
 
@@ -108,7 +112,7 @@ def _episodes(c: Run, node: Node, console: Console) -> int:
         if not c.shadow:
             node.tell("go hold")
         node.tell(f"play {c.seed + k if c.seed >= 0 else '-'} {c.seconds} {state}")
-        with _interrupts(node):
+        with _interrupts(node) as pressed:
             ended = _follow(node, console)
         judged = ended.get("success")
         if judged is None and not c.unattended:
@@ -116,7 +120,7 @@ def _episodes(c: Run, node: Node, console: Console) -> int:
         node.note("judged", episode=k, success=judged)
         console.print(f"episode {k}: {ended.get('why') or 'over'}; success: {judged}")
         failed += judged is False or "fault" in str(ended.get("why"))
-        if c.unattended and "fault" in str(ended.get("why")):
+        if c.unattended and (pressed or "fault" in str(ended.get("why"))):
             break
     return 1 if failed else 0
 
@@ -133,7 +137,7 @@ def _follow(node: Node, console: Console) -> dict[str, Any]:
 
 
 @contextmanager
-def _interrupts(node: Node) -> Iterator[None]:
+def _interrupts(node: Node) -> Iterator[list[bool]]:
     """The first Ctrl-C holds the robot, the second ends the run."""
     pressed: list[bool] = []
 
@@ -144,13 +148,17 @@ def _interrupts(node: Node) -> Iterator[None]:
         node.tell("go hold")
 
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield pressed
         return
     before = signal.signal(signal.SIGINT, hold)
     try:
-        yield
+        yield pressed
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _asked(console: Console, question: str, no: str) -> bool:

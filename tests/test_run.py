@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -133,12 +134,15 @@ def test_systemd_hears_that_it_is_ready_and_alive(policy: Path, tmp_path: Path, 
         (["robot=simulated"], "needs either a policy= or recorded actions="),
         (["robot=simulated", "policy=POLICY", "actions=x"], "needs either"),
         (["robot=simulated", "policy=POLICY", "limits=nowhere.yaml"], "no YAML file of limits"),
+        (["robot=simulated", "policy=POLICY"], "does not fit robot 'simulated'.*shape"),
+        (["robot=nothing", "policy=POLICY"], "no robot 'nothing'"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_moves(policy: Path, tmp_path: Path, capsys, arguments, message):
     given = [a.replace("POLICY", str(policy)) for a in arguments]
-    assert main(["run", *given, f"out={tmp_path}", "unattended=true"]) == 2
-    assert message in capsys.readouterr().err
+    assert main(["run", *given, f"out={tmp_path}", "unattended=true"]) in (1, 2)
+    assert re.search(message, capsys.readouterr().err)
+    assert not [e for e in events(tmp_path) if e["event"] == "begins"] if (tmp_path / "events.jsonl").exists() else True
 
 
 # Something goes wrong
@@ -226,6 +230,25 @@ def test_asked_to_end_the_control_process_brakes_first(live, kind: signal.Signal
     within_limits(node.out)
     holds(node.out)
     assert events(node.out)[-1]["event"] in ("stopped", "inference ended")
+
+
+def test_the_first_interrupt_holds_and_ends_what_nobody_attends(live):
+    node = live(*PATIENT, "episodes=3")
+    node.acting()
+    os.killpg(node.process.pid, signal.SIGINT)  # as a terminal does
+    assert node.end() == 0
+    within_limits(node.out)
+    said = [e["event"] for e in events(node.out)]
+    assert said.count("begins") == 1 and said[-1] == "stopped"
+
+
+def test_terminated_by_a_service_manager_it_brakes_first(live):
+    node = live(*PATIENT)
+    node.acting()
+    node.process.terminate()
+    assert node.end() == 130
+    holds(node.out)
+    within_limits(node.out)
 
 
 def test_when_its_parent_is_gone_the_control_process_brakes_and_ends(live):
