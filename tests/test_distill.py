@@ -45,7 +45,7 @@ def student(folder: Path, out: Path, start: float) -> tuple[Policy, list[float]]
     teacher, c = load_policy(folder / "teacher"), Distill(f"{folder}/teacher", f"{folder}/demos", copies=4, start=start)
     torch.manual_seed(0)
     save_policy(Policy(teacher.spec, teacher.config, teacher.normaliser), out / "begin", {})
-    config = TrainConfig(steps=100, batch=64, lr=2e-3, warmup=10, ema=0.9, log_every=10)
+    config = TrainConfig(steps=200, batch=64, lr=2e-3, warmup=10, ema=0.9, log_every=20)
     losses = []
     done = train_student(c, f"{out}/begin", [c.data], f"{out}/out", config, lambda row: losses.append(row["loss"]))
     return done, losses
