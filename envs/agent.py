@@ -141,9 +141,9 @@ class Agent:
 
     def _promised(self, now: float) -> np.ndarray:
         dt, actions = 1 / self._spec.policy_hz, []
-        count = min(self._promise, math.ceil(max(self._ages, default=0.0) / dt - 1e-6))
+        count = min(self._promise, math.ceil((max(self._ages, default=0.0) + self._lead) / dt - 1e-6))
         while self.chunk and len(actions) < count:
-            action = self.chunk.at(now + self._lead + len(actions) * dt, self._spec)
+            action = self.chunk.at(now + len(actions) * dt, self._spec)
             if action is None:
                 break
             actions.append(action)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from rich.console import Console
 from ..demos.store import DemoStore
 from ..envs import ConfigError, Spec
 from ..envs.calibrate import SECONDS, delay
-from ..envs.control import tick_type
+from ..envs.control import STATES, tick_type
 from ..envs.safety import State, Watch
-from .checkpoint import find_policy, load_policy, write_file
+from .checkpoint import MODEL, find_policy, load_policy, write_file
 from .node import START, Node, notify, tick_fields
 from .runner import promises
 
@@ -95,7 +96,7 @@ def run(c: Run, console: Console) -> int:
 def _calibrated(out: Path, spec: Spec, inference: float, console: Console) -> int:
     """Tell the delays from the log, and write them into latency.json."""
     t: Any = np.fromfile(out / "ticks.bin", tick_type(spec.action_size))
-    t = t[t["state"] == list(State).index(State.ACTIVE)]
+    t = t[t["state"] == STATES.index(State.ACTIVE)]
     acting = delay(t["time"], t["sent"], t["time"] - t["age"], t["measured"])
     found = {"observation": float(np.median(t["age"])), "inference": inference, "actuation": acting}
     write_file(out / "latency.json", json.dumps(found, indent=1).encode())
@@ -204,8 +205,4 @@ def _limits(path: str) -> dict[str, Any]:
 
 def _hash(policy: str) -> dict[str, str]:
     """SHA-256 of the weights that act."""
-    from hashlib import sha256
-
-    from .checkpoint import MODEL
-
     return {"sha256": sha256((find_policy(policy) / MODEL).read_bytes()).hexdigest()} if policy else {}

@@ -89,9 +89,8 @@ def _table(*headers: str) -> Table:
 
 def _mode(row: Mapping[str, Any]) -> tuple[str, str]:
     times = row["sampler"]["times"]
-    return str(row["network_evaluations"]), " ".join(f"{t:g}".removeprefix("0") or "0" for t in times) if len(
-        times
-    ) < 6 else "even"
+    grid = " ".join(f"{t:g}".removeprefix("0") or "0" for t in times) if len(times) < 6 else "even"
+    return str(row["network_evaluations"]), grid
 
 
 def _latencies(row: Mapping[str, Any]) -> list[str]:

@@ -421,3 +421,13 @@ def test_an_action_is_sent_as_much_early_as_it_takes_to_act(lead: float) -> None
     agent = Agent(Oracle(12), robot.spec, observation_steps=2, execute=4, lead=lead)
     for step in episode(robot, agent, seed=0, max_seconds=2.0):
         assert step is not None and wanted(step) == pytest.approx(step.obs.time + lead)
+
+
+def test_what_is_sent_early_is_promised_at_its_own_time() -> None:
+    """With a lead, more of the next chunk is decided already, and nothing of it is shifted."""
+    oracle, robot = Oracle(12), Watch()
+    runner = Delayed(oracle, 0.2, robot.clock)
+    agent = Agent(runner, TIMES, observation_steps=2, execute=4, promise=8, lead=0.1)
+    assert list(episode(robot, agent, seed=0, max_seconds=4.0))
+    for request in oracle.asked[1:]:
+        assert request.promised[:, 0] == pytest.approx(request.time + np.arange(3) / 10)
