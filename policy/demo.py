@@ -90,8 +90,7 @@ def _train(c: Demo, out: Path, run: Path, console: Console) -> None:
 
 
 def _job(run: Path, policy: Policy, evaluations: int, seed: int, episodes: int) -> rollouts.Job:
-    own = policy.config.drawn_by
-    sampler = own if evaluations == own.network_evaluations else own.at(evaluations)
+    sampler = policy.config.drawn_by.at(evaluations)
     return rollouts.Job(str(run), "pickplace", sampler, rollouts.seed_range(seed, episodes))
 
 

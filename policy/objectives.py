@@ -26,7 +26,7 @@ class Denoiser:
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> tuple[Tensor, Tensor]:
         """(x0, eps), each (B, H, A), as the network sees them in x at times t (B,)."""
-        return self.path.split(x, t, self.net(x, t, t, cond), self.kind)
+        return self.path.split(x, t, self.net(x, t, cond), self.kind)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,6 @@ class Objective:
     kind: str
     draw: Draw
     paths: tuple[str, ...]
-    jumps: bool = False  # half of every batch learns to jump (flow_map)
 
     def loss(
         self, denoiser: Denoiser, x0: Tensor, cond: Cond, generator: Generator, noise: Tensor | None = None
@@ -50,7 +49,7 @@ class Objective:
         if noise is None:
             noise = torch.randn(x0.shape, generator=generator, device=generator.device).to(x0)
         eps = noise * ~silent[:, None, None]
-        out = denoiser.net(denoiser.path.mix(x0, eps, t), t, t, cond)
+        out = denoiser.net(denoiser.path.mix(x0, eps, t), t, cond)
         error = (out - denoiser.path.target(x0, eps, t, self.kind)).square()
         if cond.mask is None:
             return error.mean((1, 2))
@@ -99,7 +98,6 @@ def _grid(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
 OBJECTIVES = {
     "flow_atoms": Objective("v", atoms(0.2, LATE), ("linear",)),
     "flow": Objective("v", _uniform, ("linear",)),
-    "flow_map": Objective("v", atoms(0.2, LATE), ("linear",), jumps=True),
     "regression": Objective("v", _once(True), ("linear",)),
     "one_step": Objective("v", _once(False), ("linear",)),  # what `distill` trains: noise and chunk come in pairs
     **{kind: Objective(kind, _grid, ("cosine", "beta", "linear")) for kind in ("eps", "x0", "v")},

@@ -11,10 +11,9 @@ from torch import Generator, Tensor, nn
 from ..demos.normalise import Normaliser
 from ..envs import ConfigError, Spec
 from .encoders import StateEncoder
-from .flow_map import map_loss
 from .objectives import ONCE, Denoiser, choose
 from .samplers import Sampler, require_fit, sample
-from .unet import Cond, Net, TemporalUnet, UnetConfig
+from .unet import Net, TemporalUnet, UnetConfig
 
 REACH = 1.05  # a chunk may leave the range of the demonstrated actions by 5 % of half of it, no further
 
@@ -42,8 +41,6 @@ class PolicyConfig:
         if self.observation_steps < 1:
             raise ConfigError(f"observation_steps must be at least 1, not {self.observation_steps}")
         objective, path = choose(self.objective, self.path)
-        if objective.jumps and not self.net.jump:
-            raise ConfigError(f"objective {self.objective!r} needs model.net.jump=true")
         require_fit(self.drawn_by, path, objective.kind)
 
     @property
@@ -57,8 +54,6 @@ def default_sampler(objective: str, path: str = "") -> Sampler:
     chosen, way = choose(objective, path)
     if objective in ONCE:
         return Sampler(evaluations=1, start=float(objective == "one_step"))
-    if chosen.jumps:
-        return Sampler("jump", 1)
     if way.preserving:
         return Sampler("ddpm", way.steps, clip=1.0)
     return Sampler(times=(0.999, 0.1, 0.0), clip=1.0) if chosen.kind == "eps" else Sampler()
@@ -85,24 +80,15 @@ class Policy(nn.Module):
         """obs[key] (B, O, ...) in robot units -> condition features (B, C)."""
         return self.encoder(self.normaliser.encode_observations(obs))
 
-    def loss(
-        self, batch: Mapping[str, Tensor], generator: Generator, teacher: Policy | None = None, progress: float = 0.0
-    ) -> Tensor:
+    def loss(self, batch: Mapping[str, Tensor], generator: Generator) -> Tensor:
         """Loss per sample (B,) of batch[key] (B, O, ...) and batch["action"] (B, H, A), in robot units.
 
         batch["noise"] (B, H, noise_size), where there is one: the noise from which a teacher made the action.
-        teacher: the average of this policy, where the objective jumps; progress: the share of training that is done.
         With net.prefix half of the chunks begin with actions that are known already, and do not count.
         """
         x0 = self.normaliser.encode_actions(batch["action"])
         known = (x0, self._promised(len(x0), generator)) if self.config.net.prefix else ()
         cond = self.net.condition(self.features(batch), *known)
-        if teacher is not None:
-            half = len(x0) // 2
-            parts = [Cond(cond.film[:half]), Cond(cond.film[half:])]
-            known = teacher.net.condition(teacher.features({k: v[half:] for k, v in batch.items()}))
-            jump = map_loss(self.net, teacher.net, x0[half:], parts[1], known, generator, progress)
-            return torch.cat([self.objective.loss(self.denoiser(), x0[:half], parts[0], generator), jump])
         return self.objective.loss(self.denoiser(), x0, cond, generator, batch.get("noise"))
 
     def _promised(self, n: int, generator: Generator) -> Tensor:

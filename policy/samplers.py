@@ -60,8 +60,8 @@ class Sampler:
         return len(self.grid()) - 1 if pick(STEPS, self.step, "sampler").stochastic else 1
 
     def at(self, evaluations: int) -> Sampler:
-        """The same sampler with another number of evaluations, on its default grid."""
-        return replace(self, evaluations=evaluations, times=())
+        """The same sampler with so many network evaluations: itself, or on their default grid."""
+        return self if evaluations == self.network_evaluations else replace(self, evaluations=evaluations, times=())
 
 
 def default_grid(evaluations: int) -> tuple[float, ...]:
@@ -79,11 +79,6 @@ def ddim(d: Denoiser, x: Tensor, t: Tensor, r: Tensor, cond: Cond, s: Sampler, f
     """DDIM without noise (Song et al. 2021, eq. 12); on the linear path this is Euler's step."""
     x0, eps = _see(d, x, t, cond, s)
     return d.path.mix(x0, eps, r)
-
-
-def jump(d: Denoiser, x: Tensor, t: Tensor, r: Tensor, cond: Cond, s: Sampler, fresh: Tensor | None) -> Tensor:
-    """The flow map's own step from t to r, on the linear path."""
-    return x + (r - t)[:, None, None] * d.net(x, t, r, cond)
 
 
 def ddpm(d: Denoiser, x: Tensor, t: Tensor, r: Tensor, cond: Cond, s: Sampler, fresh: Tensor | None) -> Tensor:
@@ -127,7 +122,6 @@ class StepRule:
 
 STEPS = {
     "ddim": StepRule(ddim, default_grid, lambda n: n),
-    "jump": StepRule(jump, even_grid, lambda n: n),
     "ddpm": StepRule(ddpm, even_grid, lambda n: n, stochastic=True),
     "heun": StepRule(heun, lambda n: even_grid((n + 1) // 2), lambda n: 2 * n - 1),
     **{name: StepRule(None, even_grid, lambda n: n) for name in SCHEDULERS},

@@ -37,6 +37,6 @@ def sample_with_scheduler(denoiser: Denoiser, scheduler: Any, evaluations: int, 
     x = noise[0] * scheduler.init_noise_sigma
     for k in scheduler.timesteps:
         t = ((k.to(x) + 1) / scheduler.config.num_train_timesteps).expand(len(x))
-        out = denoiser.net(scheduler.scale_model_input(x, k), t, t, cond)
+        out = denoiser.net(scheduler.scale_model_input(x, k), t, cond)
         x = scheduler.step(out, k, x, return_dict=False)[0]
     return cond.impose(x)

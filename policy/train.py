@@ -23,7 +23,6 @@ from ..envs import ConfigError
 from ..envs.plain import to_plain
 from .checkpoint import MODEL, load_policy, read_tensors, require_match, save_policy, write_file
 from .data import Data, read_data
-from .flow_map import follow, make_teacher
 from .interrupt import Interrupt
 from .log import Log
 from .policy import Policy, PolicyConfig
@@ -72,7 +71,6 @@ class Run:
         )
         self.factor = get_cosine_schedule_with_warmup(self.optimiser, config.warmup, config.steps).lr_lambdas[0]
         self.ema = EMAModel(self.weights, decay=config.ema, use_ema_warmup=True, power=0.75, foreach=True)
-        self.teacher = make_teacher(policy) if policy.objective.jumps else None
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -80,11 +78,10 @@ class Run:
 
     def update(self, batch: Mapping[str, Tensor], generator: Generator, step: int) -> Tensor:
         """One step of the optimiser; returns the loss ()."""
-        follow(self.teacher, self.ema.shadow_params)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss = self.policy.loss(batch, generator, self.teacher, step / self.config.steps).mean()
+            loss = self.policy.loss(batch, generator).mean()
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, self.config.clip)

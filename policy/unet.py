@@ -17,14 +17,13 @@ from ..envs import ConfigError
 
 @dataclass(frozen=True)
 class UnetConfig:
-    """channels per level, halving the horizon from one to the next; jump: a second time input; prefix: a mask input."""
+    """channels per level, halving the horizon from one to the next; prefix: a mask input, for promised actions."""
 
     channels: tuple[int, ...] = (32, 64, 128)
     kernel: int = 5
     groups: int = 8
     time_size: int = 64
     condition: int = 256
-    jump: bool = False
     prefix: bool = False
 
 
@@ -48,8 +47,8 @@ class Net(Protocol):
         """Once per observation: features (B, C), promised actions (B, H, A) with their counts (B,)."""
         ...
 
-    def __call__(self, x: Tensor, t: Tensor, r: Tensor, cond: Cond) -> Tensor:
-        """One evaluation: x (B, H, A) at times t (B,) -> (B, H, A); r <= t, equal for the instantaneous field."""
+    def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+        """One evaluation: x (B, H, A) at times t (B,) -> (B, H, A)."""
         ...
 
 
@@ -77,7 +76,6 @@ class TemporalUnet(nn.Module):
         self.films = [2 * n for n in films]
         self.film_observation = nn.Linear(config.condition, sum(self.films))
         self.film_time = nn.Linear(config.time_size, sum(self.films), bias=False)
-        self.film_jump = _zero(nn.Linear(config.time_size, sum(self.films), bias=False)) if config.jump else None
         if config.prefix:
             self._silence_mask(action_size)
 
@@ -93,16 +91,13 @@ class TemporalUnet(nn.Module):
         mask = torch.arange(committed.shape[1], device=committed.device) < lengths[:, None]
         return Cond(film, committed, mask[..., None])
 
-    def time_film(self, t: Tensor, r: Tensor) -> Tensor:
+    def time_film(self, t: Tensor) -> Tensor:
         """FiLM (B, F) of diffusion times (B,): depends on no observation, so a time grid has a table of it."""
-        film = self.film_time(mish(time_embedding(t, self.config.time_size)))
-        if self.film_jump is not None:
-            film = film + self.film_jump(mish(time_embedding(t - r, self.config.time_size)))
-        return film
+        return self.film_time(mish(time_embedding(t, self.config.time_size)))
 
-    def forward(self, x: Tensor, t: Tensor, r: Tensor, cond: Cond) -> Tensor:
-        """One network evaluation: x (B, H, A), t and r (B,) -> (B, H, A)."""
-        return self.trunk(x, cond, self.time_film(t, r))
+    def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+        """One network evaluation: x (B, H, A), t (B,) -> (B, H, A)."""
+        return self.trunk(x, cond, self.time_film(t))
 
     def trunk(self, x: Tensor, cond: Cond, time_film: Tensor) -> Tensor:
         """All that is left per network evaluation once both parts of FiLM are known."""
@@ -183,11 +178,11 @@ class FoldedUnet:
     def __init__(self, net: TemporalUnet, times: Sequence[float]) -> None:
         t = torch.tensor(times, dtype=net.film_time.weight.dtype, device=net.film_time.weight.device)
         with torch.no_grad():
-            self._films = dict(zip(t.tolist(), net.time_film(t, t).split(1), strict=True))
+            self._films = dict(zip(t.tolist(), net.time_film(t).split(1), strict=True))
         self._net, self.condition = net, net.condition
 
-    def __call__(self, x: Tensor, t: Tensor, r: Tensor, cond: Cond) -> Tensor:
-        """As TemporalUnet, for r = t (B,) all equal and on the grid."""
+    def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+        """As TemporalUnet, for t (B,) all equal and on the grid."""
         return self._net.trunk(x, cond, self._films[t[0].item()])
 
 
@@ -202,11 +197,6 @@ def _through(blocks: nn.Module, x: Tensor, film: Iterator[Tensor]) -> Tensor:
     for block in blocks.children():
         x = block(x, next(film))
     return x
-
-
-def _zero(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    return layer
 
 
 def _check(horizon: int, config: UnetConfig) -> None:

@@ -145,7 +145,7 @@ def samplers(c: Evaluate, own: Sampler) -> list[Sampler]:
     if c.evaluations is None:
         return [base]
     counts = _whole("evaluations", c.evaluations)
-    return [base if n == base.network_evaluations else base.at(n) for n in counts]
+    return [base.at(n) for n in counts]
 
 
 def _whole(name: str, given: Any) -> list[int]:

@@ -57,10 +57,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("jump", [False, True])
-def test_a_loaded_policy_acts_as_the_saved_one(objective: str, jump: bool, tmp_path: Path) -> None:
-    net = replace(NET, jump=jump or OBJECTIVES[objective].jumps)
-    policy = build(replace(CONFIG, objective=objective, sampler=None, net=net))
+def test_a_loaded_policy_acts_as_the_saved_one(objective: str, tmp_path: Path) -> None:
+    policy = build(replace(CONFIG, objective=objective, sampler=None))
     save_policy(policy, tmp_path, {"data": "somewhere"})
     loaded = load_policy(tmp_path)
     assert torch.equal(chunk(loaded), chunk(policy))
@@ -127,8 +125,7 @@ def test_policies_that_could_not_act_cannot_be_described(change: dict, says: str
 
 @pytest.mark.parametrize("name, path", [(n, p) for n, o in OBJECTIVES.items() for p in o.paths])
 def test_every_objective_has_a_sampler_that_serves_it(name: str, path: str) -> None:
-    net = replace(NET, jump=OBJECTIVES[name].jumps)
-    policy = build(replace(CONFIG, objective=name, path=path, sampler=None, net=net))
+    policy = build(replace(CONFIG, objective=name, path=path, sampler=None))
     if policy.config.drawn_by.network_evaluations > 100:
         policy = policy.with_sampler(policy.config.drawn_by.at(5))
     assert chunk(policy).isfinite().all()

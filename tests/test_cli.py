@@ -69,7 +69,7 @@ def test_sampler_follows_the_objective():
 
 
 def test_unknown_names_list_the_valid_ones():
-    with pytest.raises(ConfigError, match="valid: eps, flow, flow_atoms, flow_map, one_step, regression, v, x0"):
+    with pytest.raises(ConfigError, match="valid: eps, flow, flow_atoms, one_step, regression, v, x0"):
         settings("train", load("train"), ["data=x", "model.objective=magic"])
 
 

@@ -35,7 +35,7 @@ class Optimal:
     def condition(self, features: Tensor, committed=None, lengths=None) -> Cond:
         return COND
 
-    def __call__(self, x: Tensor, t: Tensor, r: Tensor, cond: Cond) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
         alpha, sigma = (c.reshape(-1, 1, 1, 1) for c in self.path.coefficients(t.double()))
         spread = alpha**2 * self.var + sigma**2
         z = (x.double().unsqueeze(-1) - alpha * self.means) / spread  # (B, H, A, modes)
@@ -148,7 +148,7 @@ def expected(name: str, path: Path, kind: str) -> float:
     flow = math.pi / 2 * STD  # integral of s^2 / ((1 - t)^2 s^2 + t^2) over t
     if name == "flow":
         return flow
-    if name in ("flow_atoms", "flow_map"):
+    if name == "flow_atoms":
         return float(np.dot([0.2, 0.2], irreducible(path, kind, np.array([1.0, LATE]))) + 0.6 * flow)
     if path.steps:
         return float(irreducible(path, kind, np.arange(1, path.steps + 1) / path.steps).mean())
@@ -226,7 +226,7 @@ def test_a_network_that_is_asked_once_is_trained_where_it_is_asked(name: str) ->
     objective, path = choose(name)
     noise = torch.randn(7, 2, 3, generator=Generator().manual_seed(0))
 
-    def net(x: Tensor, t: Tensor, r: Tensor, cond: Cond) -> Tensor:
+    def net(x: Tensor, t: Tensor, cond: Cond) -> Tensor:
         seen.append((x, t))
         return noise - 0.5  # right where the noise was not silenced and every x0 is a half
 
@@ -238,9 +238,7 @@ def test_a_network_that_is_asked_once_is_trained_where_it_is_asked(name: str) ->
 
 
 def test_names_come_from_closed_tables() -> None:
-    with pytest.raises(
-        ConfigError, match=r"'flw'; valid: eps, flow, flow_atoms, flow_map, one_step, regression, v, x0"
-    ):
+    with pytest.raises(ConfigError, match=r"'flw'; valid: eps, flow, flow_atoms, one_step, regression, v, x0"):
         choose("flw")
     with pytest.raises(ConfigError, match=r"'cos'; valid: beta, cosine, linear"):
         choose("eps", "cos")

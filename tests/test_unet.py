@@ -40,15 +40,14 @@ def at(t: float, rows: int = B) -> Tensor:
     return torch.full((rows,), t)
 
 
-@pytest.mark.parametrize("jump", [False, True])
 @pytest.mark.parametrize("prefix", [False, True])
-def test_folded_network_is_the_network(jump: bool, prefix: bool) -> None:
-    net = shaken(build(replace(SMALL, jump=jump, prefix=prefix)))
+def test_folded_network_is_the_network(prefix: bool) -> None:
+    net = shaken(build(replace(SMALL, prefix=prefix)))
     folded = FoldedUnet(net, TIMES)
     promise = (draw(B, H, A, seed=2), torch.tensor([0, 3, 8])) if prefix else ()
     for t in torch.tensor(TIMES):
         cond = net.condition(draw(B, C), *promise)
-        args = draw(B, H, A, seed=1), t.expand(B), t.expand(B), cond
+        args = draw(B, H, A, seed=1), t.expand(B), cond
         torch.testing.assert_close(folded(*args), net(*args), rtol=1e-6, atol=1e-6)
         assert torch.equal(folded.condition(draw(B, C), *promise).film, cond.film)
 
@@ -62,23 +61,15 @@ def test_folded_network_samples_as_the_network(evaluations: int) -> None:
     torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_new_network_does_not_look_at_the_jump() -> None:
-    net = build(replace(SMALL, jump=True))
-    x, cond = draw(B, H, A), net.condition(draw(B, C))
-    still = net(x, at(0.8), at(0.8), cond)
-    assert torch.equal(net(x, at(0.8), at(0.1), cond), still)
-    assert not torch.equal(shaken(net)(x, at(0.8), at(0.1), cond), net(x, at(0.8), at(0.8), cond))
-
-
 @pytest.mark.parametrize("action_size", [A, SMALL.channels[0] - 1], ids=["conv", "as many as channels"])
 def test_new_network_does_not_look_at_the_mask(action_size: int) -> None:
     net = build(replace(SMALL, prefix=True), action_size)
     x, features = draw(B, H, action_size), draw(B, C)
     lengths = torch.tensor([0, 3, 8])
     free, promised = net.condition(features), net.condition(features, x, lengths)
-    torch.testing.assert_close(net(x, at(0.5), at(0.5), free), net(x, at(0.5), at(0.5), promised), rtol=0, atol=0)
+    torch.testing.assert_close(net(x, at(0.5), free), net(x, at(0.5), promised), rtol=0, atol=0)
     shaken(net)
-    a, b = (net(x, at(0.5), at(0.5), c) for c in (free, promised))
+    a, b = (net(x, at(0.5), c) for c in (free, promised))
     torch.testing.assert_close(a[0], b[0])
     assert (a[1:] - b[1:]).abs().amax((1, 2)).min() > 1e-3
 
@@ -124,11 +115,11 @@ def test_promises_need_their_lengths(promise) -> None:
     st.booleans(),
 )
 def test_every_network_that_can_be_built_works(channels, kernel, groups, folds, action_size, extras) -> None:
-    config = UnetConfig(tuple(channels), kernel, groups, 4, 3, jump=extras, prefix=extras)
+    config = UnetConfig(tuple(channels), kernel, groups, 4, 3, prefix=extras)
     horizon = folds * 2 ** (len(channels) - 1)
     net = build(config, action_size, horizon)
     x = draw(2, horizon, action_size)
-    assert net(x, at(0.3, 2), at(0.3, 2), net.condition(draw(2, 3))).shape == x.shape
+    assert net(x, at(0.3, 2), net.condition(draw(2, 3))).shape == x.shape
 
 
 @pytest.mark.parametrize(
@@ -166,9 +157,9 @@ def test_a_group_of_one_value_would_forget_its_input() -> None:
 def test_a_chunk_depends_on_nothing_but_its_own_row() -> None:
     net = shaken(build())
     x, features, t = draw(5, H, A), draw(5, C, seed=1), torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0])
-    together = net(x, t, t, net.condition(features))
+    together = net(x, t, net.condition(features))
     for i in range(5):
-        alone = net(x[i : i + 1], t[i : i + 1], t[i : i + 1], net.condition(features[i : i + 1]))
+        alone = net(x[i : i + 1], t[i : i + 1], net.condition(features[i : i + 1]))
         torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-5, atol=1e-5)
 
 
@@ -191,16 +182,16 @@ def test_same_inputs_give_the_same_bits_whatever_the_global_stream() -> None:
 def test_every_action_sees_the_whole_chunk_its_time_and_its_observation() -> None:
     net = shaken(build(replace(SMALL, channels=(8, 16, 16))))
     x, t, features = (v.requires_grad_() for v in (draw(1, H, A), at(0.5, 1), draw(1, C)))
-    out = net(x, t, t, net.condition(features))
+    out = net(x, t, net.condition(features))
     for i in (0, H - 1):
         grads = torch.autograd.grad(out[0, i].sum(), (x, t, features), retain_graph=True)
         assert all((g != 0).all() for g in grads)
 
 
 def test_every_weight_is_trained() -> None:
-    net = shaken(build(replace(SMALL, jump=True, prefix=True))).requires_grad_(True)
+    net = shaken(build(replace(SMALL, prefix=True))).requires_grad_(True)
     cond = net.condition(draw(B, C), draw(B, H, A), torch.tensor([2, 3, 4]))
-    net(draw(B, H, A, seed=1), at(0.7), at(0.2), cond).square().sum().backward()
+    net(draw(B, H, A, seed=1), at(0.7), cond).square().sum().backward()
     assert [name for name, w in net.named_parameters() if w.grad is None or not w.grad.any()] == []
 
 

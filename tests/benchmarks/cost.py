@@ -2,14 +2,12 @@
 
 import sys
 import time
-from dataclasses import replace
 
 import torch
 
 from fewstep.policy.data import read_data
 from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.train import Run, TrainConfig
-from fewstep.policy.unet import UnetConfig
 
 OBJECTIVES = ("flow", "flow_atoms", "regression", "v", "eps")
 BATCH, STEPS = 256, 5
@@ -36,8 +34,7 @@ def main() -> None:
 
 def started(objective: str, spec, normaliser) -> Run:
     """A fresh run of the default network."""
-    net = UnetConfig(jump=objective == "flow_map")
-    policy = Policy(spec, replace(PolicyConfig(objective=objective), net=net), normaliser)
+    policy = Policy(spec, PolicyConfig(objective=objective), normaliser)
     return Run(policy, TrainConfig(model=policy.config))
 
 
