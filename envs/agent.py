@@ -127,17 +127,18 @@ class Agent:
         return max(1.0, self._spec.command_hz / self._spec.policy_hz)
 
     def _ask(self, now: float) -> None:
-        times = now - np.arange(self._steps - 1, -1, -1) / self._spec.policy_hz
-        picked = [self._nearest(t) for t in times]
-        obs = {key: np.stack([o.data[key] for o in picked]) for key in self._spec.observations}
+        ages = np.arange(self._steps - 1, -1, -1) / self._spec.policy_hz
+        obs = {key: np.stack([self._sample(key, age) for age in ages]) for key in self._spec.observations}
         seed = np.random.SeedSequence([self._seed, self._asked]).generate_state(1, np.uint64)[0]  # pyright: ignore
         self._runner.submit(Request(self._episode, obs, int(seed >> np.uint64(1)), now, self._promised(now)))
         self._asked += 1
         self._pending, self._since = True, now
 
-    def _nearest(self, time: float) -> Obs:
-        """The observation nearest to `time`: before the first one, the first."""
-        return min(self._history, key=lambda o: abs(o.time - time))
+    def _sample(self, key: str, age: float) -> np.ndarray:
+        """What a stream measured nearest to `age` before its newest sample: before the first one, the first."""
+        stamps = [o.stamps.get(key, o.time) for o in self._history]
+        k = min(range(len(stamps)), key=lambda i: abs(stamps[i] - (stamps[-1] - age)))
+        return self._history[k].data[key]
 
     def _promised(self, now: float) -> np.ndarray:
         dt, actions = 1 / self._spec.policy_hz, []

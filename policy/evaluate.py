@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..envs import ConfigError, Obs, Robot, RobotError, Step, episode
-from ..envs.agent import Agent
+from ..envs.agent import Agent, Runner
 from ..envs.tasks import make_robot
 from .checkpoint import load_policy, require_match
+from .node import latencies
 from .policy import Policy
 from .runner import Batch, Delayed, Inline, agent
 from .samplers import Sampler
@@ -51,6 +52,8 @@ class Job:
     sampler: Sampler
     seeds: tuple[int, ...]
     delay: int = 0  # ticks between an observation and the chunk made from it
+    jitter: float = 0.0  # at most so many more
+    recorded: str = ""  # log of a run whose chunks' latencies are drawn from, in place of `delay`
     late: str = ""  # what the Agent does meanwhile, one of runner.LATE; by default the best that the policy can
     hz: float | None = None
     seconds: float | None = None
@@ -62,6 +65,12 @@ class Job:
     def robot(self, pictures: bool = False) -> Robot:
         """A fresh robot of the task."""
         return make_robot(self.task, hz=self.hz, seconds=self.seconds, pictures=pictures)
+
+    def late_runner(self, runner: Runner, robot: Robot) -> Delayed:
+        """The same Runner with answers that are late, as the job says."""
+        tick = 1 / robot.spec.command_hz
+        seconds = latencies(self.recorded) if self.recorded else self.delay * tick
+        return Delayed(runner, seconds, robot.clock, self.jitter * tick)
 
 
 def seed_range(first: int, episodes: int) -> tuple[int, ...]:
@@ -111,7 +120,7 @@ def roll_out(
         for i, seed in chosen:
             robot = robots[seed]
             require_match(policy, robot.spec)
-            runner = Delayed(batch.place(i), job.delay / robot.spec.command_hz, robot.clock)
+            runner = job.late_runner(batch.place(i), robot)
             actor = agent(policy, runner, job.late)
             runs[seed] = episode(robot, actor, seed=seed, max_seconds=float("inf")), actor
         while runs:
@@ -164,6 +173,8 @@ def summary(job: Job, episodes: list[Episode], latency_ms: dict[str, float]) -> 
         "mean_max_reward_interval": [x if math.isfinite(x) else None for x in mean_interval(scores)],
         "latency_ms": latency_ms,
         "delay_ticks": job.delay,
+        "jitter_ticks": job.jitter,
+        "recorded": job.recorded,
         "late": job.late,
         "seam": _mean([e.seam for e in episodes]),
         "jerk": _mean([e.jerk for e in episodes]),

@@ -16,10 +16,13 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
+import numpy as np
+
 from ..envs import RobotError
-from ..envs.control import tick_type
+from ..envs.control import STATES, tick_type
 from ..envs.mailbox import Mailbox
 from ..envs.process import Messages
+from ..envs.safety import State
 from ..envs.spec import Spec
 
 PIPE = 1 << 20  # bytes that a log pipe holds while its reader is away
@@ -181,6 +184,26 @@ def _whole_lines(file: Any) -> Iterator[bytes]:
 def _python(module: str, settings: Mapping[str, Any], fds: list[int], **streams: Any) -> subprocess.Popen[Any]:
     command = [sys.executable, "-m", module, json.dumps(settings)]
     return subprocess.Popen(command, pass_fds=fds, start_new_session=True, **streams)  # Ctrl-C is for the one in charge
+
+
+def read_ticks(folder: Path | str, state: State = State.ACTIVE) -> np.ndarray:
+    """The ticks of a run in one state; RobotError where there is no such log."""
+    try:
+        fields = json.loads((Path(folder) / "run.json").read_text())["ticks"]
+        dtype = np.dtype([(name, kind, *map(tuple, shape)) for name, kind, *shape in fields])
+        ticks = np.fromfile(Path(folder) / "ticks.bin", dtype)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RobotError(f"{folder} holds no log of a run: {error}") from error
+    return ticks[ticks["state"] == STATES.index(state)]
+
+
+def latencies(folder: Path | str) -> list[float]:
+    """How long each chunk of a run took to make [s]."""
+    seconds = read_ticks(folder)["inference"]
+    found = seconds[np.flatnonzero(np.diff(seconds, prepend=0.0))].tolist()
+    if not found:
+        raise RobotError(f"{folder}: no chunk was made in this run")
+    return found
 
 
 def tick_fields(actions: int) -> list[Any]:

@@ -21,10 +21,9 @@ from rich.console import Console
 from ..demos.store import DemoStore
 from ..envs import ConfigError, Spec
 from ..envs.calibrate import SECONDS, delay
-from ..envs.control import STATES, tick_type
-from ..envs.safety import State, Watch
+from ..envs.safety import Watch
 from .checkpoint import MODEL, find_policy, load_policy, write_file
-from .node import START, Node, notify, tick_fields
+from .node import START, Node, notify, read_ticks, tick_fields
 from .runner import promises
 
 
@@ -90,13 +89,12 @@ def run(c: Run, console: Console) -> int:
         if main:
             signal.signal(signal.SIGTERM, before)
         console.print(f"stopped; log in {out}")
-    return _calibrated(out, spec, node.inference_seconds, console)
+    return _calibrated(out, node.inference_seconds, console)
 
 
-def _calibrated(out: Path, spec: Spec, inference: float, console: Console) -> int:
+def _calibrated(out: Path, inference: float, console: Console) -> int:
     """Tell the delays from the log, and write them into latency.json."""
-    t: Any = np.fromfile(out / "ticks.bin", tick_type(spec.action_size))
-    t = t[t["state"] == STATES.index(State.ACTIVE)]
+    t = read_ticks(out)
     acting = delay(t["time"], t["sent"], t["time"] - t["age"], t["measured"])
     found = {"observation": float(np.median(t["age"])), "inference": inference, "actuation": acting}
     write_file(out / "latency.json", json.dumps(found, indent=1).encode())

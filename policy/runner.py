@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -108,16 +110,20 @@ class Place:
 
 
 class Delayed:
-    """Another Runner whose answers arrive a fixed time after the observation, on a simulated clock."""
+    """Another Runner whose answers arrive some time after the observation, on a simulated clock.
 
-    def __init__(self, runner: Runner, seconds: float, clock: Clock) -> None:
-        self._runner, self._seconds, self._clock = runner, seconds, clock
+    seconds: that an answer takes, or several of which each request draws one; jitter: at most so much longer [s].
+    """
+
+    def __init__(self, runner: Runner, seconds: float | Sequence[float], clock: Clock, jitter: float = 0.0) -> None:
+        self._runner, self._seconds, self._clock, self._jitter = runner, np.atleast_1d(seconds), clock, jitter
         self._ready = float("inf")
 
     def submit(self, request: Request) -> None:
-        """Pass the request on; its answer is due `seconds` after its time."""
+        """Pass the request on; how long its answer takes depends on its seed alone."""
         self._runner.submit(request)
-        self._ready = request.time + self._seconds - 1e-9
+        rng = np.random.default_rng(request.seed)
+        self._ready = request.time + rng.choice(self._seconds) + rng.uniform(0, self._jitter) - 1e-9
 
     def poll(self) -> Chunk | None:
         """The answer, once it is due."""

@@ -35,14 +35,14 @@ def versions() -> dict[str, str]:
 
 def results_table(evaluation: dict[str, Any]) -> Table:
     """A row per number of network evaluations, or per delay."""
-    late = any(r["delay_ticks"] for r in evaluation["results"])
+    late = any(r["delay_ticks"] or r["jitter_ticks"] or r["recorded"] for r in evaluation["results"])
     last = ("delay", "seam", "jerk") if late else ("p50 ms", "p99 ms")
     table = _table("evals", "episodes", "success [95 %]", "score [95 %]", *last)
     for r in evaluation["results"]:
         success = _between(f"{r['success_rate']:.3f}", *r["interval"])
         score = _between(f"{r['mean_max_reward']:.3f}", *r["mean_max_reward_interval"])
         smooth = [f"{r[k]:.3f}" if r[k] is not None else "" for k in ("seam", "jerk")]
-        more = [str(r["delay_ticks"]), *smooth] if late else _latencies(r)
+        more = [_delay(r), *smooth] if late else _latencies(r)
         table.add_row(str(r["network_evaluations"]), str(r["episodes"]), success, score, *more)
     return table
 
@@ -91,6 +91,11 @@ def _mode(row: Mapping[str, Any]) -> tuple[str, str]:
     times = row["sampler"]["times"]
     grid = " ".join(f"{t:g}".removeprefix("0") or "0" for t in times) if len(times) < 6 else "even"
     return str(row["network_evaluations"]), grid
+
+
+def _delay(row: Mapping[str, Any]) -> str:
+    base, jitter = "recorded" if row["recorded"] else f"{row['delay_ticks']}", row["jitter_ticks"]
+    return f"{base} + {jitter:g}" if jitter else base
 
 
 def _latencies(row: Mapping[str, Any]) -> list[str]:

@@ -86,8 +86,10 @@ class Evaluate:
     sampler: ddim, ddpm, heun, dpmsolver++ or unipc; times: a grid from 1 to 0 in place of evaluations;
     start, noise, clip: see samplers.Sampler.
     seed: of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting.
-    workers: processes, 0 for one per core; they change nothing but the time. delay: ticks from observation to chunk, a
-    number or a list; late: what the Agent does meanwhile: promise, swap or wait.
+    workers: processes, 0 for one per core; they change nothing but the time.
+    delay: ticks from observation to chunk, a number or a list; jitter: at most so many more, drawn for each chunk;
+    recorded: the log of a `fewstep run`, whose chunks' times are drawn in place of `delay`.
+    late: what the Agent does meanwhile: promise, swap or wait.
     replay: an evaluation.json whose failed episodes are rolled out again and filmed, at most `videos` of them.
     compare: an evaluation.json on the same seeds to set beside this one.
     """
@@ -105,6 +107,8 @@ class Evaluate:
     clip: float | None = None
     workers: int = 0
     delay: Any = 0
+    jitter: float = 0.0
+    recorded: str = ""
     late: str = ""
     hz: float | None = None
     seconds: float | None = None
@@ -115,9 +119,11 @@ class Evaluate:
 
 def evaluate(c: Evaluate, console: Console) -> int:
     """Evaluate a policy with one or several numbers of network evaluations."""
-    policy = load_policy(c.policy)
+    policy, seeds = load_policy(c.policy), rollouts.seed_range(c.seed, c.episodes)
+    if c.jitter < 0:
+        raise ConfigError(f"jitter must not be negative, not {c.jitter}")
     jobs = [
-        rollouts.Job(c.policy, c.task, s, rollouts.seed_range(c.seed, c.episodes), d, c.late, c.hz, c.seconds)
+        rollouts.Job(c.policy, c.task, s, seeds, d, c.jitter, c.recorded, c.late, c.hz, c.seconds)
         for s in samplers(c, policy.config.drawn_by)
         for d in _whole("delay", c.delay)
     ]
@@ -182,7 +188,9 @@ def _replay(c: Evaluate, job: rollouts.Job, console: Console) -> int:
         sampler=Sampler(**given),
         seeds=tuple(e["seed"] for e in row["rollouts"]),
         delay=row["delay_ticks"],
-        late=row.get("late", ""),
+        jitter=row["jitter_ticks"],
+        recorded=row["recorded"],
+        late=row["late"],
     )
     failed = [e["seed"] for e in row["rollouts"] if not e["success"]]
     Path(c.out).mkdir(parents=True, exist_ok=True)

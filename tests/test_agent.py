@@ -125,6 +125,20 @@ def test_the_history_is_picked_by_time_stamp_when_ticks_are_late() -> None:
     assert oracle.asked[-1].obs["time"].ravel().tolist() == [0.041, 0.161, 0.25]
 
 
+def test_every_stream_has_a_history_of_its_own_stamps() -> None:
+    spec = Spec({"late": Field((1,)), "slow": Field((1,))}, {"a": FREE}, policy_hz=10, command_hz=50)
+    oracle = Oracle()
+    agent = agent_for(oracle, spec, steps=2, execute=1)
+    for k in range(12):
+        now = k / 50
+        stamps = {"late": now - 0.08, "slow": k // 3 * 0.06}  # one is always as late, one comes every third tick
+        agent.act(Obs(now, {key: np.array([t]) for key, t in stamps.items()}, stamps))
+    last = oracle.asked[-1]
+    newest = {"late": last.time - 0.08, "slow": round(last.time * 50) // 3 * 0.06}
+    assert last.obs["late"].ravel() == pytest.approx([newest["late"] - 0.1, newest["late"]])
+    assert last.obs["slow"].ravel() == pytest.approx([newest["slow"] - 0.12, newest["slow"]])
+
+
 def test_a_history_has_the_shape_of_the_spec_and_nothing_else() -> None:
     spec = Spec({"camera": Field((4, 4, 3), kind="image"), "joint": FREE}, {"a": FREE}, 10)
     data = {"camera": np.zeros((4, 4, 3), np.uint8), "joint": np.zeros(1, np.float32), "other": np.zeros(7)}

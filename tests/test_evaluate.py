@@ -21,7 +21,7 @@ NET = UnetConfig(channels=(16, 32), kernel=3, groups=4, time_size=16, condition=
 POINT = "fakes:Point-v0"
 ROW = {  # the contract of evaluation.json
     "network_evaluations", "sampler", "episodes", "successes", "success_rate", "interval", "mean_max_reward",
-    "latency_ms", "delay_ticks",
+    "latency_ms", "delay_ticks", "jitter_ticks", "recorded", "late",
 }  # fmt: skip
 
 
@@ -83,9 +83,9 @@ def test_the_result_depends_on_the_seeds_not_on_the_workers(folder: Path) -> Non
     assert evaluate(job, 1) == alone
 
 
-@pytest.mark.parametrize("delay", [0, 3])
-def test_what_else_runs_in_a_group_changes_nothing(folder: Path, delay: int) -> None:
-    job = job_for(folder, delay=delay)
+@pytest.mark.parametrize(("delay", "jitter"), [(0, 0.0), (3, 0.0), (1, 2.5)])
+def test_what_else_runs_in_a_group_changes_nothing(folder: Path, delay: int, jitter: float) -> None:
+    job = job_for(folder, delay=delay, jitter=jitter)
     whole = roll_out(job, (0, 1, 2, 3))
     assert roll_out(job, (7, 1, 5))[1] == whole[1]
     assert roll_out(job, (0,)) == whole[:1]
@@ -108,6 +108,7 @@ def test_groups_are_cut_from_the_seeds_in_order(folder: Path) -> None:
 
 def test_a_delay_changes_what_happens(folder: Path) -> None:
     assert evaluate(job_for(folder)) != evaluate(job_for(folder, delay=3))
+    assert evaluate(job_for(folder, delay=3)) != evaluate(job_for(folder, delay=3, jitter=2.0))
 
 
 def test_the_sampler_of_the_job_is_the_one_that_draws(folder: Path) -> None:

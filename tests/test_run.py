@@ -18,12 +18,13 @@ import torch
 
 from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
-from fewstep.envs import Spec
+from fewstep.envs import RobotError, Spec
 from fewstep.envs.control import tick_type
 from fewstep.envs.robots import make_live
 from fewstep.envs.safety import State
 from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.cli import main
+from fewstep.policy.node import latencies
 from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.unet import UnetConfig
 
@@ -81,6 +82,12 @@ def test_a_policy_runs_and_leaves_a_log(policy: Path, tmp_path: Path, capsys):
     active = t[t["state"] == STATES.index(State.ACTIVE)]
     assert len(active) > 2 * HZ and np.isfinite(active["wanted"]).all(1).mean() > 0.8
     assert "emergency stop comes first" in capsys.readouterr().out
+    assert len(took := latencies(tmp_path)) >= 4 and all(0 < s < 5 for s in took)
+
+
+def test_the_latencies_of_what_is_no_run_are_refused(tmp_path: Path):
+    with pytest.raises(RobotError, match="holds no log of a run"):
+        latencies(tmp_path)
 
 
 def test_a_shadow_sends_nothing(policy: Path, tmp_path: Path):

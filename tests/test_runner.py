@@ -196,6 +196,30 @@ def test_a_delayed_batch_stalls_only_once_the_answer_is_due(policy: Policy) -> N
     assert runner.poll()
 
 
+def waits(policy: Policy, seconds, jitter: float) -> list[float]:
+    """How long the answers to 40 requests take, to a millisecond."""
+    clock, found = FakeClock(), []
+    runner = Delayed(Inline(policy), seconds, clock, jitter)
+    for i in range(40):
+        request = request_for(i)
+        runner.submit(request)
+        clock.time = request.time
+        while runner.poll() is None:
+            clock.time += 0.001
+        found.append(round(clock.time - request.time, 3))
+    return found
+
+
+def test_latencies_are_drawn_from_the_recorded_ones_and_jittered(policy: Policy) -> None:
+    recorded = waits(policy, [0.05, 0.2], 0.0)
+    assert set(recorded) == {0.05, 0.2}
+    jittered = waits(policy, 0.1, 0.05)
+    assert min(jittered) >= 0.1
+    assert max(jittered) <= 0.15
+    assert len(set(jittered)) > 20
+    assert waits(policy, 0.1, 0.05) == jittered, "the seed of the request decides"
+
+
 def actions(policy: Policy, delay: float | None) -> np.ndarray:
     robot = make_robot("fakes:Point-v0")
     runner = Inline(policy) if delay is None else Delayed(Inline(policy), delay, robot.clock)

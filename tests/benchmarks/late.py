@@ -61,7 +61,7 @@ def main() -> None:
     print("| while late | delay | success | minus delay 0 | score | seam | jerk |\n|---|---|---|---|---|---|---|")
     for delay in delays or range(7):
         for late in (*(LATE if policy.config.net.prefix else LATE[1:]), "ensemble") if delay else ("swap",):
-            job = rollouts.Job(path, task, policy.config.drawn_by, seeds, delay, late)
+            job = rollouts.Job(path, task, policy.config.drawn_by, seeds, delay, late=late)
             row = keep(rollouts.summary(job, rollouts.evaluate(job), {}))
             first = first or row
             cells = [late if delay else "any", str(delay), between(row["success_rate"], row["interval"])]

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fewstep.envs.control import tick_type
 from fewstep.envs.robots import make_live
-from fewstep.envs.safety import State
 from fewstep.policy.checkpoint import save_policy
+from fewstep.policy.node import read_ticks
 from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.samplers import Sampler
 
@@ -39,8 +38,7 @@ def main() -> None:
                 f"priority={priority}",
                 *(f"+options.{k}={v}" for k, v in options.items()),
             ]
-            t = np.fromfile(out / "ticks.bin", tick_type(7))
-            report(t[t["state"] == list(State).index(State.ACTIVE)], hz, "SCHED_FIFO 50" if priority else "default")
+            report(read_ticks(out), hz, "SCHED_FIFO 50" if priority else "default")
 
 
 def report(t: np.ndarray, hz: float, name: str) -> None:
