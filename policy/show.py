@@ -37,7 +37,7 @@ def results_table(evaluation: dict[str, Any]) -> Table:
     """A row per number of network evaluations, or per delay."""
     late = any(r["delay_ticks"] or r["jitter_ticks"] or r["recorded"] for r in evaluation["results"])
     last = ("delay", "seam", "jerk") if late else ("p50 ms", "p99 ms")
-    table = _table("evals", "episodes", "success [95 %]", "score [95 %]", *last)
+    table = _table("evals", "n" if late else "episodes", "success [95 %]", "score [95 %]", *last)
     for r in evaluation["results"]:
         success = _between(f"{r['success_rate']:.3f}", *r["interval"])
         score = _between(f"{r['mean_max_reward']:.3f}", *r["mean_max_reward_interval"])
@@ -94,8 +94,8 @@ def _mode(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _delay(row: Mapping[str, Any]) -> str:
-    base, jitter = "recorded" if row["recorded"] else f"{row['delay_ticks']}", row["jitter_ticks"]
-    return f"{base} + {jitter:g}" if jitter else base
+    base, jitter = "run" if row["recorded"] else f"{row['delay_ticks']}", row["jitter_ticks"]
+    return f"{base}+{jitter:g}" if jitter else base
 
 
 def _latencies(row: Mapping[str, Any]) -> list[str]:
