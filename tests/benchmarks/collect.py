@@ -1,7 +1,7 @@
 """Keep evaluations in docs/results.json, and print their rows: `python tests/benchmarks/collect.py name=folder ...`.
 
 Rows are paired with the row of ten evaluations on the same starts: of the same evaluation, or of `against=name`, one
-that is kept already.
+that is kept already. bench=folder keeps the latencies that `fewstep bench` measured.
 """
 
 import json
@@ -75,6 +75,9 @@ def main() -> None:
     for name, folder in (argument.split("=", 1) for argument in sys.argv[1:]):
         if name == "against":
             against = folder
+            continue
+        if name == "bench":
+            results[name] = json.loads((Path(folder) / "bench.json").read_text())
             continue
         evaluation = json.loads((Path(folder) / "evaluation.json").read_text())
         kept = {k: evaluation[k] for k in ("task", "seed", "versions")}
