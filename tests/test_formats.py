@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fewstep.demos.check import check
-from fewstep.demos.formats.diffusion_policy import import_diffusion_policy, import_pusht
+from fewstep.demos.formats.diffusion_policy import import_pusht, read
+from fewstep.demos.formats.source import Choice, save
 from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError, Field, Spec
 from fewstep.envs.pusht import SPEC as PUSHT
@@ -37,6 +38,11 @@ def numbers(n: int = 9) -> dict[str, np.ndarray]:
         "wrist": rng.integers(0, 256, (n, 8, 8, 3), np.uint8),
         "action": rng.normal(size=(n, 2)),
     }
+
+
+def import_diffusion_policy(source: Path, out: Path, keys=None, cameras=None, hz: float = 0.0, **meaning: Any) -> None:
+    with read(source, Choice(keys, cameras, hz), **meaning) as found:
+        save(found, out)
 
 
 def zipped(folder: Path, inside: str = "") -> Path:
@@ -79,7 +85,7 @@ def test_by_default_all_numbers_and_byte_images_are_taken(tmp_path: Path) -> Non
 
 def test_keys_choose_and_turn_float_images_into_bytes(tmp_path: Path) -> None:
     arrays = numbers()
-    import_diffusion_policy(buffer(tmp_path / "in", **arrays), tmp_path / "out", keys=["img", "keypoint", "action"])
+    import_diffusion_policy(buffer(tmp_path / "in", **arrays), tmp_path / "out", keys=["keypoint"], cameras=["img"])
     store = DemoStore.open(tmp_path / "out")
     assert set(store.spec.observations) == {"img", "keypoint"}
     np.testing.assert_array_equal(store.array("img"), arrays["img"].astype(np.uint8))
@@ -93,9 +99,10 @@ def test_a_spec_and_transform_give_the_numbers_a_meaning(tmp_path: Path) -> None
         buffer(tmp_path / "in", **arrays),
         tmp_path / "out",
         keys=["state"],
+        cameras=[],
         spec=spec,
         transform=lambda raw: {"tool": raw["state"][:, :2] / 1000, "action": raw["action"] / 1000},
-        provenance={"licence": "MIT"},
+        notes={"licence": "MIT"},
     )
     store = DemoStore.open(tmp_path / "out")
     assert store.spec == spec
@@ -119,8 +126,8 @@ def without(key: str) -> dict[str, np.ndarray]:
         ((4.5, 9.0), numbers(), None, "whole numbers that grow"),
         ((), numbers(0), None, "whole numbers that grow"),
         ((4, 9), numbers() | {"text": np.array(["push"] * 9)}, ["text"], "'text' holds <U4, not numbers"),
-        ((4, 9), numbers() | {"img": numbers()["img"] / 255}, ["img"], "'img' ranges .* only 0 to 255"),
-        ((4, 9), numbers() | {"img": numbers()["img"] * np.nan}, ["img"], "'img' ranges from nan"),
+        ((4, 9), numbers() | {"img": numbers()["img"] / 255}, None, "'img' ranges .* only 0 to 255"),
+        ((4, 9), numbers() | {"img": numbers()["img"] * np.nan}, None, "'img' ranges from nan"),
     ],
 )
 def test_what_cannot_be_imported_says_why_and_leaves_nothing(
@@ -128,7 +135,7 @@ def test_what_cannot_be_imported_says_why_and_leaves_nothing(
 ) -> None:
     source = buffer(tmp_path / "in", ends, **arrays)
     with pytest.raises(DataError, match=message):
-        import_diffusion_policy(source, tmp_path / "out", keys=keys)
+        import_diffusion_policy(source, tmp_path / "out", keys=keys, cameras=None if keys else ["img"])
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
@@ -140,7 +147,7 @@ def test_pickled_objects_are_never_read(tmp_path: Path) -> None:
     for keys in (["labels"], None):
         with pytest.raises(DataError, match="cannot read"):
             import_diffusion_policy(source, tmp_path / "out", keys=keys)
-    import_diffusion_policy(source, tmp_path / "out", keys=["state"])
+    import_diffusion_policy(source, tmp_path / "out", keys=["state"], cameras=[])
 
 
 def test_other_things_are_not_mistaken_for_a_buffer(tmp_path: Path) -> None:

@@ -1,1 +1,63 @@
-"""Foreign formats, one file each."""
+"""Foreign formats, one file each; what lies at a path decides which one reads it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from ...envs import DataError, FewstepError
+from ...envs.errors import names
+from .source import Choice, save
+
+PICKLED = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
+
+
+@dataclass(frozen=True)
+class Format:
+    """module: the file here whose `read(path, choice)` is a context manager of a Source; fits: whether it is this."""
+
+    module: str
+    fits: Callable[[Path], bool]
+
+
+def _has(*files: str) -> Callable[[Path], bool]:
+    return lambda path: any((path / file).exists() for file in files)
+
+
+def _called(*suffixes: str) -> Callable[[Path], bool]:
+    return lambda path: path.is_file() and path.suffix in suffixes
+
+
+FORMATS: Mapping[str, Format] = {
+    "LeRobot dataset v3.0": Format("lerobot", _has("meta/info.json")),
+    "Diffusion Policy replay buffer (zarr, zip)": Format(
+        "diffusion_policy", lambda p: _has("meta/episode_ends")(p) or _called(".zip")(p)
+    ),
+}
+
+
+def import_demonstrations(source: str | Path, out: str | Path, choice: Choice | None = None) -> None:
+    """Write the episodes of a dataset in any known format as a DemoStore at `out`; a failure leaves nothing there."""
+    path = Path(source)
+    module = _module(recognise(path))
+    with module.read(path, choice or Choice()) as found:
+        save(found, out)
+
+
+def recognise(path: Path) -> str:
+    """The name of the format of what lies at `path`; DataError lists what can be read."""
+    if not path.exists():
+        raise DataError(f"there is nothing at {path}")
+    if path.suffix in PICKLED:
+        raise DataError(f"{path} is a pickle: reading it would run whatever program it holds; export it as arrays")
+    for name, known in FORMATS.items():
+        if known.fits(path):
+            return name
+    raise DataError(f"{path} is of no format that fewstep reads; valid: {names(FORMATS)}")
+
+
+def _module(name: str):
+    try:
+        return import_module(f"{__name__}.{FORMATS[name].module}")
+    except ModuleNotFoundError as error:
+        raise FewstepError(f"a {name} needs {error.name}: pip install 'fewstep[formats]'") from error

@@ -1,8 +1,8 @@
 """Replay buffers of Diffusion Policy and UMI: zarr v2, as a folder or zip, `data/<key>` and `meta/episode_ends`."""
 
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +15,41 @@ from ...envs.errors import names
 from ...envs.pusht import SPEC as PUSHT
 from ...envs.pusht import corners
 from ..episode import ACTION, TIME, Episode
-from ..files import new_folder
-from ..store import DemoStore
+from .source import Choice, Source, save
 
 Arrays = dict[str, np.ndarray]  # one episode: (T, ...) each
 Transform = Callable[[Arrays], Arrays]
 
 
-def import_diffusion_policy(
-    source: str | Path,
-    out: str | Path,
-    hz: float = 10.0,
-    keys: Sequence[str] | None = None,
+@contextmanager
+def read(
+    path: Path,
+    choice: Choice,
     spec: Spec | None = None,
     transform: Transform | None = None,
-    provenance: Mapping[str, Any] | None = None,
-) -> None:
-    """Write the episodes of a replay buffer as a DemoStore at `out`, a few at a time; a failure leaves nothing there.
+    notes: Mapping[str, Any] | None = None,
+) -> Iterator[Source]:
+    """The episodes of a replay buffer, which does not know its rate: 10 Hz where the choice names none.
 
-    hz: rate of the frames, which the buffer does not know [Hz].
-    keys: observations to take. By default all numeric arrays of at most one dimension per frame, and uint8 images;
-      an image stored as floats from 0 to 255 is taken, rounded to uint8, only where it is named here.
+    By default all numeric arrays of at most one dimension per frame, and uint8 images; an image stored as floats from
+    0 to 255 is taken, rounded to uint8, only where it is named among the cameras.
     spec: what observations and actions mean; by default linear numbers without a unit.
     transform: from one episode's arrays, as the buffer holds them, to those of `spec`, "action" included.
     """
-    notes = {"source": Path(source).name, "format": "Diffusion Policy replay buffer", **(provenance or {})}
-    with _buffer(Path(source)) as group, new_folder(Path(out)) as folder:
-        ends, arrays = _read(group, Path(source), keys)
+    hz = choice.hz or 10.0
+    notes = {"source": path.name, "format": "Diffusion Policy replay buffer", **(notes or {})}
+    with _buffer(path) as group:
+        ends, arrays = _read(group, path, choice)
         spec = spec or _spec(arrays, hz)
-        with DemoStore.create(folder, spec, notes) as store:
-            for batch in _batches(_episodes(ends, arrays, hz, spec, transform)):
-                store.append(*batch)
+        yield Source(spec, notes, _episodes(ends, arrays, hz, spec, transform))
 
 
 def import_pusht(source: str | Path, out: str | Path) -> None:
     """The human Push-T demonstrations of Diffusion Policy, observed as gym-pusht observes: corners and agent."""
     notes = {"authors": "Chi et al., Diffusion Policy (2023)", "licence": "MIT"}
-    import_diffusion_policy(source, out, PUSHT.policy_hz, ["state"], PUSHT, _pusht, notes)
+    choice = Choice(("state",), (), PUSHT.policy_hz)
+    with read(Path(source), choice, PUSHT, _pusht, notes) as found:
+        save(found, out)
 
 
 def _episodes(
@@ -61,18 +59,6 @@ def _episodes(
         raw = {key: np.asarray(array[start:stop]) for key, array in arrays.items()}
         data = transform(raw) if transform else _conform(raw, spec)
         yield Episode({**data, TIME: np.arange(stop - start) / hz}, spec)
-
-
-def _batches(episodes: Iterator[Episode]) -> Iterator[list[Episode]]:
-    """Lists of episodes of some 4 MiB together: an append of one small episode would mostly wait for the disk."""
-    batch, size = [], 0
-    for episode in episodes:
-        batch.append(episode)
-        size += sum(values.nbytes for values in episode.data.values())
-        if size > 2**22:
-            yield batch
-            batch, size = [], 0
-    yield batch
 
 
 def _pusht(raw: Arrays) -> Arrays:
@@ -87,6 +73,10 @@ def _buffer(source: Path) -> Iterator[zarr.Group]:
     """The group that holds `data` and `meta`; any failure to read it is a DataError."""
     if not source.exists():
         raise DataError(f"there is nothing at {source}")
+    with suppress(ImportError):  # images of UMI
+        from imagecodecs.numcodecs import register_codecs
+
+        register_codecs(verbose=False)
     try:
         folder = _inside(source) if source.is_file() else ""
         with ZipStore(source, mode="r") if source.is_file() else LocalStore(source, read_only=True) as store:
@@ -105,7 +95,7 @@ def _inside(source: Path) -> str:
     return found[0].removesuffix(sign).rstrip("/") if found else ""
 
 
-def _read(group: zarr.Group, source: Path, keys: Sequence[str] | None) -> tuple[list[int], dict[str, zarr.Array]]:
+def _read(group: zarr.Group, source: Path, choice: Choice) -> tuple[list[int], dict[str, zarr.Array]]:
     """Episode ends, and the chosen arrays with the action, checked against each other."""
     data, meta = group.get("data"), group.get("meta/episode_ends")
     if not isinstance(data, zarr.Group) or not isinstance(meta, zarr.Array):
@@ -113,7 +103,7 @@ def _read(group: zarr.Group, source: Path, keys: Sequence[str] | None) -> tuple[
     ends = np.asarray(meta[:])
     if not len(ends) or ends.dtype.kind not in "iu" or (np.diff(ends, prepend=0) <= 0).any():
         raise DataError(f"{source}: meta/episode_ends must be whole numbers that grow from above 0")
-    arrays = {key: _array(data, key, source) for key in [*_chosen(data, keys), ACTION]}
+    arrays = {key: _array(data, key, source) for key in [*_chosen(data, choice), ACTION]}
     for key, array in arrays.items():
         if array.shape[0] != ends[-1]:
             raise DataError(f"{source}: {key!r} has {array.shape[0]} frames, the episodes have {ends[-1]}")
@@ -129,11 +119,14 @@ def _array(data: zarr.Group, key: str, source: Path) -> zarr.Array:
     return array
 
 
-def _chosen(data: zarr.Group, keys: Sequence[str] | None) -> list[str]:
-    if keys is not None:
-        return [key for key in keys if key != ACTION]
-    usable = {key: a for key, a in data.arrays() if a.dtype.kind in "fiub" and key != ACTION}
-    return sorted(key for key, a in usable.items() if a.ndim in (1, 2) or (_pictures(a) and a.dtype == np.uint8))
+def _chosen(data: zarr.Group, choice: Choice) -> list[str]:
+    keys, cameras = choice.keys, choice.cameras
+    if keys is None or cameras is None:
+        usable = {key: a for key, a in data.arrays() if a.dtype.kind in "fiub" and key != ACTION}
+        keys = sorted(k for k, a in usable.items() if a.ndim in (1, 2)) if keys is None else keys
+        bytes_ = sorted(k for k, a in usable.items() if _pictures(a) and a.dtype == np.uint8)
+        cameras = bytes_ if cameras is None else cameras
+    return [*keys, *cameras]
 
 
 def _pictures(array: zarr.Array) -> bool:

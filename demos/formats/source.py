@@ -1,0 +1,54 @@
+"""Source: a foreign dataset while it is read, and the one way in which it becomes a store."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...envs import Spec
+from ..episode import Episode
+from ..files import new_folder
+from ..store import DemoStore
+
+TOGETHER = 2**22  # bytes of small episodes that are appended at once: each append waits for the disk
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to take of a dataset.
+
+    keys: observations that are no images, None for all; cameras: images, None for all; hz: rate of the frames [Hz],
+    0 for what the dataset says; fields: a YAML file that maps topics to fields, for logs.
+    """
+
+    keys: tuple[str, ...] | None = None
+    cameras: tuple[str, ...] | None = None
+    hz: float = 0.0
+    fields: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Spec, where the data comes from, and the episodes, read one after the other."""
+
+    spec: Spec
+    notes: Mapping[str, Any]
+    episodes: Iterable[Episode]
+
+
+def save(source: Source, out: str | Path) -> None:
+    """Write a DemoStore at `out`; a failure leaves nothing there."""
+    with new_folder(Path(out)) as folder, DemoStore.create(folder, source.spec, source.notes) as store:
+        for batch in _batches(source.episodes):
+            store.append(*batch)
+
+
+def _batches(episodes: Iterable[Episode]) -> Iterator[list[Episode]]:
+    batch, size = [], 0
+    for episode in episodes:
+        batch.append(episode)
+        size += sum(values.nbytes for values in episode.data.values())
+        if size > TOGETHER:
+            yield batch
+            batch, size = [], 0
+    yield batch
