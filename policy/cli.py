@@ -26,6 +26,7 @@ VERBS = {  # verb: module, settings and function in it
     "demo": ("demo", "Demo", "demo"),
     "record": ("verbs_demos", "Record", "record"),
     "import": ("verbs_demos", "Import", "import_"),
+    "export": ("verbs_demos", "Export", "export"),
     "check": ("verbs_demos", "Check", "check"),
     "train": ("verbs", "Train", "train"),
     "distill": ("distill", "Distill", "distill"),

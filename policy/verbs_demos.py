@@ -12,12 +12,12 @@ from rich.table import Table
 
 from ..demos import check as doctor
 from ..demos.episode import Episode
-from ..demos.formats import import_demonstrations
+from ..demos.formats import export_demonstrations, import_demonstrations
 from ..demos.formats.diffusion_policy import import_pusht
 from ..demos.formats.source import Choice
 from ..demos.record import record as record_episodes
 from ..demos.store import DemoStore
-from ..envs import ConfigError, Outcome
+from ..envs import ConfigError, DataError, Outcome
 from ..envs.tasks import make_expert, make_robot
 from .checkpoint import load_policy
 from .runner import Inline, agent
@@ -110,6 +110,30 @@ def import_(c: Import, console: Console) -> int:
     store = DemoStore.open(c.data)
     console.print(f"{c.data}: {len(store)} episodes, {store.frames} frames at {store.spec.policy_hz:g} Hz")
     console.print("observations: " + ", ".join(f"{k} {f.shape}" for k, f in store.spec.observations.items()))
+    return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """Export demonstrations to a format that others read.
+
+    data: a store; out: a new folder; format: lerobot (v3.0; images become videos) or diffusion_policy (zarr v2, exact).
+    task: what is done, in words, for lerobot; by default what the store says.
+    """
+
+    data: str = MISSING
+    out: str = MISSING
+    format: str = "lerobot"
+    task: str = ""
+
+
+def export(c: Export, console: Console) -> int:
+    """Convert a store to another format."""
+    store = DemoStore.open(c.data)
+    if not len(store):
+        raise DataError(f"{c.data} holds no episodes yet; record some with `fewstep record`")
+    export_demonstrations(store, c.out, c.format, **({"task": c.task} if c.task else {}))
+    console.print(f"{c.out}: {len(store)} episodes, {store.frames} frames")
     return 0
 
 

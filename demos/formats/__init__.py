@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from ...envs import DataError, FewstepError
-from ...envs.errors import names
+from ...envs.errors import names, pick
+from ..store import DemoStore
 from .source import Choice, save
 
 PICKLED = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
@@ -36,11 +39,13 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
+EXPORTS = {"lerobot": "lerobot_export", "diffusion_policy": "diffusion_policy"}
+
+
 def import_demonstrations(source: str | Path, out: str | Path, choice: Choice | None = None) -> None:
     """Write the episodes of a dataset in any known format as a DemoStore at `out`; a failure leaves nothing there."""
     path = Path(source)
-    module = _module(recognise(path))
-    with module.read(path, choice or Choice()) as found:
+    with _module(FORMATS[recognise(path)].module).read(path, choice or Choice()) as found:
         save(found, out)
 
 
@@ -56,8 +61,13 @@ def recognise(path: Path) -> str:
     raise DataError(f"{path} is of no format that fewstep reads; valid: {names(FORMATS)}")
 
 
-def _module(name: str):
+def export_demonstrations(store: DemoStore, out: str | Path, kind: str, **options: Any) -> None:
+    """Write a store in another format to a new place `out`; a failure leaves nothing there."""
+    _module(pick(EXPORTS, kind, "format")).write(store, out, **options)
+
+
+def _module(name: str) -> ModuleType:
     try:
-        return import_module(f"{__name__}.{FORMATS[name].module}")
+        return import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:
-        raise FewstepError(f"a {name} needs {error.name}: pip install 'fewstep[formats]'") from error
+        raise FewstepError(f"this format needs {error.name}: pip install 'fewstep[formats]'") from error

@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from ...envs import DataError, Field, Spec
 from ...envs.errors import names
 from ...envs.pusht import SPEC as PUSHT
 from ...envs.pusht import corners
-from ..episode import ACTION, TIME, Episode
-from .source import Choice, Source, save
+from ..episode import ACTION, TIME, Episode, columns
+from ..files import new_folder
+from ..store import DemoStore
+from .source import Choice, Source, observing, save
 
+OURS = "fewstep"  # attribute of a buffer that we wrote: Spec, provenance, and how each episode ended
 Arrays = dict[str, np.ndarray]  # one episode: (T, ...) each
 Transform = Callable[[Arrays], Arrays]
 
@@ -36,12 +40,40 @@ def read(
     spec: what observations and actions mean; by default linear numbers without a unit.
     transform: from one episode's arrays, as the buffer holds them, to those of `spec`, "action" included.
     """
-    hz = choice.hz or 10.0
     notes = {"source": path.name, "format": "Diffusion Policy replay buffer", **(notes or {})}
     with _buffer(path) as group:
         ends, arrays = _read(group, path, choice)
+        if ours := group.attrs.get(OURS):
+            yield _returned(ours, ends, arrays, np.asarray(group["meta/time"]))
+            return
+        hz = choice.hz or 10.0
         spec = spec or _spec(arrays, hz)
         yield Source(spec, notes, _episodes(ends, arrays, hz, spec, transform))
+
+
+def write(store: DemoStore, out: str | Path, task: str = "") -> None:
+    """Write all episodes as a replay buffer, a folder of zarr v2; what it has no place for comes back to us as well."""
+    arrays = {f"data/{key}": column for key, column in columns(store.spec).items()}
+    arrays["meta/time"] = arrays.pop(f"data/{TIME}")
+    ours = {"spec": store.spec.to_json(), "provenance": store.provenance | {"task": task} if task else store.provenance}
+    with new_folder(Path(out)) as folder:
+        group = zarr.open_group(folder, mode="w", zarr_format=2, attributes={OURS: ours | {"success": store.success}})
+        for name, (shape, dtype) in arrays.items():
+            chunks = (1 if len(shape) == 3 else 4096, *shape)
+            array = group.create_array(name, shape=(store.frames, *shape), dtype=dtype, chunks=chunks)
+            for start, stop in pairwise([0, *store.ends.tolist()]):
+                array[start:stop] = store.array(name.split("/")[1], start, stop)
+        group.create_array("meta/episode_ends", data=store.ends)
+
+
+def _returned(ours: Any, ends: list[int], arrays: Mapping[str, zarr.Array], time: np.ndarray) -> Source:
+    """What `write` wrote."""
+    spec = observing(Spec.from_json(ours["spec"]), arrays.keys() - {ACTION})
+    episodes = (
+        Episode({TIME: time[a:b]} | {k: np.asarray(array[a:b]) for k, array in arrays.items()}, spec, success)
+        for (a, b), success in zip(pairwise([0, *ends]), ours["success"], strict=True)
+    )
+    return Source(spec, ours["provenance"], episodes)
 
 
 def import_pusht(source: str | Path, out: str | Path) -> None:

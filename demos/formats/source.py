@@ -1,7 +1,7 @@
 """Source: a foreign dataset while it is read, and the one way in which it becomes a store."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,13 @@ class Source:
     spec: Spec
     notes: Mapping[str, Any]
     episodes: Iterable[Episode]
+
+
+def observing(spec: Spec, keys: Iterable[str]) -> Spec:
+    """The same Spec with these observations only; what measured an action and is left out measures nothing."""
+    kept = {k: spec.observations[k] for k in keys}
+    actions = {k: f if f.measured_by in kept else replace(f, measured_by="") for k, f in spec.actions.items()}
+    return replace(spec, observations=kept, actions=actions)
 
 
 def save(source: Source, out: str | Path) -> None:
