@@ -18,8 +18,10 @@ from pathlib import Path
 EXTRAS = (
     *("cv2", "diffusers", "einops", "gym_pusht", "gymnasium", "imageio", "mujoco", "onnx", "onnxruntime"),
     *("matplotlib", "PIL", "pygame", "safetensors", "tensorboard", "torch"),
+    *("av", "h5py", "imagecodecs", "pyarrow", "rosbags"),
 )
 SIMULATED = ("rendering", "pick_place", "gym_robot", "metaworld")  # envs that draw or simulate need MuJoCo
+FOREIGN = ("lerobot", "robomimic", "rosbag")  # formats that need libraries of their own
 TORCH_FREE_DEMOS = {"files", "check", "episode", "formats", "record", "store"}
 
 
@@ -29,7 +31,8 @@ def torch_free() -> list[str]:
 
     names = [f"fewstep.envs.{m.name}" for m in pkgutil.iter_modules(envs.__path__) if not m.name.startswith(SIMULATED)]
     for module in pkgutil.walk_packages(demos.__path__, "fewstep.demos."):
-        if module.name.split(".")[2] in TORCH_FREE_DEMOS:
+        parts = module.name.split(".")
+        if parts[2] in TORCH_FREE_DEMOS and not parts[-1].startswith(FOREIGN):
             names.append(module.name)
     return names
 

@@ -39,7 +39,7 @@ def test_help_shows_every_key(verb, capsys):
 
 def test_unknown_verb_lists_the_valid_ones(capsys):
     assert main(["fly"]) == 2
-    assert "evaluate, import, record, run, train" in capsys.readouterr().err
+    assert "evaluate, export, import, record, run, train" in capsys.readouterr().err
 
 
 def test_unknown_key_lists_the_valid_ones(capsys):

@@ -7,6 +7,7 @@ import subprocess
 import tracemalloc
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -159,6 +160,19 @@ def test_an_episode_succeeded_where_the_dataset_says_so(tmp_path: Path) -> None:
     source = foreign(tmp_path / "in", **{"observation.state": np.ones((6, 2)), "next.success": won})
     import_demonstrations(source, tmp_path / "out")
     assert DemoStore.open(tmp_path / "out").success == [True, False]
+
+
+def test_images_that_lie_beside_the_numbers_are_read(tmp_path: Path) -> None:
+    frames = pictures(6, 8, 10, 1)
+    source = foreign(tmp_path / "in", **{"observation.state": np.ones((6, 2))})
+    file = next((source / "data").rglob("*.parquet"))
+    cells = [{"bytes": imagecodecs.png_encode(frame.copy()), "path": None} for frame in frames]
+    pq.write_table(pq.read_table(file).append_column("observation.images.top", pa.array(cells)), file)
+    info = json.loads((source / "meta/info.json").read_text())
+    info["features"]["observation.images.top"] = {"dtype": "image", "shape": [3, 8, 10], "names": ["c", "h", "w"]}
+    (source / "meta/info.json").write_text(json.dumps(info))
+    import_demonstrations(source, tmp_path / "out")
+    np.testing.assert_array_equal(DemoStore.open(tmp_path / "out").array("top"), frames)
 
 
 def broken(path: Path, damage: str) -> None:

@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import av
 import av.error
-import imageio.v3 as iio
+import imagecodecs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -116,7 +115,7 @@ class Dataset:
         """A column as an array (T, ...)."""
         column, shape = table[feature].combine_chunks(), self.features[feature]["shape"]
         if self.features[feature]["dtype"] == "image":
-            return np.stack([iio.imread(BytesIO(cell["bytes"])) for cell in column.to_pylist()])
+            return np.stack([imagecodecs.imread(cell["bytes"]) for cell in column.to_pylist()])
         while pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
             column = column.flatten()
         return column.to_numpy(zero_copy_only=False).reshape(len(table), *shape)
