@@ -3,12 +3,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..envs import DataError, Spec
 from ..envs.errors import names
+from .pictures import Pictures
 
 ACTION, TIME = "action", "time"
 
@@ -40,11 +41,12 @@ def columns(spec: Spec) -> dict[str, Column]:
 class Episode:
     """T frames of one attempt.
 
-    data: observations as the Spec says, each (T, ...); "action" (T, A), what was sent; "time" (T,) [s] float64.
+    data: observations as the Spec says, each (T, ...), images also as Pictures; "action" (T, A), what was sent; "time"
+    (T,) [s] float64.
     success: None where nobody judged it.
     """
 
-    data: Mapping[str, np.ndarray]
+    data: Mapping[str, Any]
     spec: Spec
     success: bool | None = None
 
@@ -64,12 +66,14 @@ class Episode:
         return len(self.data[TIME])
 
 
-def _column(key: str, values: np.ndarray, column: Column) -> np.ndarray:
-    values = np.asarray(values)
-    if values.ndim == 0 or values.shape[1:] != column.shape:
+def _column(key: str, values: Any, column: Column) -> Any:
+    values = values if isinstance(values, Pictures) else np.asarray(values)
+    if not values.shape or values.shape[1:] != column.shape:
         raise DataError(f"{key!r} has shape {values.shape}, expected (T, {', '.join(map(str, column.shape))})")
     if column.dtype == np.uint8 and values.dtype != np.uint8:
         raise DataError(f"{key!r} is an image field of uint8 (0 to 255), not {values.dtype}")
+    if isinstance(values, Pictures):
+        return values
     if values.dtype.kind not in "fiub":
         raise DataError(f"{key!r} holds {values.dtype}, which is no real number")
     with np.errstate(over="ignore"):  # a number too large becomes inf, which `check` reports with its frame

@@ -5,12 +5,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
-from ..envs import Actor, DataError, Obs, Outcome, Robot, Spec, Step, differences, episode
+from ..envs import Actor, DataError, Obs, Outcome, Robot, Step, differences, episode
 from ..envs.errors import names
 from .episode import ACTION, TIME, Episode
+from .pictures import ENCODINGS, Pictures
 from .store import DemoStore
 
 
@@ -22,7 +24,7 @@ class Recorder:
 
     def __init__(self, store: DemoStore) -> None:
         self.store = store
-        self._frames: list[dict[str, np.ndarray]] = []
+        self._frames: list[dict[str, Any]] = []
         self._start, self._period = 0.0, -1  # time of the first frame [s], and the last period that has one
 
     def step(self, step: Step) -> None:
@@ -31,14 +33,14 @@ class Recorder:
             self._start, self._period = step.obs.time, -1
         if self._due(step.obs.time):
             time = np.array(step.obs.time - self._start)
-            self._frames.append({**_observed(step.obs, self.store.spec), ACTION: np.array(step.sent), TIME: time})
+            self._frames.append({**self._observed(step.obs), ACTION: np.array(step.sent), TIME: time})
 
     def end(self, outcome: Outcome) -> Episode | None:
         """Append the episode and return it; None where there was no step. A Ctrl-C waits until it is stored."""
         frames, self._frames = self._frames, []
         if not frames:
             return None
-        data = {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
+        data = {key: self._together(key, [frame[key] for frame in frames]) for key in frames[0]}
         done = Episode(data, self.store.spec, outcome.success)
         with _uninterrupted():
             self.store.append(done)
@@ -47,6 +49,23 @@ class Recorder:
     def discard(self) -> None:
         """Forget the episode that has begun."""
         self._frames = []
+
+    def _observed(self, obs: Obs) -> dict[str, Any]:
+        """Copies of what the Spec names, since a driver may fill the same buffer again; images encoded."""
+        fields, encode = self.store.spec.observations, ENCODINGS[self.store.images].encode
+        if missing := fields.keys() - obs.data.keys():
+            raise DataError(f"the observation lacks {names(missing)}; it has {names(obs.data)}")
+        out = {key: np.array(obs.data[key]) for key in fields}
+        for key, field in fields.items():
+            if out[key].shape != field.shape:
+                raise DataError(f"observation {key!r} has shape {out[key].shape}, the Spec says {field.shape}")
+        return {key: encode(value) if fields[key].kind == "image" else value for key, value in out.items()}
+
+    def _together(self, key: str, parts: list[Any]) -> Any:
+        field = self.store.spec.observations.get(key)
+        if field is None or field.kind != "image":
+            return np.stack(parts)
+        return Pictures(parts, field.shape, self.store.images)
 
     def _due(self, time: float) -> bool:
         """Whether `time` [s] begins a period that has no frame yet; half a command period early still does."""
@@ -88,17 +107,6 @@ def record(
         if kept >= most:
             break
     return kept
-
-
-def _observed(obs: Obs, spec: Spec) -> dict[str, np.ndarray]:
-    """Copies of what the Spec names: a driver may fill the same buffer again."""
-    if missing := spec.observations.keys() - obs.data.keys():
-        raise DataError(f"the observation lacks {names(missing)}; it has {names(obs.data)}")
-    out = {key: np.array(obs.data[key]) for key in spec.observations}
-    for key, field in spec.observations.items():
-        if out[key].shape != field.shape:
-            raise DataError(f"observation {key!r} has shape {out[key].shape}, the Spec says {field.shape}")
-    return out
 
 
 @contextmanager

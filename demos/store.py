@@ -11,18 +11,21 @@ import numpy as np
 import zarr
 
 from ..envs import DataError, Spec, SpecError, differences
-from ..envs.errors import names
+from ..envs.errors import names, pick
 from .episode import Column, Episode, columns
 from .files import AtomicStore, lock, new_folder
+from .pictures import CHUNK, ENCODINGS, Blobs, Pictures, encoded
 
 FORMAT, VERSION = "fewstep-demos", 1
 ENDS, SUCCESS = "meta/episode_ends", "meta/success"
+BYTES, PLACES = "bytes", "ends"  # of the images of a field
 CHUNK_BYTES, CHUNK_FRAMES = 2**18, 4096  # a chunk has at most so many, and at least one frame
 
 
 class DemoStore:
     """E episodes of N frames in all: `data/<key>` (N, ...), `meta/episode_ends` (E,), `meta/success` (E,; -1 unknown).
 
+    Images are compressed one by one: `data/<key>/bytes` end to end, `data/<key>/ends` (N,) where each ends.
     An append counts from the moment its episode's end is written, its last write. What a killed writer leaves behind
     lies past the last end: never read, and overwritten by the next append. One process may write, any may read.
     """
@@ -30,15 +33,26 @@ class DemoStore:
     def __init__(self, path: Path, mode: Literal["r", "a"]) -> None:
         attributes = _attributes(path)
         self.path, self.spec, self.provenance = path, _spec(path, attributes), attributes["provenance"]
+        self.images = attributes["images"]  # how they are encoded
         self._release = lock(self, path / "zarr.json") if mode == "a" else None  # no append replaces this file
         self._group = zarr.open_group(AtomicStore(path, read_only=mode == "r"), mode="r" if mode == "r" else "r+")
         self.ends = self._committed()  # before the arrays, which a writer grows first
-        self._arrays = {key: self._array(f"data/{key}", column) for key, column in columns(self.spec).items()}
+        self._columns = columns(self.spec)
+        self._pictures = {key for key, f in self.spec.observations.items() if f.kind == "image"}
+        numbers = {key: column for key, column in self._columns.items() if key not in self._pictures}
+        self._arrays = {key: self._array(f"data/{key}", column) for key, column in numbers.items()}
 
     @classmethod
-    def create(cls, path: str | Path, spec: Spec, provenance: Mapping[str, Any] | None = None) -> DemoStore:
-        """A new, empty store, open for appending. provenance: JSON values: where the data comes from, its licence."""
+    def create(
+        cls, path: str | Path, spec: Spec, provenance: Mapping[str, Any] | None = None, images: str = "lossless"
+    ) -> DemoStore:
+        """A new, empty store, open for appending.
+
+        provenance: JSON values: where the data comes from, its licence. images: "jpeg" or "lossless".
+        """
+        pick(ENCODINGS, images, "encoding of images")
         head = {"format": FORMAT, "version": VERSION, "spec": spec.to_json(), "provenance": dict(provenance or {})}
+        head["images"] = images
         try:
             head = json.loads(json.dumps(head, allow_nan=False))
         except (TypeError, ValueError) as error:
@@ -46,7 +60,13 @@ class DemoStore:
         with new_folder(Path(path)) as folder:
             group = zarr.create_group(AtomicStore(folder), attributes=head)
             for key, column in columns(spec).items():
-                _create(group, f"data/{key}", column)
+                if key in spec.observations and spec.observations[key].kind == "image":
+                    group.create_array(
+                        f"data/{key}/{BYTES}", shape=(0,), dtype="uint8", chunks=(CHUNK,), compressors=None
+                    )
+                    _create(group, f"data/{key}/{PLACES}", Column((), np.dtype("int64")))
+                else:
+                    _create(group, f"data/{key}", column)
             _create(group, SUCCESS, Column((), np.dtype("int8")))
             _create(group, ENDS, Column((), np.dtype("int64")))
         return cls(Path(path), "a")
@@ -86,19 +106,30 @@ class DemoStore:
 
     def array(self, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Frames from start up to, not including, stop (None: all that follow) of one array, (frames, ...)."""
-        if key not in self._arrays:
-            raise DataError(f"{self.path} has no array {key!r}; valid: {names(self._arrays)}")
+        if key not in self._columns:
+            raise DataError(f"{self.path} has no array {key!r}; valid: {names(self._columns)}")
         if len(self) == 0:
             raise DataError(f"{self.path} holds no episodes yet; record some with `fewstep record`")
         start, stop, _ = slice(start, stop).indices(self.frames)
+        if key in self._pictures:
+            return np.asarray(self.pictures(key)[start:stop])
         return self._read(self._arrays[key], start, max(start, stop))
 
+    def pictures(self, key: str) -> Pictures:
+        """All images of a field; those that are indexed are read and decoded, no others."""
+        ends = self._read(self._array(f"data/{key}/{PLACES}"), 0, self.frames)
+        if (np.diff(ends, prepend=0) <= 0).any() or len(ends) < self.frames:
+            raise DataError(f"{self.path} is damaged: data/{key}/{PLACES} does not grow")
+        blobs = Blobs(self.path / "data" / key / BYTES, ends)
+        return Pictures(blobs, self.spec.observations[key].shape, self.images)
+
     def episode(self, index: int) -> Episode:
-        """One episode; negative indices count from the last."""
+        """One episode, its images as Pictures; negative indices count from the last."""
         if not -len(self) <= index < len(self):
             raise DataError(f"{self.path} has no episode {index}: it holds {len(self)}")
         start, stop = np.concatenate([[0], self.ends])[index % len(self) :][:2]
-        data = {key: self.array(key, int(start), int(stop)) for key in self._arrays}
+        data: dict[str, Any] = {key: self.array(key, int(start), int(stop)) for key in self._arrays}
+        data |= {key: self.pictures(key)[int(start) : int(stop)] for key in self._pictures}
         return Episode(data, self.spec, self.success[index])
 
     def append(self, *episodes: Episode) -> None:
@@ -123,10 +154,18 @@ class DemoStore:
         ends = self.frames + np.cumsum([len(episode) for episode in episodes])
         for key, array in self._arrays.items():
             _write(array, self.frames, np.concatenate([episode.data[key] for episode in episodes]))
+        for key in self._pictures:
+            self._append_pictures(key, [part for e in episodes for part in encoded(e.data[key], self.images)])
         success = np.array([-1 if e.success is None else int(e.success) for e in episodes])
         _write(self._array(SUCCESS), len(self), success)
         _write(self._array(ENDS), len(self), ends)
         self.ends = np.append(self.ends, ends)
+
+    def _append_pictures(self, key: str, parts: Sequence[bytes]) -> None:
+        ends = self._array(f"data/{key}/{PLACES}")
+        start = int(self._read(ends, self.frames - 1, self.frames)[0]) if self.frames else 0
+        _write(self._array(f"data/{key}/{BYTES}"), start, np.frombuffer(b"".join(parts), np.uint8))
+        _write(ends, self.frames, start + np.cumsum([len(part) for part in parts]))
 
     def _committed(self) -> np.ndarray:
         ends = self._read(self._array(ENDS), 0, None)
@@ -178,7 +217,7 @@ def _attributes(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path} has version {attributes.get('version')} of the format and this fewstep reads {VERSION}: update it"
         )
-    return {"provenance": {}, **attributes}
+    return {"provenance": {}, "images": "lossless", **attributes}
 
 
 def _spec(path: Path, attributes: Mapping[str, Any]) -> Spec:

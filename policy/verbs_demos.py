@@ -33,7 +33,7 @@ class Record:
     data: the store, made where there is none, else appended to. episodes: how many to keep; unsuccessful ones are
     dropped unless failures=true, and after twice as many starts it gives up. policy: a run folder whose policy acts in
     place of the expert. seed: of the first start, by default one after those of the episodes in the store.
-    repeats: episodes from each start; an expert with several ways shows them in turn.
+    repeats: episodes from each start; an expert with several ways shows them in turn. images: jpeg or lossless.
     """
 
     data: str = MISSING
@@ -43,6 +43,7 @@ class Record:
     repeats: int = 1
     policy: str = ""
     failures: bool = False
+    images: str = "jpeg"
     hz: float | None = None
     seconds: float | None = None
 
@@ -54,7 +55,7 @@ def record(c: Record, console: Console) -> int:
     robot: Any = make_robot(c.task, hz=c.hz, seconds=c.seconds)
     actor = agent(p := load_policy(c.policy), Inline(p)) if c.policy else make_expert(c.task)
     notes = {"task": c.task, "actor": c.policy or "scripted expert", **versions()}
-    with _writable(Path(c.data), robot.spec, notes) as store:
+    with _writable(Path(c.data), robot.spec, notes, c.images) as store:
         first = c.seed if c.seed >= 0 else DEMONSTRATIONS + len(store)
         seeds, failed = [first + i // c.repeats for i in range(2 * c.episodes)], []
         with bar(console) as progress:
@@ -74,8 +75,8 @@ def record(c: Record, console: Console) -> int:
     return 0 if kept else 1
 
 
-def _writable(path: Path, spec: Any, notes: dict[str, Any]) -> DemoStore:
-    return DemoStore.open(path, "a") if path.exists() else DemoStore.create(path, spec, notes)
+def _writable(path: Path, spec: Any, notes: dict[str, Any], images: str) -> DemoStore:
+    return DemoStore.open(path, "a") if path.exists() else DemoStore.create(path, spec, notes, images)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Import:
     or robosuite, a bag of ROS 1 or 2, or MCAP. data: the store to make.
     keys: observations to take that are no images; cameras: images to take, [] for none; by default all.
     hz: rate of the frames where the source does not say it, and to which a bag is resampled. fields: a YAML file that
-    maps topics to fields, for bags. task=pusht turns human Push-T states into what gym-pusht observes.
+    maps topics to fields, for bags. images: jpeg or lossless, by default as the source has them.
+    task=pusht turns human Push-T states into what gym-pusht observes.
     """
 
     source: str = MISSING
@@ -96,6 +98,7 @@ class Import:
     cameras: Any = None
     hz: float = 0.0
     fields: str = ""
+    images: str = ""
 
 
 def import_(c: Import, console: Console) -> int:
@@ -105,7 +108,7 @@ def import_(c: Import, console: Console) -> int:
     elif c.task:
         raise ConfigError(f"no conversion for task {c.task!r}; valid: pusht, or none")
     else:
-        choice = Choice(_list("keys", c.keys), _list("cameras", c.cameras), c.hz, c.fields)
+        choice = Choice(_list("keys", c.keys), _list("cameras", c.cameras), c.hz, c.fields, c.images)
         import_demonstrations(c.source, c.data, choice)
     store = DemoStore.open(c.data)
     console.print(f"{c.data}: {len(store)} episodes, {store.frames} frames at {store.spec.policy_hz:g} Hz")

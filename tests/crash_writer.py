@@ -24,7 +24,7 @@ SPEC = Spec(
 
 
 def make(seed: int) -> Episode:
-    """An episode of 1 to 119 frames: at 37 pictures a chunk it begins and ends within chunks shared with others."""
+    """An episode of 1 to 119 frames: it begins and ends within files of numbers and pictures shared with others."""
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, 120))
     data = {

@@ -17,7 +17,7 @@ from pathlib import Path
 
 EXTRAS = (
     *("cv2", "diffusers", "einops", "gym_pusht", "gymnasium", "imageio", "mujoco", "onnx", "onnxruntime"),
-    *("matplotlib", "PIL", "pygame", "safetensors", "tensorboard", "torch"),
+    *("matplotlib", "pygame", "safetensors", "tensorboard", "torch"),
     *("av", "h5py", "imagecodecs", "pyarrow", "rosbags"),
 )
 SIMULATED = ("rendering", "pick_place", "gym_robot", "metaworld")  # envs that draw or simulate need MuJoCo

@@ -262,7 +262,7 @@ def test_one_episode_at_a_time_is_in_memory(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     whole = 80 * 30 * 64 * 64 * 3
-    assert peak < 0.7 * whole, f"{peak / whole:.2f} of all pictures"
+    assert peak < 0.9 * whole, f"{peak / whole:.2f} of all pictures"
 
 
 def test_human_demonstrations_are_read(tmp_path: Path) -> None:

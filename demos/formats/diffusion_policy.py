@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,15 @@ def read(
     transform: from one episode's arrays, as the buffer holds them, to those of `spec`, "action" included.
     """
     notes = {"source": path.name, "format": "Diffusion Policy replay buffer", **(notes or {})}
+    images = choice.images or "lossless"
     with _buffer(path) as group:
         ends, arrays = _read(group, path, choice)
         if ours := group.attrs.get(OURS):
-            yield _returned(ours, ends, arrays, np.asarray(group["meta/time"]))
+            yield replace(_returned(ours, ends, arrays, np.asarray(group["meta/time"])), images=images)
             return
         hz = choice.hz or 10.0
         spec = spec or _spec(arrays, hz)
-        yield Source(spec, notes, _episodes(ends, arrays, hz, spec, transform))
+        yield Source(spec, notes, _episodes(ends, arrays, hz, spec, transform), images)
 
 
 def write(store: DemoStore, out: str | Path, task: str = "") -> None:

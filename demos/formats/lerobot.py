@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from ...envs import DataError, Field, Spec
 from ...envs.errors import names
 from ..episode import ACTION, TIME, Episode
+from ..pictures import ENCODINGS, Pictures
 from .source import Choice, Source, observing
 
 VERSION = "v3.0"
@@ -51,7 +52,9 @@ def read(path: Path, choice: Choice) -> Iterator[Source]:
             raise DataError(f"{path} says itself that it has {data.spec.policy_hz:g} frames a second: leave out hz=")
         chosen = _choose(path, data.columns, choice)
         spec = observing(data.spec, chosen)
-    yield Source(spec, data.notes, data.episodes(chosen, spec))
+    filmed = any(data.features[c.feature]["dtype"] == "video" for c in chosen.values())
+    images = choice.images or ("jpeg" if filmed else "lossless")
+    yield Source(spec, data.notes, data.episodes(chosen, spec, images), images)
 
 
 @contextmanager
@@ -86,10 +89,12 @@ class Dataset:
         tasks = sorted({task for row in self.rows for task in row.get("tasks") or []})
         self.notes = {"source": path.name, "format": f"LeRobot dataset {VERSION}", "tasks": tasks}
 
-    def episodes(self, columns: Mapping[str, Column], spec: Spec) -> Iterator[Episode]:
-        """Every episode with these observations."""
+    def episodes(self, columns: Mapping[str, Column], spec: Spec, images: str) -> Iterator[Episode]:
+        """Every episode with these observations; images: how to encode them."""
         videos = {
-            key: Video(self, c.feature) for key, c in columns.items() if self.features[c.feature]["dtype"] == "video"
+            key: Video(self, c.feature, images)
+            for key, c in columns.items()
+            if self.features[c.feature]["dtype"] == "video"
         }
         clock = TIME if TIME in self.features and self.success else CLOCK
         wanted = {ACTION, clock, *(c.feature for k, c in columns.items() if k not in videos)}
@@ -98,7 +103,7 @@ class Dataset:
         for i, row in enumerate(self.rows):
             with _reading(self.path):
                 table = next(tables)
-                data = {key: video.take(row) for key, video in videos.items()}
+                data: dict[str, Any] = {key: video.take(row) for key, video in videos.items()}
                 for key, c in columns.items():
                     if key not in videos:
                         data[key] = self._values(table, c.feature)[:, c.start : c.stop].reshape(-1, *c.field.shape)
@@ -142,29 +147,31 @@ class Dataset:
 class Video:
     """The pictures of one camera, decoded in order."""
 
-    def __init__(self, dataset: Dataset, feature: str) -> None:
-        self._dataset, self._feature, self._file = dataset, feature, Path()
+    def __init__(self, dataset: Dataset, feature: str, encoding: str) -> None:
+        self._dataset, self._feature, self._file, self._encoding = dataset, feature, Path(), encoding
         self._period = 1 / dataset.info["fps"]
         self._frames: Iterator[av.VideoFrame] = iter(())
         self._time = 0.0
 
-    def take(self, row: Mapping[str, Any]) -> np.ndarray:
-        """Those of an episode, (T, height, width, 3) uint8."""
+    def take(self, row: Mapping[str, Any]) -> Pictures:
+        """Those of an episode."""
         where = {k: row[f"videos/{self._feature}/{k}"] for k in ("chunk_index", "file_index", "from_timestamp")}
         start = where.pop("from_timestamp")
         file = self._dataset.path / self._dataset.info["video_path"].format(video_key=self._feature, **where)
         if file != self._file or start < self._time:
             self._file, self._frames = file, _decoded(file, self._feature)
-        found: list[np.ndarray] = []
+        found: list[bytes] = []
+        encode = ENCODINGS[self._encoding].encode
         for frame in self._frames if row["length"] else ():
             self._time = (frame.time or 0.0) + self._period / 2
             if self._time < start:
                 continue
             if self._time > start + (len(found) + 1) * self._period:
                 raise DataError(f"{file} lacks a picture at {start + len(found) * self._period:.3f} s")
-            found.append(frame.to_ndarray(format="rgb24"))
+            picture = frame.to_ndarray(format="rgb24")
+            found.append(encode(picture))
             if len(found) == row["length"]:
-                return np.stack(found)
+                return Pictures(found, picture.shape, self._encoding)
         raise DataError(f"{file} ends before episode {row['episode_index']} does")
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from ...envs import Spec
 from ..episode import Episode
 from ..files import new_folder
+from ..pictures import Pictures
 from ..store import DemoStore
 from .lerobot import CLOCK, IMAGES
 from .lerobot_meta import DATA, FILES, VIDEO, numbers, schema, statistics, write_meta
@@ -98,7 +99,7 @@ class Video:
             self._container.mux(self._stream.encode())
             self._container.close()
 
-    def add(self, pictures: np.ndarray) -> dict[str, Any]:
+    def add(self, pictures: Pictures) -> dict[str, Any]:
         """Write an episode's (T, height, width, 3); returns where."""
         container, stream = self._opened(*pictures.shape[1:3])
         first, self._frames = self._frames, self._frames + len(pictures)

@@ -64,7 +64,7 @@ def statistics(episode: Episode) -> Statistics:
     """Of one episode; images in 0 to 1, from a few pictures."""
     out = {k: _figures(v.astype(float).reshape(len(v), -1)) for k, v in numbers(episode).items()}
     for key in (k for k, f in episode.spec.observations.items() if f.kind == "image"):
-        some = episode.data[key][:: max(1, len(episode) // PICTURES)]
+        some = np.asarray(episode.data[key][:: max(1, len(episode) // PICTURES)])
         figures = _figures(some.reshape(-1, 3) / 255)
         out[IMAGES + key] = {k: v if k == "count" else [[[x]] for x in v] for k, v in figures.items()}
     return out

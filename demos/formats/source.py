@@ -18,22 +18,25 @@ class Choice:
     """What to take of a dataset.
 
     keys: observations that are no images, None for all; cameras: images, None for all; hz: rate of the frames [Hz],
-    0 for what the dataset says; fields: a YAML file that maps topics to fields, for logs.
+    0 for what the dataset says; fields: a YAML file that maps topics to fields, for logs; images: how the store shall
+    encode them, "" for JPEG where they come compressed with losses, else lossless.
     """
 
     keys: tuple[str, ...] | None = None
     cameras: tuple[str, ...] | None = None
     hz: float = 0.0
     fields: str = ""
+    images: str = ""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A Spec, where the data comes from, and the episodes, read one after the other."""
+    """A Spec, where the data comes from, the episodes, read one after the other, and how to encode their images."""
 
     spec: Spec
     notes: Mapping[str, Any]
     episodes: Iterable[Episode]
+    images: str = "lossless"
 
 
 def observing(spec: Spec, keys: Iterable[str]) -> Spec:
@@ -45,7 +48,7 @@ def observing(spec: Spec, keys: Iterable[str]) -> Spec:
 
 def save(source: Source, out: str | Path) -> None:
     """Write a DemoStore at `out`; a failure leaves nothing there."""
-    with new_folder(Path(out)) as folder, DemoStore.create(folder, source.spec, source.notes) as store:
+    with new_folder(Path(out)) as folder, DemoStore.create(folder, source.spec, source.notes, source.images) as store:
         for batch in _batches(source.episodes):
             store.append(*batch)
 

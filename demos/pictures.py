@@ -1,0 +1,131 @@
+"""Pictures: the images of a field, each compressed on its own, so that one is decoded without the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numcodecs import Zstd
+
+from ..envs import DataError
+from ..envs.errors import pick
+
+CHUNK = 2**20  # bytes of a file; the last one is written again by every append
+QUALITY = 95  # of JPEG, with colours at full resolution: a 640x480 camera takes 0.1 MB instead of 0.6
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """From a picture (height, width, 3) to bytes, and back."""
+
+    encode: Callable[[np.ndarray], bytes]
+    decode: Callable[[bytes, tuple[int, ...]], np.ndarray]
+
+
+def _to_jpeg(picture: np.ndarray) -> bytes:
+    from PIL import Image
+
+    out = BytesIO()
+    Image.fromarray(picture).save(out, "JPEG", quality=QUALITY, subsampling=0)
+    return out.getvalue()
+
+
+def _from_jpeg(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(BytesIO(content), formats=("JPEG",))).reshape(shape)
+
+
+ZSTD = Zstd(1)  # stronger ones take longer and gain nothing on pictures with noise
+ENCODINGS = {
+    "lossless": Encoding(
+        lambda x: ZSTD.encode(np.ascontiguousarray(x)), lambda b, s: np.frombuffer(ZSTD.decode(b), "u1").reshape(s)
+    ),
+    "jpeg": Encoding(_to_jpeg, _from_jpeg),
+}
+
+
+class Pictures(Sequence[np.ndarray]):
+    """T encoded pictures; indexing decodes one, slicing none, and numpy sees an array (T, height, width, 3) uint8."""
+
+    dtype = np.dtype("uint8")
+
+    def __init__(self, encoded: Sequence[bytes], shape: tuple[int, ...], encoding: str) -> None:
+        self.encoded, self.encoding, self.shape = encoded, encoding, (len(encoded), *shape)
+        self._decode = pick(ENCODINGS, encoding, "encoding of images").decode
+
+    @classmethod
+    def encode(cls, pictures: Pictures | np.ndarray, encoding: str) -> Pictures:
+        """Compress (T, height, width, 3)."""
+        encode = pick(ENCODINGS, encoding, "encoding of images").encode
+        return cls([encode(picture) for picture in pictures], pictures.shape[1:], encoding)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory, encoded."""
+        return sum(map(len, self.encoded))
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Pictures(self.encoded[index], self.shape[1:], self.encoding)
+        try:
+            return self._decode(self.encoded[index], self.shape[1:])
+        except (ValueError, OSError, RuntimeError, SyntaxError) as error:  # what decoders raise
+            raise DataError(f"picture {index} is damaged: {error}") from error
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        out = np.empty(self.shape, dtype or self.dtype)
+        for i, picture in enumerate(self):
+            out[i] = picture
+        return out
+
+
+def encoded(pictures: Pictures | np.ndarray, encoding: str) -> Sequence[bytes]:
+    """The bytes of pictures in an encoding; what has it already is not touched."""
+    if not isinstance(pictures, Pictures) or pictures.encoding != encoding:
+        pictures = Pictures.encode(pictures, encoding)
+    return pictures.encoded
+
+
+class Blobs(Sequence[bytes]):
+    """Byte strings end to end in files of CHUNK bytes, read as they are asked for; ends (N,): where each ends."""
+
+    def __init__(self, folder: Path, ends: np.ndarray) -> None:
+        self._folder, self._starts = folder, np.concatenate([[0], ends])
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        start, stop = (int(x) for x in self._starts[index : index + 2])
+        parts = []
+        while start < stop:
+            file, offset = divmod(start, CHUNK)
+            part = self._read(file, offset, min(stop - start, CHUNK - offset))
+            parts.append(part)
+            start += len(part)
+        return b"".join(parts)
+
+    def _read(self, file: int, offset: int, size: int) -> bytes:
+        path = self._folder / "c" / str(file)
+        try:
+            with open(path, "rb", buffering=0) as chunk:
+                chunk.seek(offset)
+                content = chunk.read(size)
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        if len(content) != size:
+            raise DataError(f"{path} is damaged: it ends too early")
+        return content
