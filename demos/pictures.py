@@ -78,6 +78,8 @@ class Pictures(Sequence[np.ndarray]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Pictures(self.encoded[index], self.shape[1:], self.encoding)
+        if not isinstance(index, int | np.integer):
+            return np.asarray(self)[index]
         try:
             return self._decode(self.encoded[index], self.shape[1:])
         except (ValueError, OSError, RuntimeError, SyntaxError) as error:  # what decoders raise

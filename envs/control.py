@@ -23,7 +23,7 @@ from .loop import Actor, episode
 from .mailbox import Mailbox
 from .process import Messages, ProcessRunner
 from .replay import Replay
-from .robot import Command, Step
+from .robot import Command, Step, measured
 from .robots import make_live
 from .safety import SafeRobot, State, Watch
 from .spec import Spec, differences
@@ -132,7 +132,7 @@ class Control:
         r["time"], r["lateness"], r["episode"] = obs.time, step.lateness, self._episode
         r["state"], r["age"] = STATES.index(self.safe.state), obs.time - min(obs.stamps.values(), default=obs.time)
         r["inference"] = self._runner.seconds if self._runner else 0.0
-        r["measured"], r["sent"] = self.safe.measured(obs), step.sent
+        r["measured"], r["sent"] = measured(self.safe.spec, obs), step.sent
         r["wanted"] = np.nan if step.intended.action is None else step.intended.action
         self._out.send(r.tobytes())
 

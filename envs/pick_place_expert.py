@@ -15,6 +15,7 @@ FORK, BERTH = 0.135, 0.112  # distances of the fingertips from the axis of the p
 STEEPEST, OUTWARD = 1.3, 2.0  # the way round the post: largest turn off the straight line [rad], and push off the post
 SQUEEZE, GRIP_SPEED = 0.02, 0.22  # m, m/s
 UP, REST = np.array([0.0, 0.0, 1.0]), 0.0205  # height of the cube's centre at rest, and a hair [m]
+REACHABLE = np.array([[0.15, -0.25, 0.005], [0.48, 0.25, 0.28]])  # box of the fingertips in teleoperation [m]
 LEASH = 0.06  # the commanded point stays this close to the measured one [m]
 
 
@@ -51,6 +52,21 @@ class Arm:
         shoulder = np.arctan2(out, up) - np.arctan2(self.lower * np.cos(elbow), self.upper - self.lower * bend)
         turn = np.arctan2(y, x)
         return np.array([turn, shoulder, elbow, 0.0, -shoulder - elbow, yaw - turn])
+
+
+class FingertipTool:
+    """A Tool for teleoperation: a hand moves the fingertips, which point down, and turns them about the vertical."""
+
+    def __init__(self) -> None:
+        self.arm = Arm()
+
+    def follow(self, action: np.ndarray, measured: np.ndarray, move: np.ndarray, dt: float) -> np.ndarray:
+        """Integrate in the workspace, on a leash to the measured fingertips."""
+        tip, aim = self.arm.forward(measured[:6]), self.arm.forward(action[:6])
+        aim = aim + np.array([*SPEED * move[:3], TURN * move[5]]) * dt
+        aim[:3] = np.clip(tip[:3] + np.clip(aim[:3] - tip[:3], -LEASH, LEASH), *REACHABLE)
+        grip = np.clip(action[6] + GRIP_SPEED * move[6] * dt, 0.0, OPENING)
+        return np.array([*self.arm.inverse(aim), grip])
 
 
 class PickPlaceExpert:

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from .clock import Clock
+from .errors import RobotError
 from .spec import Spec
 
 
@@ -21,6 +22,16 @@ class Obs:
     time: float
     data: Mapping[str, np.ndarray]
     stamps: Mapping[str, float]
+
+
+def measured(spec: Spec, obs: Obs) -> np.ndarray:
+    """What is measured of each action element (A,), NaN where nothing measures it."""
+    parts = []
+    for key, f in spec.actions.items():
+        if f.measured_by and f.measured_by not in obs.data:
+            raise RobotError(f"action {key!r} is measured by {f.measured_by!r}, which is not observed")
+        parts.append(np.asarray(obs.data[f.measured_by], float).ravel() if f.measured_by else np.full(f.size, np.nan))
+    return np.concatenate(parts)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import RobotError, names
 from .limits import Limiter, Limits
-from .robot import Command, Obs, Outcome, Robot
+from .robot import Command, Obs, Outcome, Robot, measured
 
 
 class State(StrEnum):
@@ -60,7 +60,7 @@ class SafeRobot:
         if state not in NEXT[self.state]:
             raise RobotError(f"no way from {self.state} to {state}; valid: {names(NEXT[self.state])}")
         if self.state in (State.DISARMED, State.SHADOW, State.FAULT) and state is State.HOLD:
-            self._limiter.start(self.measured(self.observe()))
+            self._limiter.start(measured(self.spec, self.observe()))
         self._enter(state, "asked to")
 
     def fault(self, why: str) -> None:
@@ -72,7 +72,7 @@ class SafeRobot:
         """Reset the robot; where it was active it begins again, slowly, from where it is now."""
         self.robot.reset(seed)
         self._obs = None
-        self._limiter.start(self.measured(self.observe()))
+        self._limiter.start(measured(self.spec, self.observe()))
         self._since = self._fresh = self.clock.now()
 
     def observe(self) -> Obs:
@@ -88,13 +88,13 @@ class SafeRobot:
     def command(self, command: Command) -> np.ndarray:
         """Send what limits and state leave of a command, and return it; measured values where nothing is sent."""
         obs, now = self._obs or self.observe(), self.clock.now()
-        measured = self.measured(obs)
+        at = measured(self.spec, obs)
         wanted = self._checked(command.action)
         self._look(obs, now, wanted)
         if self.state in (State.DISARMED, State.SHADOW):
-            return np.nan_to_num(measured).astype(np.float32)
+            return np.nan_to_num(at).astype(np.float32)
         pace = min(1.0, (now - self._since) / self.watch.soft) if self.watch.soft else 1.0
-        sent = self._limiter.next(wanted if self.state is State.ACTIVE else None, measured, pace)
+        sent = self._limiter.next(wanted if self.state is State.ACTIVE else None, at, pace)
         try:
             return self.robot.command(Command(sent.astype(np.float32), command.source))
         except Exception as error:
@@ -131,14 +131,6 @@ class SafeRobot:
             self._say(f"refused an action that is no {self.spec.action_size} numbers: {action}")
             return None
         return action
-
-    def measured(self, obs: Obs) -> np.ndarray:
-        """What is measured of each action element (A,), NaN where nothing measures it."""
-        parts = [
-            np.asarray(obs.data[f.measured_by], float).ravel() if f.measured_by else np.full(f.size, np.nan)
-            for f in self.spec.actions.values()
-        ]
-        return np.concatenate(parts)
 
     def _enter(self, state: State, why: str) -> None:
         self._hear(f"{self.state} -> {state}: {why}")

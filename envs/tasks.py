@@ -9,6 +9,8 @@ from typing import Any
 from .errors import RobotError, names
 from .loop import Actor
 from .robot import Robot
+from .spec import Spec
+from .teleop import Axes, Tool
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Task:
 
     module: imported first, it registers `id`; extra: the part of the install that brings it; spec: a module with a
     SPEC, where the environment has none of its own; expert: "module:class" of its scripted expert, made
-    with the same options.
+    with the same options; tool: of what a hand moves in teleoperation, where that is not the actions themselves.
     """
 
     id: str
@@ -26,6 +28,7 @@ class Task:
     options: dict[str, Any] = field(default_factory=dict)
     spec: str = ""
     expert: str = ""
+    tool: str = ""
 
 
 TASKS = {
@@ -34,6 +37,7 @@ TASKS = {
         "fewstep.envs.pick_place",
         "sim",
         expert="fewstep.envs.pick_place_expert:PickPlaceExpert",
+        tool="fewstep.envs.pick_place_expert:FingertipTool",
     ),
     "pusht": Task(
         "gym_pusht/PushT-v0",
@@ -88,6 +92,12 @@ def make_expert(task: str) -> Actor:
         raise RobotError(f"task {task!r} has no scripted expert; these have: {names(having)}")
     module, name = known.expert.split(":")
     return getattr(_load(module, known.extra), name)(**known.options)
+
+
+def make_tool(task: str, spec: Spec) -> Tool:
+    """What a hand moves in a task, or in a robot of another name."""
+    module, _, name = find_task(task).tool.partition(":")
+    return getattr(import_module(module), name)() if module else Axes(spec)
 
 
 def _load(module: str, extra: str) -> Any:

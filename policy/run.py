@@ -17,6 +17,7 @@ import numpy as np
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from yaml import YAMLError
 
 from ..demos.store import DemoStore
 from ..envs import ConfigError, Spec
@@ -186,15 +187,16 @@ def _common(c: Run, spec: Spec) -> dict[str, Any]:
     watch = asdict(c.watch) | ({"action": math.inf} if c.actions else {})
     given = {"robot": c.robot, "options": c.options, "free": list(c.free), "priority": c.priority}
     given["calibrate"] = c.calibrate
-    return {**given, "watch": watch, "spec": spec.to_json(), "limits": _limits(c.limits)}
+    return {**given, "watch": watch, "spec": spec.to_json(), "limits": read_limits(c.limits)}
 
 
-def _limits(path: str) -> dict[str, Any]:
+def read_limits(path: str) -> dict[str, Any]:
+    """The table of a YAML file {action: {limit: number}}; empty for none."""
     if not path:
         return {}
     try:
         table = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, OmegaConfBaseException, ValueError) as error:
+    except (OSError, OmegaConfBaseException, ValueError, YAMLError) as error:
         raise ConfigError(f"{path} is no YAML file of limits: {error}") from error
     if not isinstance(table, dict):
         raise ConfigError(f"{path} is no table {{action: {{limit: number}}}}")

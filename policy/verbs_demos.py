@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,18 @@ from ..envs.tasks import make_expert, make_robot
 from .checkpoint import load_policy
 from .runner import Inline, agent
 from .show import bar, versions
+from .sitting import Sitting
 
 DEMONSTRATIONS = 10_000  # the first start seed of demonstrations; they end where test seeds begin
 
 
 @dataclass(frozen=True)
 class Record:
-    """Record demonstrations: the task's scripted expert acts, or a policy.
+    """Record demonstrations: the task's scripted expert acts, or a policy, or a person.
 
+    teleop: keyboard, gamepad, spacemouse, or a leader arm, named as robot= of `fewstep run`; a person then drives
+    `robot` (by default the task, in real time), says when an episode begins, and judges it. A robot that is no
+    simulation moves within its limits only; limits, free: as in `fewstep run`; options: what the robot's maker takes.
     data: the store, made where there is none, else appended to. episodes: how many to keep; unsuccessful ones are
     dropped unless failures=true, and after twice as many starts it gives up. policy: a run folder whose policy acts in
     place of the expert. seed: of the first start, by default one after those of the episodes in the store.
@@ -44,6 +48,11 @@ class Record:
     policy: str = ""
     failures: bool = False
     images: str = "jpeg"
+    teleop: str = ""
+    robot: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    limits: str = ""
+    free: tuple[str, ...] = ()
     hz: float | None = None
     seconds: float | None = None
 
@@ -52,11 +61,15 @@ def record(c: Record, console: Console) -> int:
     """Record episodes into a store."""
     if c.repeats < 1:
         raise ConfigError(f"repeats must be at least 1, not {c.repeats}")
+    if c.teleop:
+        return _by_hand(c, console)
+    if c.robot:
+        raise ConfigError("robot= is for recordings by hand: teleop=keyboard, gamepad, spacemouse, or a leader arm")
     robot: Any = make_robot(c.task, hz=c.hz, seconds=c.seconds)
     actor = agent(p := load_policy(c.policy), Inline(p)) if c.policy else make_expert(c.task)
     notes = {"task": c.task, "actor": c.policy or "scripted expert", **versions()}
     with _writable(Path(c.data), robot.spec, notes, c.images) as store:
-        first = c.seed if c.seed >= 0 else DEMONSTRATIONS + len(store)
+        first = _first(c, store)
         seeds, failed = [first + i // c.repeats for i in range(2 * c.episodes)], []
         with bar(console) as progress:
             line = progress.add_task("recording", total=c.episodes)
@@ -75,6 +88,19 @@ def record(c: Record, console: Console) -> int:
     return 0 if kept else 1
 
 
+def _by_hand(c: Record, console: Console) -> int:
+    sitting = Sitting(c.robot or c.task, c.options, c.teleop, c.limits, c.free)
+    notes = {"robot": sitting.name, "actor": c.teleop}
+    with sitting.robot(console) as robot, _writable(Path(c.data), robot.spec, notes, c.images) as store:
+        kept = sitting.record(robot, store, c.episodes, _first(c, store), console)
+    return 0 if kept else 1
+
+
+def _first(c: Record, store: DemoStore) -> int:
+    """The first start seed."""
+    return c.seed if c.seed >= 0 else DEMONSTRATIONS + len(store)
+
+
 def _writable(path: Path, spec: Any, notes: dict[str, Any], images: str) -> DemoStore:
     return DemoStore.open(path, "a") if path.exists() else DemoStore.create(path, spec, notes, images)
 
@@ -87,7 +113,7 @@ class Import:
     or robosuite, a bag of ROS 1 or 2, or MCAP. data: the store to make.
     keys: observations to take that are no images; cameras: images to take, [] for none; by default all.
     hz: rate of the frames where the source does not say it, and to which a bag is resampled. fields: a YAML file that
-    maps topics to fields, for bags. images: jpeg or lossless, by default as the source has them.
+    maps topics to fields, for bags. images: jpeg or lossless, by default JPEG for videos.
     task=pusht turns human Push-T states into what gym-pusht observes.
     """
 

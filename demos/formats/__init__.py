@@ -31,10 +31,19 @@ def _called(*suffixes: str) -> Callable[[Path], bool]:
     return lambda path: path.is_file() and path.suffix in suffixes
 
 
+def is_bag(path: Path) -> bool:
+    """Whether one recording of ROS lies here: a file, or a folder with its description."""
+    return _called(".bag", ".mcap", ".db3")(path) or _has("metadata.yaml")(path)
+
+
 FORMATS: Mapping[str, Format] = {
     "LeRobot dataset v3.0": Format("lerobot", _has("meta/info.json")),
     "Diffusion Policy replay buffer (zarr, zip)": Format(
         "diffusion_policy", lambda p: _has("meta/episode_ends")(p) or _called(".zip")(p)
+    ),
+    "robomimic or robosuite file (HDF5)": Format("robomimic", _called(".hdf5", ".h5")),
+    "ROS bag (ROS 1, ROS 2, MCAP)": Format(
+        "rosbag", lambda p: is_bag(p) or (p.is_dir() and any(map(is_bag, p.iterdir())))
     ),
 }
 

@@ -19,7 +19,7 @@ class Choice:
 
     keys: observations that are no images, None for all; cameras: images, None for all; hz: rate of the frames [Hz],
     0 for what the dataset says; fields: a YAML file that maps topics to fields, for logs; images: how the store shall
-    encode them, "" for JPEG where they come compressed with losses, else lossless.
+    encode them, "" for JPEG where they are videos, else lossless.
     """
 
     keys: tuple[str, ...] | None = None

@@ -1,0 +1,191 @@
+"""HDF5 of robomimic and robosuite: `data/<demo>/actions` beside `data/<demo>/obs/<key>`, or beside raw `states`."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ...envs import DataError, FewstepError, Field, Spec
+from ...envs.errors import names
+from ..episode import ACTION, TIME, Episode
+from .natural import natural
+from .source import Choice, Source
+
+STATES, USUAL_HZ, ROBOSUITE = "states", 20.0, 1  # robosuite's rate where nothing is said, and its number in robomimic
+DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError)  # what h5py raises
+MEANINGS = {  # of robosuite's names; it keeps quaternions as x, y, z, w
+    r"robot\d+_eef_quat(_site)?": Field((4,), kind="quaternion", names=("w", "x", "y", "z")),
+    r"robot\d+_eef_pos": Field((3,), "m", names=("x", "y", "z")),
+    r"robot\d+_joint_pos": Field((), "rad"),
+    r"robot\d+_joint_vel": Field((), "rad/s"),
+}
+Environment = Mapping[str, Any]
+
+
+@contextmanager
+def read(path: Path, choice: Choice) -> Iterator[Source]:
+    """The demonstrations of one file, in the order of their numbers.
+
+    Without a group `obs` the simulator's raw `states` are the one observation. By default all numeric arrays of at most
+    one dimension per frame, and uint8 images. The rate is the choice's, else the control_freq that the file states,
+    else 20 Hz as usual with robosuite; the notes say which.
+    success: a demonstration's own attribute, else whether a sparse reward was full at some time, else None. `dones` do
+    not tell: in some files they mark success, in others only the end.
+    """
+    with _damage(path):
+        file = h5py.File(path, "r")
+    with file:
+        with _damage(path):
+            demos = _demos(file)
+            environment = _environment(file["data"].attrs)
+        with _damage(path, demos[0]):
+            hz, rate = _hz(environment, choice)
+            spec = _spec(demos[0], environment, choice, hz)
+        notes = {"source": path.name, "format": "robomimic or robosuite", "rate": rate, "environment": environment}
+        yield Source(spec, notes, _episodes(path, demos, spec, environment), choice.images or "lossless")
+
+
+@contextmanager
+def _damage(path: Path, demo: h5py.Group | None = None) -> Iterator[None]:
+    where = f"{path}, {_name(demo)}" if demo else str(path)
+    try:
+        yield
+    except FewstepError as error:
+        raise DataError(f"{where}: {error}") from error
+    except DAMAGE as error:
+        raise DataError(f"cannot read {where} as HDF5 of robomimic or robosuite: {error}") from error
+
+
+def _episodes(path: Path, demos: list[h5py.Group], spec: Spec, environment: Environment) -> Iterator[Episode]:
+    for demo in demos:
+        with _damage(path, demo):
+            episode = _episode(demo, spec, environment)
+        yield episode
+
+
+def _episode(demo: h5py.Group, spec: Spec, environment: Environment) -> Episode:
+    group = _observed(demo)
+    data = {key: _conform(_array(group, key)[...], field) for key, field in spec.observations.items()}
+    actions = _array(demo, "actions")[...]
+    if not len(actions):
+        raise DataError("it has no frames")
+    data |= {ACTION: actions.reshape(len(actions), -1), TIME: np.arange(len(actions)) / spec.policy_hz}
+    return Episode(data, spec, _success(demo, environment))
+
+
+def _conform(values: np.ndarray, field: Field) -> np.ndarray:
+    """One number per frame becomes (T, 1), and a quaternion w, x, y, z."""
+    if field.kind == "quaternion" and values.shape[1:] == (4,):
+        return np.roll(values, 1, axis=1)
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _demos(file: h5py.File) -> list[h5py.Group]:
+    data = _members(file).get("data")
+    if not isinstance(data, h5py.Group):
+        raise DataError(f"it has no group 'data' of demonstrations, but {names(file)}")
+    demos = [member for member in _members(data).values() if isinstance(member, h5py.Group)]
+    if not demos:
+        raise DataError("its group 'data' holds no demonstrations")
+    return sorted(demos, key=lambda demo: natural(_name(demo)))
+
+
+def _observed(demo: h5py.Group) -> h5py.Group:
+    """The group of observations: `obs`, or the demonstration itself for its `states`."""
+    obs = _members(demo).get("obs")
+    return obs if isinstance(obs, h5py.Group) else demo
+
+
+def _members(group: h5py.Group) -> dict[str, Any]:
+    """What lies in this very file: a link may lead to any other file of the computer that reads it."""
+    return {str(key): group[key] for key in group if isinstance(group.get(key, getlink=True), h5py.HardLink)}
+
+
+def _arrays(group: h5py.Group) -> dict[str, h5py.Dataset]:
+    found = {key: member for key, member in _members(group).items() if isinstance(member, h5py.Dataset)}
+    return {key: array for key, array in found.items() if array.ndim and array.dtype.kind in "fiub"}
+
+
+def _array(group: h5py.Group, key: str) -> h5py.Dataset:
+    arrays = _arrays(group)
+    if key not in arrays:
+        old = ": what was sent to the robot is not known, as in robosuite's files of 2018" if key == "actions" else ""
+        raise DataError(f"no array of numbers {key!r}{old}; there are {names(arrays)}")
+    if arrays[key].external or arrays[key].is_virtual:
+        raise DataError(f"the numbers of {key!r} lie in another file; copy them into this one")
+    return arrays[key]
+
+
+def _name(group: h5py.Group) -> str:
+    return str(group.name).rpartition("/")[2]
+
+
+def _spec(demo: h5py.Group, environment: Environment, choice: Choice, hz: float) -> Spec:
+    action = Field((int(np.prod(_array(demo, "actions").shape[1:])),))
+    group = _observed(demo)
+    arrays = _arrays(group) if group != demo else {STATES: _array(demo, STATES)}
+    known = MEANINGS if environment.get("type") == ROBOSUITE else {}
+    return Spec({key: _field(key, arrays[key], known) for key in _chosen(arrays, choice)}, {ACTION: action}, hz)
+
+
+def _chosen(arrays: Mapping[str, h5py.Dataset], choice: Choice) -> list[str]:
+    cameras = [key for key, array in arrays.items() if _pictures(array)]
+    numbers = [key for key in arrays if key not in cameras]
+    for what, wanted, valid in (("keys", choice.keys, numbers), ("cameras", choice.cameras, cameras)):
+        if unknown := set(wanted or ()) - set(valid):
+            raise DataError(f"no {names(unknown)} among its {what}; valid: {names(valid)}")
+    usual = [key for key in numbers if arrays[key].ndim <= 2 and np.prod(arrays[key].shape[1:])]
+    return [*(usual if choice.keys is None else choice.keys), *(cameras if choice.cameras is None else choice.cameras)]
+
+
+def _pictures(array: h5py.Dataset) -> bool:
+    return array.ndim == 4 and array.shape[3] == 3 and array.dtype == np.uint8
+
+
+def _field(key: str, array: h5py.Dataset, known: Mapping[str, Field]) -> Field:
+    shape = array.shape[1:] or (1,)
+    for pattern, field in known.items():
+        if re.fullmatch(pattern, key) and field.shape in ((), shape):
+            return replace(field, shape=shape)
+    return Field(shape, kind="image" if _pictures(array) else "linear")
+
+
+def _environment(attributes: Mapping[str, Any]) -> Environment:
+    """What the file says of its environment, in JSON: `env_args` of robomimic, `env_info` of robosuite."""
+    text = next((attributes[key] for key in ("env_args", "env_info") if key in attributes), "{}")
+    try:
+        found = json.loads(text, parse_constant=str)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"its env_args or env_info is no JSON: {error}") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _settings(environment: Environment) -> Environment:
+    inner = environment.get("env_kwargs")
+    return inner if isinstance(inner, dict) else environment
+
+
+def _hz(environment: Environment, choice: Choice) -> tuple[float, str]:
+    if choice.hz:
+        return choice.hz, "as chosen"
+    stated = _settings(environment).get("control_freq")
+    if isinstance(stated, int | float) and stated > 0:
+        return float(stated), "control_freq of the file"
+    return USUAL_HZ, "20 Hz, usual with robosuite: the file states none"
+
+
+def _success(demo: h5py.Group, environment: Environment) -> bool | None:
+    stated, rewards = demo.attrs.get("success"), _arrays(demo).get("rewards")
+    if isinstance(stated, bool | np.bool_ | np.integer):
+        return bool(stated)
+    settings = _settings(environment)
+    full = settings.get("reward_scale", 1.0)
+    if rewards is None or settings.get("reward_shaping") is not False or not isinstance(full, int | float) or full <= 0:
+        return None
+    return bool(np.max(rewards[...], initial=-np.inf) > full - 1e-6)
