@@ -69,7 +69,7 @@ def main() -> None:
             cells += [between(row["mean_max_reward"], row["mean_max_reward_interval"])]
             print(f"| {' | '.join(cells)} | {row['seam']:.3f} | {row['jerk']:.3f} |", flush=True)
             kept.append(row)
-    results[f"{task}/late"] = {"task": task, "seed": seeds[0], "results": kept}
+    results[f"{task}/late/{episodes}"] = {"task": task, "seed": seeds[0], "results": kept}
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
 
 
