@@ -81,7 +81,7 @@ class Pictures(Sequence[np.ndarray]):
         if not isinstance(index, int | np.integer):
             return np.asarray(self)[index]
         try:
-            return self._decode(self.encoded[index], self.shape[1:])
+            return self._decode(self.encoded[int(index)], self.shape[1:])
         except (ValueError, OSError, RuntimeError, SyntaxError) as error:  # what decoders raise
             raise DataError(f"picture {index} is damaged: {error}") from error
 
@@ -100,18 +100,18 @@ def encoded(pictures: Pictures | np.ndarray, encoding: str) -> Sequence[bytes]:
 
 
 class Blobs(Sequence[bytes]):
-    """Byte strings end to end in files of CHUNK bytes, read as they are asked for; ends (N,): where each ends."""
+    """Byte strings in files of CHUNK bytes, read as they are asked for; bounds (N, 2): where each begins and ends."""
 
-    def __init__(self, folder: Path, ends: np.ndarray) -> None:
-        self._folder, self._starts = folder, np.concatenate([[0], ends])
+    def __init__(self, folder: Path, bounds: np.ndarray) -> None:
+        self._folder, self._bounds = folder, bounds
 
     def __len__(self) -> int:
-        return len(self._starts) - 1
+        return len(self._bounds)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        start, stop = (int(x) for x in self._starts[index : index + 2])
+        start, stop = (int(x) for x in self._bounds[index])
         parts = []
         while start < stop:
             file, offset = divmod(start, CHUNK)

@@ -14,6 +14,7 @@ from ..envs import DataError, Spec, SpecError, differences
 from ..envs.errors import names, pick
 from .episode import Column, Episode, columns
 from .files import AtomicStore, lock, new_folder
+from .marks import Marks
 from .pictures import CHUNK, ENCODINGS, Blobs, Pictures, encoded
 
 FORMAT, VERSION = "fewstep-demos", 1
@@ -28,15 +29,21 @@ class DemoStore:
     Images are compressed one by one: `data/<key>/bytes` end to end, `data/<key>/ends` (N,) where each ends.
     An append counts from the moment its episode's end is written, its last write. What a killed writer leaves behind
     lies past the last end: never read, and overwritten by the next append. One process may write, any may read.
+
+    numbers (E,): of the episodes as they were recorded; who reads does not see those that are marked as deleted.
     """
 
-    def __init__(self, path: Path, mode: Literal["r", "a"]) -> None:
+    def __init__(self, path: Path, mode: Literal["r", "a"], deleted: bool = False) -> None:
         attributes = _attributes(path)
         self.path, self.spec, self.provenance = path, _spec(path, attributes), attributes["provenance"]
         self.images = attributes["images"]  # how they are encoded
         self._release = lock(self, path / "zarr.json") if mode == "a" else None  # no append replaces this file
         self._group = zarr.open_group(AtomicStore(path, read_only=mode == "r"), mode="r" if mode == "r" else "r+")
-        self.ends = self._committed()  # before the arrays, which a writer grows first
+        self._ends = self._committed()  # before the arrays, which a writer grows first
+        self.marks = Marks.read(path)
+        gone = self.marks.deleted if mode == "r" and not deleted else ()
+        self.numbers = np.array([i for i in range(len(self._ends)) if i not in gone], int)
+        self.ends = np.cumsum(np.diff(self._ends, prepend=0)[self.numbers])
         self._columns = columns(self.spec)
         self._pictures = {key for key, f in self.spec.observations.items() if f.kind == "image"}
         numbers = {key: column for key, column in self._columns.items() if key not in self._pictures}
@@ -72,12 +79,12 @@ class DemoStore:
         return cls(Path(path), "a")
 
     @classmethod
-    def open(cls, path: str | Path, mode: Literal["r", "a"] = "r") -> DemoStore:
+    def open(cls, path: str | Path, mode: Literal["r", "a"] = "r", deleted: bool = False) -> DemoStore:
         """An existing store, to read ("r") or to append to ("a").
 
-        A reader sees the episodes that were there when it opened the store.
+        A reader sees the episodes that were there when it opened the store; deleted: those that are marked so, too.
         """
-        return cls(Path(path), mode)
+        return cls(Path(path), mode, deleted)
 
     def close(self) -> None:
         """Let others append; may be called again."""
@@ -99,10 +106,16 @@ class DemoStore:
         return int(self.ends[-1]) if len(self) else 0
 
     @property
+    def _recorded(self) -> int:
+        """Frames of all episodes, deleted or not."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    @property
     def success(self) -> list[bool | None]:
         """(E,) how each episode ended; None where nobody judged it."""
-        judged = self._read(self._array(SUCCESS), 0, len(self))
-        return [None if s < 0 else bool(s) for s in judged]
+        said = self._read(self._array(SUCCESS), 0, len(self._ends))
+        found = {i: None if s < 0 else bool(s) for i, s in enumerate(said)} | dict(self.marks.success)
+        return [found[int(i)] for i in self.numbers]
 
     def array(self, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Frames from start up to, not including, stop (None: all that follow) of one array, (frames, ...)."""
@@ -113,14 +126,17 @@ class DemoStore:
         start, stop, _ = slice(start, stop).indices(self.frames)
         if key in self._pictures:
             return np.asarray(self.pictures(key)[start:stop])
-        return self._read(self._arrays[key], start, max(start, stop))
+        parts = [self._read(self._arrays[key], a, b) for a, b in self._places(start, max(start, stop))]
+        return np.concatenate(parts) if len(parts) != 1 else parts[0]
 
     def pictures(self, key: str) -> Pictures:
         """All images of a field; those that are indexed are read and decoded, no others."""
-        ends = self._read(self._array(f"data/{key}/{PLACES}"), 0, self.frames)
-        if (np.diff(ends, prepend=0) <= 0).any() or len(ends) < self.frames:
+        ends = self._read(self._array(f"data/{key}/{PLACES}"), 0, self._recorded)
+        if (np.diff(ends, prepend=0) <= 0).any() or len(ends) < self._recorded:
             raise DataError(f"{self.path} is damaged: data/{key}/{PLACES} does not grow")
-        blobs = Blobs(self.path / "data" / key / BYTES, ends)
+        bounds = np.stack([np.concatenate([[0], ends[:-1]]), ends], 1)
+        seen = [bounds[a:b] for a, b in self._places(0, self.frames)]
+        blobs = Blobs(self.path / "data" / key / BYTES, np.concatenate(seen) if seen else bounds[:0])
         return Pictures(blobs, self.spec.observations[key].shape, self.images)
 
     def episode(self, index: int) -> Episode:
@@ -159,13 +175,23 @@ class DemoStore:
         success = np.array([-1 if e.success is None else int(e.success) for e in episodes])
         _write(self._array(SUCCESS), len(self), success)
         _write(self._array(ENDS), len(self), ends)
-        self.ends = np.append(self.ends, ends)
+        self.ends = self._ends = np.append(self.ends, ends)
+        self.numbers = np.arange(len(self.ends))
 
     def _append_pictures(self, key: str, parts: Sequence[bytes]) -> None:
         ends = self._array(f"data/{key}/{PLACES}")
         start = int(self._read(ends, self.frames - 1, self.frames)[0]) if self.frames else 0
         _write(self._array(f"data/{key}/{BYTES}"), start, np.frombuffer(b"".join(parts), np.uint8))
         _write(ends, self.frames, start + np.cumsum([len(part) for part in parts]))
+
+    def _places(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Where frames `start` to `stop` of the episodes that are seen lie among those of all; one place at least."""
+        if len(self.numbers) == len(self._ends):
+            return [(start, stop)]
+        begins, aside = np.concatenate([[0], self.ends[:-1]]), self._ends[self.numbers] - self.ends
+        first, last = np.searchsorted(self.ends, start, side="right"), np.searchsorted(begins, stop)
+        out = [(max(start, begins[k]) + aside[k], min(stop, self.ends[k]) + aside[k]) for k in range(first, last)]
+        return [(int(a), int(b)) for a, b in out] or [(0, 0)]
 
     def _committed(self) -> np.ndarray:
         ends = self._read(self._array(ENDS), 0, None)
@@ -187,7 +213,9 @@ class DemoStore:
             raise DataError(f"{self.path} is damaged: cannot read {name}: {error}") from error
         if not isinstance(array, zarr.Array):
             raise DataError(f"{self.path} is damaged: it lacks {name}")
-        if column and (array.shape[1:] != column.shape or array.shape[0] < self.frames or array.dtype != column.dtype):
+        if column and (
+            array.shape[1:] != column.shape or array.shape[0] < self._recorded or array.dtype != column.dtype
+        ):
             raise DataError(f"{self.path} is damaged: {name} is {array.shape} {array.dtype}, not as its Spec says")
         return array
 

@@ -1,0 +1,49 @@
+"""Marks: what a person decided about episodes after they were recorded. Nothing is ever erased by them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..envs import DataError
+from .files import replace as replace_file
+
+FILE = "marks.json"  # in a store, beside its arrays
+
+
+@dataclass(frozen=True)
+class Marks:
+    """deleted: episodes that are left out; success: what was judged later. Numbers are those of the recording."""
+
+    deleted: frozenset[int] = frozenset()
+    success: Mapping[int, bool | None] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, store: Path) -> Marks:
+        """The marks of a store; none where nobody made any."""
+        try:
+            found = json.loads((store / FILE).read_text())
+            return cls(frozenset(map(int, found["deleted"])), {int(k): v for k, v in found["success"].items()})
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{store / FILE} is damaged: {error}; without it, nothing is marked") from error
+
+    def write(self, store: Path) -> None:
+        """Replace the marks of a store."""
+        content: Any = {"deleted": sorted(self.deleted), "success": dict(sorted(self.success.items()))}
+        try:
+            replace_file(store / FILE, json.dumps(content, indent=1).encode())
+        except OSError as error:
+            raise DataError(f"could not write {store / FILE}: {error.strerror or error}; the old marks stay") from error
+
+    def delete(self, number: int, gone: bool = True) -> Marks:
+        """Leave an episode out, or bring it back."""
+        return replace(self, deleted=self.deleted | {number} if gone else self.deleted - {number})
+
+    def judge(self, number: int, success: bool | None) -> Marks:
+        """Judge an episode."""
+        return replace(self, success={**self.success, number: success})
