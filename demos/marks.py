@@ -22,23 +22,25 @@ class Marks:
     success: Mapping[int, bool | None] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, store: Path) -> Marks:
+    def read(cls, store: Path | str) -> Marks:
         """The marks of a store; none where nobody made any."""
         try:
-            found = json.loads((store / FILE).read_text())
+            found = json.loads((Path(store) / FILE).read_text())
             return cls(frozenset(map(int, found["deleted"])), {int(k): v for k, v in found["success"].items()})
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{store / FILE} is damaged: {error}; without it, nothing is marked") from error
+            raise DataError(f"{Path(store) / FILE} is damaged: {error}; without it, nothing is marked") from error
 
-    def write(self, store: Path) -> None:
+    def write(self, store: Path | str) -> None:
         """Replace the marks of a store."""
         content: Any = {"deleted": sorted(self.deleted), "success": dict(sorted(self.success.items()))}
         try:
-            replace_file(store / FILE, json.dumps(content, indent=1).encode())
+            replace_file(Path(store) / FILE, json.dumps(content, indent=1).encode())
         except OSError as error:
-            raise DataError(f"could not write {store / FILE}: {error.strerror or error}; the old marks stay") from error
+            raise DataError(
+                f"could not write {Path(store) / FILE}: {error.strerror or error}; the old marks stay"
+            ) from error
 
     def delete(self, number: int, gone: bool = True) -> Marks:
         """Leave an episode out, or bring it back."""

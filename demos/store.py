@@ -10,14 +10,14 @@ from typing import Any, Literal
 import numpy as np
 import zarr
 
-from ..envs import DataError, Spec, SpecError, differences
+from ..envs import DataError, Spec, differences
 from ..envs.errors import names, pick
 from .episode import Column, Episode, columns
 from .files import AtomicStore, lock, new_folder
+from .head import FORMAT, VERSION, read_head, read_spec
 from .marks import Marks
 from .pictures import CHUNK, ENCODINGS, Blobs, Pictures, encoded
 
-FORMAT, VERSION = "fewstep-demos", 1
 ENDS, SUCCESS = "meta/episode_ends", "meta/success"
 BYTES, PLACES = "bytes", "ends"  # of the images of a field
 CHUNK_BYTES, CHUNK_FRAMES = 2**18, 4096  # a chunk has at most so many, and at least one frame
@@ -34,8 +34,8 @@ class DemoStore:
     """
 
     def __init__(self, path: Path, mode: Literal["r", "a"], deleted: bool = False) -> None:
-        attributes = _attributes(path)
-        self.path, self.spec, self.provenance = path, _spec(path, attributes), attributes["provenance"]
+        attributes = read_head(path)
+        self.path, self.spec, self.provenance = path, read_spec(path, attributes), attributes["provenance"]
         self.images = attributes["images"]  # how they are encoded
         self._release = lock(self, path / "zarr.json") if mode == "a" else None  # no append replaces this file
         self._group = zarr.open_group(AtomicStore(path, read_only=mode == "r"), mode="r" if mode == "r" else "r+")
@@ -231,42 +231,3 @@ def _write(array: zarr.Array, start: int, values: np.ndarray) -> None:
     """Make `values` the end of `array`, from `start` on."""
     array.resize((start + len(values), *array.shape[1:]))
     array[start:] = values
-
-
-def _attributes(path: Path) -> dict[str, Any]:
-    try:
-        attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-        known = attributes["format"] == FORMAT
-    except (OSError, KeyError, TypeError, ValueError):
-        known, attributes = False, {}
-    if not known:
-        raise DataError(_stranger(path))
-    if attributes.get("version") != VERSION:
-        raise DataError(
-            f"{path} has version {attributes.get('version')} of the format and this fewstep reads {VERSION}: update it"
-        )
-    return {"provenance": {}, "images": "lossless", **attributes}
-
-
-def _spec(path: Path, attributes: Mapping[str, Any]) -> Spec:
-    try:
-        return Spec.from_json(attributes["spec"])
-    except (KeyError, SpecError) as error:
-        raise DataError(f"{path} is damaged: {error}") from error
-
-
-def _stranger(path: Path) -> str:
-    """What lies at `path`, which is no DemoStore, and what to do about it."""
-    if not path.exists():
-        return f"there are no demonstrations at {path}; record some with `fewstep record`"
-    inside = {
-        "meta/episode_ends/.zarray": "a Diffusion Policy replay buffer",
-        "meta/info.json": "a LeRobot dataset",
-    }
-    what = [text for name, text in inside.items() if (path / name).exists()]
-    what += [
-        text for suffix, text in {".zip": "a zip archive", ".hdf5": "an HDF5 file"}.items() if suffix == path.suffix
-    ]
-    if what:
-        return f"{path} is {what[0]}; import it with `fewstep import source={path}`"
-    return f"{path} is not a fewstep store of demonstrations"

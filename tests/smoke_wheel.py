@@ -22,7 +22,7 @@ EXTRAS = (
 )
 SIMULATED = ("rendering", "pick_place", "gym_robot", "metaworld")  # envs that draw or simulate need MuJoCo
 FOREIGN = ("lerobot", "robomimic", "rosbag")  # formats that need libraries of their own
-TORCH_FREE_DEMOS = {"files", "check", "episode", "formats", "record", "store"}
+WITH_TORCH = {"normalise"}  # of demos
 
 
 def torch_free() -> list[str]:
@@ -32,7 +32,7 @@ def torch_free() -> list[str]:
     names = [f"fewstep.envs.{m.name}" for m in pkgutil.iter_modules(envs.__path__) if not m.name.startswith(SIMULATED)]
     for module in pkgutil.walk_packages(demos.__path__, "fewstep.demos."):
         parts = module.name.split(".")
-        if parts[2] in TORCH_FREE_DEMOS and not parts[-1].startswith(FOREIGN):
+        if parts[2] not in WITH_TORCH and not parts[-1].startswith(FOREIGN):
             names.append(module.name)
     return names
 

@@ -1,0 +1,51 @@
+"""What lies at a path: the head of a store, or something else that can be imported."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..envs import DataError, Spec, SpecError
+
+FORMAT, VERSION = "fewstep-demos", 1
+
+
+def read_head(path: Path) -> dict[str, Any]:
+    """Format, version, Spec, provenance, and how images are encoded; DataError says what lies there instead."""
+    try:
+        attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        known = attributes["format"] == FORMAT
+    except (OSError, KeyError, TypeError, ValueError):
+        known, attributes = False, {}
+    if not known:
+        raise DataError(_stranger(path))
+    if attributes.get("version") != VERSION:
+        raise DataError(
+            f"{path} has version {attributes.get('version')} of the format and this fewstep reads {VERSION}: update it"
+        )
+    return {"provenance": {}, "images": "lossless", **attributes}
+
+
+def read_spec(path: Path, attributes: Mapping[str, Any]) -> Spec:
+    """The Spec in a head."""
+    try:
+        return Spec.from_json(attributes["spec"])
+    except (KeyError, SpecError) as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+
+
+def _stranger(path: Path) -> str:
+    """What lies at `path`, which is no DemoStore, and what to do about it."""
+    if not path.exists():
+        return f"there are no demonstrations at {path}; record some with `fewstep record`"
+    inside = {
+        "meta/episode_ends/.zarray": "a Diffusion Policy replay buffer",
+        "meta/info.json": "a LeRobot dataset",
+    }
+    what = [text for name, text in inside.items() if (path / name).exists()]
+    what += [
+        text for suffix, text in {".zip": "a zip archive", ".hdf5": "an HDF5 file"}.items() if suffix == path.suffix
+    ]
+    if what:
+        return f"{path} is {what[0]}; import it with `fewstep import source={path}`"
+    return f"{path} is not a fewstep store of demonstrations"
