@@ -35,7 +35,8 @@ Arrays = dict[str, np.ndarray]
 def clean(rng: np.random.Generator, n: int = FRAMES) -> Arrays:
     """Smooth motion in the bounds, a force that is mostly noise with short contacts, a grip that closes once."""
     time = np.arange(n) / HZ
-    arm = 1.9 * np.sin(rng.uniform(0.5, 2, 2) * time[:, None] + rng.uniform(0, 6, 2))
+    speed, phase = rng.uniform(0.5, 2, 2), rng.uniform(0, 6, 2)
+    arm, told = (1.9 * np.sin(speed * t[:, None] + phase) for t in (time, time + 1 / HZ))
     quaternions = rng.normal(size=(n, 4))
     return {
         "arm": arm,
@@ -43,7 +44,7 @@ def clean(rng: np.random.Generator, n: int = FRAMES) -> Arrays:
         "heading": rng.uniform(-np.pi, np.pi, (n, 1)),
         "tool": quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True),
         "camera": rng.integers(0, 256, (n, 4, 4, 3), np.uint8),
-        "action": np.hstack([arm, time[:, None] > rng.uniform(0.5, 2.5)]),
+        "action": np.hstack([told, time[:, None] > rng.uniform(0.5, 2.5)]),
         "time": time + rng.uniform(0, 0.1 / HZ, n),
     }
 
