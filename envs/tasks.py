@@ -39,6 +39,7 @@ TASKS = {
         expert="fewstep.envs.pick_place_expert:PickPlaceExpert",
         tool="fewstep.envs.pick_place_expert:FingertipTool",
     ),
+    "pusht-mujoco": Task("fewstep/PushT-v0", "fewstep.envs.push_t", "sim"),
     "pusht": Task(
         "gym_pusht/PushT-v0",
         "gym_pusht",

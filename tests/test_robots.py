@@ -50,6 +50,11 @@ class TestPushT(RobotContract):
         return make_robot("pusht")
 
 
+class TestPushTInMujoco(RobotContract):
+    def make_robot(self) -> Robot:
+        return make_robot("pusht-mujoco")
+
+
 class Jumpy(Rail):
     def command(self, command: Command) -> np.ndarray:
         return super().command(Command(np.ones(1), "") if command.action is None else command)
