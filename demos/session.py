@@ -21,17 +21,17 @@ class Session:
     """Ticks on from one episode to the next, whoever acts; an episode is on disk before the next can begin.
 
     words: a device that only says what was pressed, where the actor has none of its own; tell: hears what happens.
-    seed: of the first start, for robots that draw it.
+    seed: of the first start, for robots that draw it; show: called every tick, for who looks on.
     """
 
     def __init__(
         self, robot: Robot, actor: Actor, store: DemoStore, tell: Callable[[str], None],
-        words: Device | None = None, seed: int | None = None,
+        words: Device | None = None, seed: int | None = None, show: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         if wrong := differences(store.spec, robot.spec):
             raise DataError(f"the robot does not fit {store.path}: {'; '.join(wrong)}")
         self._robot, self._actor, self._store, self._tell = robot, actor, store, tell
-        self._words, self._seed = words, seed
+        self._words, self._seed, self._show = words, seed, show
         self._recorder, self._cadence = Recorder(store), Cadence(store.spec.command_hz)
         self._pressed: list[str] = []
         self.recording, self.kept = False, 0
@@ -56,6 +56,9 @@ class Session:
                     self._tell(text)
                 if (outcome := self._robot.outcome()) is not None:
                     self._end(outcome)
+            elif self._robot.outcome() is not None:
+                self._reset()
+            self._show()
             if not self._listened() or self.kept >= episodes:
                 break
         return self.kept
@@ -66,8 +69,8 @@ class Session:
         for word in said:
             word = ("success" if self.recording else "start") if word == "toggle" else word
             if word == "start" and not self.recording:
-                self._tell(f"recording episode {len(self._store)}")
                 self.recording, self._cadence = True, Cadence(self._store.spec.command_hz)
+                self._tell(f"recording episode {len(self._store)}")
             elif word in WORDS and self.recording:
                 self._end(Outcome(WORDS[word]))
             elif word in ("discard", "quit") and self.recording:

@@ -76,6 +76,7 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
         width: int = 640,
         height: int = 480,
         shadows: bool = False,
+        samples: int = 4,
     ) -> None:
         self.render_mode, self.cameras = render_mode, tuple(cameras)
         self.model = load_model()
@@ -88,7 +89,7 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
         self._post, self._cube = self.model.geom("post").id, self.model.geom("cube").id
         self._fingers = [self.model.geom(f"{side}_finger").id for side in ("left", "right")]
         self._pictures = rendering.Pictures(self.model, PICTURE, PICTURE)
-        self._view = rendering.Pictures(self.model, height, width, samples=4, shadow=2048 if shadows else 0)
+        self._view = rendering.Pictures(self.model, height, width, samples=samples, shadow=2048 if shadows else 0)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

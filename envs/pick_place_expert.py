@@ -57,12 +57,28 @@ class Arm:
 class FingertipTool:
     """A Tool for teleoperation: a hand moves the fingertips, which point down, and turns them about the vertical."""
 
+    speed = np.array([SPEED, SPEED, SPEED, TURN, TURN, TURN, GRIP_SPEED])
+
     def __init__(self) -> None:
         self.arm = Arm()
+        mujoco.mj_forward(self.arm.model, self.arm.data)
+        camera = self.arm.model.camera("scene").id
+        self._eye = self.arm.data.cam_xpos[camera].copy()
+        self._axes = self.arm.data.cam_xmat[camera].reshape(3, 3).copy()
+        self._half = np.tan(np.radians(self.arm.model.cam_fovy[camera]) / 2) * np.array([4 / 3, 1.0])
+        self._height = 0.0  # of the fingertips [m]
+
+    def ground(self, place: np.ndarray) -> np.ndarray:
+        """Places in the picture (n, 2) -> x, y (n, 2) at the height of the fingertips [m]."""
+        flat = (2 * place - 1) * self._half * [1, -1]
+        ways = np.column_stack([flat, np.full(len(flat), -1.0)]) @ self._axes.T
+        far = (self._height - self._eye[2]) / np.minimum(ways[:, 2], -1e-3)
+        return (self._eye + far[:, None] * ways)[:, :2]
 
     def follow(self, action: np.ndarray, measured: np.ndarray, move: np.ndarray, dt: float) -> np.ndarray:
         """Integrate in the workspace, on a leash to the measured fingertips."""
         tip, aim = self.arm.forward(measured[:6]), self.arm.forward(action[:6])
+        self._height = tip[2]
         aim = aim + np.array([*SPEED * move[:3], TURN * move[5]]) * dt
         aim[:3] = np.clip(tip[:3] + np.clip(aim[:3] - tip[:3], -LEASH, LEASH), *REACHABLE)
         grip = np.clip(action[6] + GRIP_SPEED * move[6] * dt, 0.0, OPENING)

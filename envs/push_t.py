@@ -33,7 +33,7 @@ class PushT(gym.Env[dict[str, np.ndarray], np.ndarray]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": HZ}  # noqa: RUF012  (gymnasium's own way)
 
-    def __init__(self, render_mode: str | None = None, size: int = 512) -> None:
+    def __init__(self, render_mode: str | None = None, size: int = 512, samples: int = 4) -> None:
         self.render_mode, self.spec_fewstep = render_mode, SPEC
         self.model = mujoco.MjModel.from_xml_path(str(Path(__file__).parent / "assets" / "push_t.xml"))
         self.data = mujoco.MjData(self.model)
@@ -43,7 +43,7 @@ class PushT(gym.Env[dict[str, np.ndarray], np.ndarray]):
         self.observation_space = gym.spaces.Dict(boxes)
         self.action_space = gym.spaces.Box(*SPEC.bounds(), dtype=np.float32)
         self._substeps = round(DT / self.model.opt.timestep)
-        self._goal, self._view = _shape(GOAL), rendering.Pictures(self.model, size, size, samples=4)
+        self._goal, self._view = _shape(GOAL), rendering.Pictures(self.model, size, size, samples=samples)
 
     @property
     def state(self) -> np.ndarray:

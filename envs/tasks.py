@@ -19,7 +19,8 @@ class Task:
 
     module: imported first, it registers `id`; extra: the part of the install that brings it; spec: a module with a
     SPEC, where the environment has none of its own; expert: "module:class" of its scripted expert, made
-    with the same options; tool: of what a hand moves in teleoperation, where that is not the actions themselves.
+    with the same options; tool: of what a hand moves in teleoperation, where that is not the actions themselves;
+    quick: options for pictures that cost little.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Task:
     spec: str = ""
     expert: str = ""
     tool: str = ""
+    quick: dict[str, Any] = field(default_factory=dict)
 
 
 TASKS = {
@@ -38,8 +40,9 @@ TASKS = {
         "sim",
         expert="fewstep.envs.pick_place_expert:PickPlaceExpert",
         tool="fewstep.envs.pick_place_expert:FingertipTool",
+        quick={"width": 480, "height": 360, "samples": 0},
     ),
-    "pusht-mujoco": Task("fewstep/PushT-v0", "fewstep.envs.push_t", "sim"),
+    "pusht-mujoco": Task("fewstep/PushT-v0", "fewstep.envs.push_t", "sim", quick={"size": 384, "samples": 0}),
     "pusht": Task(
         "gym_pusht/PushT-v0",
         "gym_pusht",
@@ -62,16 +65,19 @@ def find_task(task: str) -> Task:
     return TASKS.get(task) or Task(task, "", "sim")
 
 
-def make_robot(task: str, *, hz: float | None = None, seconds: float | None = None, pictures: bool = False) -> Robot:
-    """A task as `find_task` knows it, as a Robot. pictures: it can render."""
+def make_robot(
+    task: str, *, hz: float | None = None, seconds: float | None = None, pictures: bool = False, quick: bool = False
+) -> Robot:
+    """A task as `find_task` knows it, as a Robot. pictures: it can render; quick: fast rather than fine."""
     known = find_task(task)
     gym = _load("gymnasium", "sim")
     if known.module:
         _load(known.module, known.extra)
     spec = import_module(known.spec).SPEC if known.spec else None
-    options = known.options | ({"render_mode": "rgb_array"} if pictures else {})
+    options = known.options | ({"render_mode": "rgb_array"} if pictures else {}) | (known.quick if quick else {})
+    limit = -1 if seconds else None  # ours holds then, not the environment's
     try:
-        env = gym.make(known.id, disable_env_checker=True, **options)
+        env = gym.make(known.id, disable_env_checker=True, max_episode_steps=limit, **options)
     except (gym.error.Error, ModuleNotFoundError) as error:
         raise RobotError(
             f"no task {task!r}: {error}; built in: {names(TASKS)}; or {METAWORLD}<name>; or any gymnasium id"

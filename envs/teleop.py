@@ -64,6 +64,12 @@ class Axes:
         if n - gripper > len(NOTHING) - 1:
             raise RobotError(f"a device has {len(NOTHING)} axes, this robot {n} action elements: use a leader arm")
         self._axis = np.array([*range(n - gripper), *[len(NOTHING) - 1] * gripper])
+        self.speed = np.zeros(len(NOTHING))
+        self.speed[self._axis] = (self._high - self._low) / RANGE_SECONDS
+
+    def ground(self, place: np.ndarray) -> np.ndarray:
+        """Places in a picture (n, 2) of just the ranges of the first two elements, low at the upper left."""
+        return self._low[:2] + place * (self._high - self._low)[:2]
 
     def follow(self, action: np.ndarray, measured: np.ndarray, move: np.ndarray, dt: float) -> np.ndarray:
         """Integrate, on a leash to what is measured."""

@@ -12,56 +12,70 @@ from rich.console import Console
 
 from ..demos.session import Session
 from ..demos.store import DemoStore
-from ..envs import Robot
+from ..envs import Robot, RobotError
 from ..envs.devices import DEVICES, Keyboard
 from ..envs.limits import Limits
 from ..envs.live import Live
+from ..envs.page import Page
 from ..envs.robots import make_live
 from ..envs.safety import SafeRobot, State
-from ..envs.tasks import make_tool
+from ..envs.tasks import METAWORLD, TASKS, make_tool
 from ..envs.teleop import Drive, Leader
 from .run import read_limits
+
+PAGE = "page"
+PATIENCE = 600.0  # s that a person has for an episode in simulation
 
 
 @dataclass(frozen=True)
 class Sitting:
-    """What is driven, with what. device: one of DEVICES, or a robot that leads; the rest is as in `fewstep run`."""
+    """What is driven, with what. device: PAGE, one of DEVICES, or a robot that leads; the rest as in `fewstep run`."""
 
     name: str
     options: Mapping[str, Any]
     device: str
     limits: str = ""
     free: Sequence[str] = ()
+    port: int = 8007  # of the page
 
     @contextmanager
     def robot(self, console: Console) -> Iterator[Robot]:
         """The robot; one that is no simulation within its limits, and active."""
-        made = make_live(self.name, self.options)
+        simulated = self.name in TASKS or self.name.startswith(METAWORLD)
+        looks = {"pictures": True, "quick": True} if self.device == PAGE else {}
+        made = make_live(self.name, {**({"seconds": PATIENCE} | looks if simulated else {}), **self.options})
+        if self.device == PAGE and not isinstance(made, Live):
+            raise RobotError(f"a page shows simulated tasks only, and {self.name!r} is none")
         robot = made if isinstance(made, Live) else Hardware(made, self, console)
         try:
             yield robot
         finally:
             robot.close()
 
-    def record(self, robot: Robot, store: DemoStore, episodes: int, seed: int, console: Console) -> int:
+    def record(self, robot: Any, store: DemoStore, episodes: int, seed: int, console: Console) -> int:
         """Until so many are kept, or the person quits."""
 
         def tell(text: str) -> None:
             console.print(text.replace("\n", "\r\n") + "\r", markup=False)  # a raw terminal does not return by itself
+            if isinstance(device, Page):
+                device.tell(text, recording=session.recording)
 
         with ExitStack() as stack:
-            device = DEVICES.get(self.device, Keyboard)()
-            stack.callback(device.close)
             actor: Any
-            if self.device in DEVICES:
-                actor = Drive(device, make_tool(self.name, robot.spec), robot.spec)
-                session = Session(robot, actor, store, tell, seed=seed)
-                actor.hear = session.hear
-            else:
+            if self.device not in (PAGE, *DEVICES):
                 leader = make_live(self.device, {})
                 stack.callback(leader.close)
-                session = Session(robot, Leader(leader, robot.spec), store, tell, device, seed)
-            tell(cleandoc(type(device).__doc__ or ""))
+                actor, device = Leader(leader, robot.spec), Keyboard()
+                session = Session(robot, actor, store, tell, device, seed)
+            else:
+                tool: Any = make_tool(self.name, robot.spec)
+                device = Page(tool, port=self.port) if self.device == PAGE else DEVICES[self.device]()
+                actor = Drive(device, tool, robot.spec)
+                look = (lambda: device.show(robot.robot.render)) if isinstance(device, Page) else lambda: None
+                session = Session(robot, actor, store, tell, seed=seed, show=look)
+                actor.hear = session.hear
+            stack.callback(device.close)
+            tell(f"open {device.address}" if isinstance(device, Page) else cleandoc(type(device).__doc__ or ""))
             kept = session.run(episodes)
             tell(f"{kept} kept; {store.path} now has {len(store)} episodes, {store.frames} frames")
         return kept

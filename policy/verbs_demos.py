@@ -31,9 +31,9 @@ DEMONSTRATIONS = 10_000  # the first start seed of demonstrations; they end wher
 class Record:
     """Record demonstrations: the task's scripted expert acts, or a policy, or a person.
 
-    teleop: keyboard, gamepad, spacemouse, or a leader arm, named as robot= of `fewstep run`; a person then drives
-    `robot` (by default the task, in real time), says when an episode begins, and judges it. A robot that is no
-    simulation moves within its limits only; limits, free: as in `fewstep run`; options: what the robot's maker takes.
+    teleop: page (in a browser, at `port`), keyboard, gamepad, spacemouse, or a leader arm, named as robot= is; a person
+    then drives `robot` (by default the task, in real time), says when an episode begins, and judges it. A robot that is
+    no simulation moves within its limits only; limits, free: as in `fewstep run`; options: what its maker takes.
     data: the store, made where there is none, else appended to. episodes: how many to keep; unsuccessful ones are
     dropped unless failures=true, and after twice as many starts it gives up. policy: a run folder whose policy acts in
     place of the expert. seed: of the first start, by default one after those of the episodes in the store.
@@ -49,6 +49,7 @@ class Record:
     failures: bool = False
     images: str = "jpeg"
     teleop: str = ""
+    port: int = 8007
     robot: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     limits: str = ""
@@ -89,7 +90,7 @@ def record(c: Record, console: Console) -> int:
 
 
 def _by_hand(c: Record, console: Console) -> int:
-    sitting = Sitting(c.robot or c.task, c.options, c.teleop, c.limits, c.free)
+    sitting = Sitting(c.robot or c.task, c.options, c.teleop, c.limits, c.free, c.port)
     notes = {"robot": sitting.name, "actor": c.teleop}
     with sitting.robot(console) as robot, _writable(Path(c.data), robot.spec, notes, c.images) as store:
         kept = sitting.record(robot, store, c.episodes, _first(c, store), console)

@@ -1,0 +1,212 @@
+"""The page for recording by hand: what it hears, whom it refuses, and ten episodes recorded in a browser."""
+
+import json
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+pytest.importorskip("mujoco")
+from fewstep.demos import DemoStore
+from fewstep.envs.page import FRAMES, Page
+from fewstep.envs.pick_place_expert import SPEED, FingertipTool
+from fewstep.envs.pusht import SPEC
+from fewstep.envs.tasks import make_robot
+from fewstep.envs.teleop import RANGE_SECONDS, Axes
+from fewstep.policy.cli import main
+
+sys.path.insert(0, str(Path(__file__).parent))
+from chromium import CHROMIUM, browser, until
+
+sys.path.pop(0)
+
+
+class Served:
+    """A page for Push-T, whose picture is just the board, on a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.page = Page(Axes(SPEC), port=0, clock=lambda: self.now)
+        self.host = self.page.address.removeprefix("http://").strip("/")
+
+    def connect(self, origin: str = "") -> Any:
+        return connect(f"ws://{self.host}/hand", origin=origin or self.page.address.strip("/"))  # pyright: ignore
+
+    def moves(self, ticks: int, dt: float = 0.1) -> np.ndarray:
+        out = []
+        for _ in range(ticks):
+            self.now += dt
+            out.append(self.page.read().move)
+        return np.array(out)
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    made = Served()
+    made.page.read()
+    yield made
+    made.page.close()
+
+
+def say(socket: Any, served: Served, *messages: Any) -> None:
+    """Send, and wait until all is heard: messages are heard in order."""
+    for message in messages:
+        socket.send(json.dumps(message))
+    socket.send(json.dumps({"word": "discard"}))
+    until(served.page._said.qsize)
+    served.page._said.get()
+
+
+def test_what_is_dragged_is_done_in_full_however_fast_it_was_dragged(served: Served) -> None:
+    with served.connect() as socket:
+        say(socket, served, {"drag": [0.2, 0.2, 0.5, 0.3]}, {"drag": [0.5, 0.3, 0.7, 0.1]})
+        moves = served.moves(60)
+    assert np.abs(moves).max() == 1
+    went = moves.sum(0) * 0.1 * 512 / RANGE_SECONDS
+    np.testing.assert_allclose(went[:2], [256, -51.2], atol=1e-6)
+    assert not moves[-1].any()
+
+
+def test_keys_move_while_they_are_down_and_a_page_that_goes_away_lets_go(served: Served) -> None:
+    with served.connect() as socket:
+        say(socket, served, {"key": "w", "down": True}, {"drag": [0, 0, 1, 1]})
+        assert served.moves(2)[-1][0] == 1
+        say(socket, served, {"key": "e", "down": True}, {"key": "e", "down": False})
+        assert served.moves(1)[0][6] == 0
+    until(lambda: not served.page._pages)
+    assert not served.moves(3).any()
+
+
+RUBBISH = ["", "[", "[1]", '"start"', "{}", '{"word": "fly"}', '{"key": "w"}', '{"key": ["w"], "down": true}']
+RUBBISH += ['{"drag": 1}', '{"drag": ["a", 0, 0, 0]}', '{"drag": [NaN, 0, 0, 1e999]}', '{"drag": [0, 0, 0]}']
+
+
+@pytest.mark.parametrize("rubbish", RUBBISH)
+def test_rubbish_moves_nothing_and_the_page_is_still_heard(served: Served, rubbish: str) -> None:
+    with served.connect() as socket:
+        socket.send(rubbish)
+        say(socket, served)
+        assert not served.moves(2).any()
+
+
+def test_words_are_heard_once(served: Served) -> None:
+    with served.connect() as socket:
+        socket.send(json.dumps({"word": "start"}))
+        until(served.page._said.qsize)
+        assert [served.page.read().words for _ in range(2)] == [("start",), ()]
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:1"])
+def test_pages_of_others_are_refused(served: Served, origin: str) -> None:
+    with pytest.raises(InvalidStatus, match="403"), served.connect(origin):
+        pass
+    asked = urllib.request.Request(served.page.address, headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+        urllib.request.urlopen(asked, timeout=5)
+    refused.value.close()
+    with pytest.raises(urllib.error.HTTPError, match="404") as missing:
+        urllib.request.urlopen(served.page.address + "etc/passwd", timeout=5)
+    missing.value.close()
+
+
+def test_the_page_needs_nothing_from_elsewhere(served: Served) -> None:
+    with urllib.request.urlopen(served.page.address, timeout=5) as reply:
+        html, policy = reply.read().decode(), reply.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "http://" not in html
+    assert "https://" not in html
+
+
+def test_pictures_go_out_no_faster_than_they_should(served: Served) -> None:
+    drawn: list[int] = []
+
+    def picture() -> np.ndarray:
+        drawn.append(1)
+        return np.zeros((8, 8, 3), np.uint8)
+
+    served.page.show(picture)
+    assert not drawn, "nobody looks"
+    with served.connect() as socket:
+        until(lambda: served.page._pages)
+        for _ in range(10):
+            served.now += 0.51 / FRAMES
+            served.page.show(picture)
+        assert len(drawn) == 5
+        assert json.loads(socket.recv(5)) == {"axes": ["x", "y"]}
+        assert socket.recv(5)[:2] == b"\xff\xd8"
+
+
+def test_where_a_hand_points_is_where_the_camera_sees_it() -> None:
+    robot: Any = make_robot("pickplace")
+    tool = FingertipTool()
+    robot.reset(0)
+    measured = np.concatenate([robot.observe().data["joints"], [0.05]]).astype(float)
+    tool.follow(measured, measured, np.zeros(7), 0.05)
+    data, model = robot.env.unwrapped.data, robot.env.unwrapped.model
+    tip, camera = data.site("tcp").xpos, model.camera("scene").id
+    seen = (tip - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
+    half = np.tan(np.radians(model.cam_fovy[camera]) / 2)
+    place = np.array([0.5 + seen[0] / -seen[2] / half / 2 * 3 / 4, 0.5 - seen[1] / -seen[2] / half / 2])
+    np.testing.assert_allclose(tool.ground(place[None])[0], tip[:2], atol=2e-3)
+    assert tool.speed[0] == SPEED
+    robot.close()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which is not installed")
+def test_ten_episodes_recorded_in_a_browser_train_without_further_steps(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fewstep.policy.cli", "record", "task=pickplace", "teleop=page", "port=0"]
+    sitting = subprocess.Popen([*command, f"data={tmp_path}/demos", "episodes=10"], stdout=subprocess.PIPE, text=True)
+    assert sitting.stdout
+    try:
+        address = re.search(r"open (\S+)", sitting.stdout.readline())
+        assert address
+        with browser(tmp_path / "chromium") as tab:
+            tab.call("Page.navigate", url=address[1])
+            until(lambda: tab.run("document.getElementById('scene')?.naturalWidth > 0"), 20)
+            for _ in range(10):
+                record(tab)
+            until(lambda: sitting.poll() is not None, 20)
+            assert not tab.complaints()
+            host = address[1].split("/")[2]
+            assert all(host in url or url.startswith(("blob:", "data:", "about:")) for url in tab.sent())
+    finally:
+        sitting.terminate()
+        sitting.wait(20)
+        sitting.stdout.close()
+    store = DemoStore.open(tmp_path / "demos")
+    assert (len(store), set(store.success)) == (10, {True})
+    moved = [np.ptp(store.episode(i).data["joints"], axis=0).max() for i in range(10)]
+    assert min(moved) > 0.02, "the hand moved the arm in every episode"
+    small = ["model.net.channels=[16,32]", "model.net.groups=4", "steps=3", "threads=1"]
+    small += ["model.execute=2", "model.horizon=4"]
+    assert main(["train", f"data={tmp_path}/demos", f"out={tmp_path}/run", *small]) == 0
+
+
+def record(tab: Any) -> None:
+    """One episode: start, drag, success."""
+    shown = "document.getElementById('state')?.textContent"
+    until(lambda: tab.run(shown) == "ready")
+    tab.click("document.querySelector('[data-word=start]')")
+    until(lambda: tab.run(shown) == "recording")
+    box = tab.run("document.getElementById('scene').getBoundingClientRect().toJSON()")
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def mouse(kind: str, dx: float) -> None:
+        tab.call("Input.dispatchMouseEvent", type=kind, x=x + dx, y=y, button="left", buttons=1, clickCount=1)
+
+    mouse("mousePressed", 0)
+    for k in range(8):
+        mouse("mouseMoved", 8 * k)
+        tab.run("new Promise(done => setTimeout(done, 40))")
+    mouse("mouseReleased", 56)
+    tab.run("new Promise(done => setTimeout(done, 300))")
+    tab.click("document.querySelector('[data-word=success]')")
