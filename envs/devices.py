@@ -83,7 +83,7 @@ class Gamepad:
         with suppress(ImportError):
             import pygame
 
-            if pygame.get_init():
+            if pygame.display.get_init():
                 pygame.event.pump()
         axis, button = self._stick.get_axis, self._stick.get_button
         x, y, turn, z = (_live(axis(i)) for i in (1, 0, 3, 4))
@@ -152,7 +152,8 @@ def _first_gamepad() -> Any:
         import pygame
     except ImportError as error:
         raise RobotError("a gamepad needs pygame: pip install 'fewstep[teleop]'") from error
-    pygame.init()
+    pygame.display.init()  # for its events; sound stays off
+    pygame.joystick.init()
     if not pygame.joystick.get_count():
         raise RobotError("no gamepad is connected")
     return pygame.joystick.Joystick(0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from inspect import cleandoc
 from typing import Any
 
@@ -20,10 +21,11 @@ from ..envs.page import Page
 from ..envs.robots import make_live
 from ..envs.safety import SafeRobot, State
 from ..envs.tasks import METAWORLD, TASKS, make_tool
-from ..envs.teleop import Drive, Leader
+from ..envs.teleop import Device, Drive, Leader
 from .run import read_limits
 
 PAGE = "page"
+DEMONSTRATIONS = 10_000  # the first start seed of demonstrations; they end where test seeds begin
 PATIENCE = 600.0  # s that a person has for an episode in simulation
 
 
@@ -52,8 +54,11 @@ class Sitting:
         finally:
             robot.close()
 
-    def record(self, robot: Any, store: DemoStore, episodes: int, seed: int, console: Console) -> int:
-        """Until so many are kept, or the person quits."""
+    def record(self, robot: Any, make: Callable[[], DemoStore], episodes: int, seed: int, console: Console) -> int:
+        """Until so many are kept, or the person quits; the store is made once there is a device.
+
+        seed: of the first start; negative for one after those of the episodes that the store holds.
+        """
 
         def tell(text: str) -> None:
             console.print(text.replace("\n", "\r\n") + "\r", markup=False)  # a raw terminal does not return by itself
@@ -61,24 +66,31 @@ class Sitting:
                 device.tell(text, recording=session.recording)
 
         with ExitStack() as stack:
-            actor: Any
-            if self.device not in (PAGE, *DEVICES):
-                leader = make_live(self.device, {})
-                stack.callback(leader.close)
-                actor, device = Leader(leader, robot.spec), Keyboard()
-                session = Session(robot, actor, store, tell, device, seed)
-            else:
-                tool: Any = make_tool(self.name, robot.spec)
-                device = Page(tool, port=self.port) if self.device == PAGE else DEVICES[self.device]()
-                actor = Drive(device, tool, robot.spec)
-                look = (lambda: device.show(robot.robot.render)) if isinstance(device, Page) else lambda: None
-                session = Session(robot, actor, store, tell, seed=seed, show=look)
+            actor, device = self._hold(robot, stack)
+            store = stack.enter_context(make())
+            show = partial(device.show, robot.robot.render) if isinstance(device, Page) else lambda: None
+            words = device if isinstance(actor, Leader) else None
+            first = seed if seed >= 0 else DEMONSTRATIONS + len(store)
+            session = Session(robot, actor, store, tell, words, first, show)
+            if isinstance(actor, Drive):
                 actor.hear = session.hear
-            stack.callback(device.close)
             tell(f"open {device.address}" if isinstance(device, Page) else cleandoc(type(device).__doc__ or ""))
             kept = session.run(episodes)
             tell(f"{kept} kept; {store.path} now has {len(store)} episodes, {store.frames} frames")
         return kept
+
+    def _hold(self, robot: Robot, stack: ExitStack) -> tuple[Drive | Leader, Device]:
+        """Who acts, and the device that says words."""
+        if self.device in (PAGE, *DEVICES):
+            tool: Any = make_tool(self.name, robot.spec)
+            device = Page(tool, port=self.port) if self.device == PAGE else DEVICES[self.device]()
+            stack.callback(device.close)
+            return Drive(device, tool, robot.spec), device
+        leader = make_live(self.device, {})
+        stack.callback(leader.close)
+        device = Keyboard()
+        stack.callback(device.close)
+        return Leader(leader, robot.spec), device
 
 
 class Hardware(SafeRobot):

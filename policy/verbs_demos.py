@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,7 @@ from ..envs.tasks import make_expert, make_robot
 from .checkpoint import load_policy
 from .runner import Inline, agent
 from .show import bar, versions
-from .sitting import Sitting
-
-DEMONSTRATIONS = 10_000  # the first start seed of demonstrations; they end where test seeds begin
+from .sitting import DEMONSTRATIONS, Sitting
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def record(c: Record, console: Console) -> int:
     actor = agent(p := load_policy(c.policy), Inline(p)) if c.policy else make_expert(c.task)
     notes = {"task": c.task, "actor": c.policy or "scripted expert", **versions()}
     with _writable(Path(c.data), robot.spec, notes, c.images) as store:
-        first = _first(c, store)
+        first = c.seed if c.seed >= 0 else DEMONSTRATIONS + len(store)
         seeds, failed = [first + i // c.repeats for i in range(2 * c.episodes)], []
         with bar(console) as progress:
             line = progress.add_task("recording", total=c.episodes)
@@ -92,14 +91,10 @@ def record(c: Record, console: Console) -> int:
 def _by_hand(c: Record, console: Console) -> int:
     sitting = Sitting(c.robot or c.task, c.options, c.teleop, c.limits, c.free, c.port)
     notes = {"robot": sitting.name, "actor": c.teleop}
-    with sitting.robot(console) as robot, _writable(Path(c.data), robot.spec, notes, c.images) as store:
-        kept = sitting.record(robot, store, c.episodes, _first(c, store), console)
+    with sitting.robot(console) as robot:
+        store = partial(_writable, Path(c.data), robot.spec, notes, c.images)
+        kept = sitting.record(robot, store, c.episodes, c.seed, console)
     return 0 if kept else 1
-
-
-def _first(c: Record, store: DemoStore) -> int:
-    """The first start seed."""
-    return c.seed if c.seed >= 0 else DEMONSTRATIONS + len(store)
 
 
 def _writable(path: Path, spec: Any, notes: dict[str, Any], images: str) -> DemoStore:

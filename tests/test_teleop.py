@@ -90,7 +90,7 @@ def test_keys_move_turn_and_grip_as_long_as_they_are_held() -> None:
     out, into = os.pipe()
     now = [0.0]
     keyboard = Keyboard(out, lambda: now[0])
-    os.write(into, b"wEl")
+    os.write(into, b"w" + b"E" + b"l")
     assert keyboard.read().move.tolist() == [1, 0, 0, 0, 0, -1, 1]
     now[0] += 0.9 * PRESSED
     assert keyboard.read().move[0] == 1
