@@ -1,6 +1,7 @@
 """The dataset doctor: what is wrong with demonstrations, where it begins, and what to do about it."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from ..envs import DataError
 from .check_cameras import cameras
@@ -24,12 +25,17 @@ def check(store: DemoStore, horizon: int = 16) -> list[Finding]:
     """
     if len(store) == 0:
         raise DataError(f"{store.path} holds no episodes yet; record some with `fewstep record`")
-    return sorted(_findings(store, horizon), key=lambda finding: finding.level)
+    return sorted((_named(finding, store) for finding in _findings(store, horizon)), key=lambda finding: finding.level)
 
 
 def broken(findings: Iterable[Finding]) -> bool:
     """Whether there is an error, something that would spoil the training."""
     return any(finding.level == "error" for finding in findings)
+
+
+def _named(finding: Finding, store: DemoStore) -> Finding:
+    """Episodes are called as they were recorded, also where earlier ones are deleted."""
+    return replace(finding, places=tuple((int(store.numbers[episode]), frame) for episode, frame in finding.places))
 
 
 def _findings(store: DemoStore, horizon: int) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from hashlib import sha256
 import numpy as np
 
 from .check_recording import Recording, Stream
-from .check_report import Finding, Report, count
+from .check_report import Finding, Report
 from .episode import ACTION, TIME
 from .store import DemoStore
 
@@ -20,9 +20,8 @@ LITTLE = 0.01  # share of the usual range: ways shorter than this are all alike
 def short(store: DemoStore, horizon: int) -> Iterator[Finding]:
     """Episodes shorter than a chunk."""
     lengths = np.diff(store.ends, prepend=0)
-    if len(found := np.flatnonzero(lengths < horizon)):
-        message = f"{count(len(found), 'episode')} with fewer than the {horizon} frames of a chunk; remove them"
-        yield Finding("warning" if len(found) < len(store) else "error", TIME, message, int(found[0]))
+    bad, message = lengths < horizon, f"with fewer than the {horizon} frames of a chunk; remove them"
+    yield from Report(store.ends, TIME).episodes("error" if bad.all() else "warning", bad, message)
 
 
 def copies(store: DemoStore) -> Iterator[Finding]:

@@ -11,13 +11,22 @@ Level = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong. episode, frame: where it begins, counted from 0; None where it concerns the whole."""
+    """Something wrong. places: episode, and frame where it begins in it or None; none where it concerns the whole."""
 
     level: Level
     key: str
     message: str
-    episode: int | None = None
-    frame: int | None = None
+    places: tuple[tuple[int, int | None], ...] = ()
+
+    @property
+    def episode(self) -> int | None:
+        """Where it begins, counted from 0."""
+        return self.places[0][0] if self.places else None
+
+    @property
+    def frame(self) -> int | None:
+        """Where in that episode."""
+        return self.places[0][1] if self.places else None
 
 
 @dataclass(frozen=True)
@@ -32,23 +41,26 @@ class Report:
     numbers: np.ndarray | None = None
 
     def __call__(self, level: Level, bad: np.ndarray, message: str) -> Iterator[Finding]:
-        """At most one Finding, at the first bad frame, that counts the frames and episodes."""
+        """At most one Finding, that counts the frames and episodes."""
         frames = np.flatnonzero(bad)
         if not len(frames):
             return
-        episodes = np.searchsorted(self.ends, frames, side="right")
-        first = int(episodes[0])
-        start = int(self.ends[first - 1]) if first else 0
-        counted = f"{count(len(frames), 'frame')} in {count(len(np.unique(episodes)), 'episode')}: "
-        number = first if self.numbers is None else int(self.numbers[first])
-        yield Finding(level, self.key, counted + message, number, int(frames[0]) - start)
+        episodes, first = np.unique(np.searchsorted(self.ends, frames, side="right"), return_index=True)
+        begins = frames[first] - np.array([0, *self.ends])[episodes]
+        counted = f"{count(len(frames), 'frame')} in {count(len(episodes), 'episode')}: "
+        yield Finding(
+            level, self.key, counted + message, tuple(zip(self._called(episodes), begins.tolist(), strict=True))
+        )
 
     def episodes(self, level: Level, bad: np.ndarray, message: str) -> Iterator[Finding]:
         """At most one Finding about whole episodes, out of a mask (E,) that marks them."""
         found = np.flatnonzero(bad)
         if len(found):
-            number = int(found[0] if self.numbers is None else self.numbers[found[0]])
-            yield Finding(level, self.key, f"{count(len(found), 'episode')} {message}", number)
+            places = tuple((number, None) for number in self._called(found))
+            yield Finding(level, self.key, f"{count(len(found), 'episode')} {message}", places)
+
+    def _called(self, episodes: np.ndarray) -> list[int]:
+        return (episodes if self.numbers is None else self.numbers[episodes]).tolist()
 
 
 def count(n: int, what: str) -> str:

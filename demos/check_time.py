@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .check_report import Finding, Report, count
+from .check_report import Finding, Report
 from .episode import TIME
 from .store import DemoStore
 
@@ -29,14 +29,13 @@ def times(store: DemoStore) -> Iterator[Finding]:
 def _cadence(store: DemoStore, steps: np.ndarray, usable: np.ndarray) -> Iterator[Finding]:
     groups = zip(np.split(steps, store.ends[:-1]), np.split(usable, store.ends[:-1]), strict=True)
     rates = np.array([_typical(step[use]) for step, use in groups])  # (E,) periods per frame
-    wrong = np.flatnonzero(abs(rates - 1) > RATE)
-    hz = store.spec.policy_hz
-    if len(wrong):
+    wrong, hz = abs(rates - 1) > RATE, store.spec.policy_hz
+    if wrong.any():
         message = (
-            f"{count(len(wrong), 'episode')} not at the {hz:g} Hz that the Spec says, the first at "
-            f"{hz / max(rates[wrong[0]], 1e-9):.3g} Hz; resample them, or give the Spec their rate"
+            f"not at the {hz:g} Hz that the Spec says, the first at {hz / max(rates[wrong.argmax()], 1e-9):.3g} Hz; "
+            "resample them, or give the Spec their rate"
         )
-        yield Finding("error", TIME, message, int(wrong[0]))
+        yield from Report(store.ends, TIME).episodes("error", wrong, message)
     elif usable.any() and (jitter := float(np.quantile(abs(steps[usable] - 1), 0.9))) > JITTER:
         message = (
             f"a tenth of the frames come {jitter:.0%} of a period or more off; is the recording computer too busy?"

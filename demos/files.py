@@ -44,17 +44,27 @@ def replace(path: Path, content: bytes) -> None:
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder beside `path` to fill, which becomes `path` where the block succeeds and vanishes where it fails."""
+    with new_file(path) as beside:
+        beside.mkdir()
+        yield beside
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A place beside `path` for one file, likewise."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DataError(f"{path} exists already; choose another place, or move it away first")
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        beside.mkdir(parents=True)
+        beside.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         os.replace(beside, path)
     except OSError as error:
         raise DataError(f"could not write {path}: {error.strerror or error}") from error
     finally:
         rmtree(beside, ignore_errors=True)
+        if beside.is_file():
+            beside.unlink()
 
 
 def lock(owner: object, file: Path) -> weakref.finalize:

@@ -14,6 +14,7 @@ from numcodecs import Zstd
 from ..envs import DataError
 from ..envs.errors import pick
 
+READ = 2**23  # bytes of raw pictures that are read at once
 CHUNK = 2**20  # bytes of a file; the last one is written again by every append
 QUALITY = 95  # of JPEG, with colours at full resolution: a 640x480 camera takes 0.1 MB instead of 0.6
 
@@ -90,6 +91,35 @@ class Pictures(Sequence[np.ndarray]):
         for i, picture in enumerate(self):
             out[i] = picture
         return out
+
+
+class Raw(Sequence[bytes]):
+    """Frames start to stop of an array (N, height, width, 3) on disk, read and encoded as they are asked for in order.
+
+    array: of HDF5 or zarr; where: what a DataError calls it.
+    """
+
+    def __init__(self, array: Any, start: int, stop: int, encoding: str, where: str) -> None:
+        self._array, self._range, self._where = array, range(start, stop), where
+        self._encode = pick(ENCODINGS, encoding, "encoding of images").encode
+        frames = array.chunks[0] if array.chunks else 1
+        self._step = max(READ // (frames * int(np.prod(array.shape[1:]))), 1) * frames
+        self._first, self._read = -1, np.empty(0)
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        frame = self._range[index]
+        if (first := max(frame // self._step * self._step, self._range.start)) != self._first:
+            last, self._read = min(first // self._step * self._step + self._step, self._range.stop), np.empty(0)
+            try:
+                self._first, self._read = first, np.asarray(self._array[first:last])
+            except (OSError, ValueError, RuntimeError, KeyError) as error:  # what their libraries raise
+                raise DataError(f"cannot read {self._where} from frame {first} on: {error}") from error
+        return self._encode(self._read[frame - first])
 
 
 def encoded(pictures: Pictures | np.ndarray, encoding: str) -> Sequence[bytes]:

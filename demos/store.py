@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from .pictures import CHUNK, ENCODINGS, Blobs, Pictures, encoded
 
 ENDS, SUCCESS = "meta/episode_ends", "meta/success"
 BYTES, PLACES = "bytes", "ends"  # of the images of a field
+TOGETHER = 64  # pictures that are written at once
 CHUNK_BYTES, CHUNK_FRAMES = 2**18, 4096  # a chunk has at most so many, and at least one frame
 
 
@@ -171,18 +173,21 @@ class DemoStore:
         for key, array in self._arrays.items():
             _write(array, self.frames, np.concatenate([episode.data[key] for episode in episodes]))
         for key in self._pictures:
-            self._append_pictures(key, [part for e in episodes for part in encoded(e.data[key], self.images)])
+            self._append_pictures(key, (part for e in episodes for part in encoded(e.data[key], self.images)))
         success = np.array([-1 if e.success is None else int(e.success) for e in episodes])
         _write(self._array(SUCCESS), len(self), success)
         _write(self._array(ENDS), len(self), ends)
         self.ends = self._ends = np.append(self.ends, ends)
         self.numbers = np.arange(len(self.ends))
 
-    def _append_pictures(self, key: str, parts: Sequence[bytes]) -> None:
-        ends = self._array(f"data/{key}/{PLACES}")
-        start = int(self._read(ends, self.frames - 1, self.frames)[0]) if self.frames else 0
-        _write(self._array(f"data/{key}/{BYTES}"), start, np.frombuffer(b"".join(parts), np.uint8))
-        _write(ends, self.frames, start + np.cumsum([len(part) for part in parts]))
+    def _append_pictures(self, key: str, parts: Iterator[bytes]) -> None:
+        """Some at a time: all pictures of a long episode may not fit the memory."""
+        ends, content = self._array(f"data/{key}/{PLACES}"), self._array(f"data/{key}/{BYTES}")
+        at = [int(self._read(ends, self.frames - 1, self.frames)[0]) if self.frames else 0]
+        while some := list(islice(parts, TOGETHER)):
+            _write(content, at[-1], np.frombuffer(b"".join(some), np.uint8))
+            at += (at[-1] + np.cumsum([len(part) for part in some])).tolist()
+        _write(ends, self.frames, np.array(at[1:]))
 
     def _places(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Where frames `start` to `stop` of the episodes that are seen lie among those of all; one place at least."""

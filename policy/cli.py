@@ -28,6 +28,7 @@ VERBS = {  # verb: module, settings and function in it
     "import": ("verbs_demos", "Import", "import_"),
     "export": ("verbs_demos", "Export", "export"),
     "check": ("verbs_demos", "Check", "check"),
+    "view": ("verbs_view", "View", "view"),
     "train": ("verbs", "Train", "train"),
     "distill": ("distill", "Distill", "distill"),
     "evaluate": ("verbs", "Evaluate", "evaluate"),

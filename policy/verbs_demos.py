@@ -142,7 +142,8 @@ def import_(c: Import, console: Console) -> int:
 class Export:
     """Export demonstrations to a format that others read.
 
-    data: a store; out: a new folder; format: lerobot (v3.0; images become videos) or diffusion_policy (zarr v2, exact).
+    data: a store; out: a new place. format: lerobot (v3.0; images become videos), diffusion_policy (zarr v2, exact), or
+    robomimic (HDF5, exact).
     task: what is done, in words, for lerobot; by default what the store says.
     """
 
@@ -169,6 +170,9 @@ def _list(name: str, given: Any) -> tuple[str, ...] | None:
     return None if given is None else tuple(given)
 
 
+SHOWN = 5  # episodes of a finding that are named
+
+
 @dataclass(frozen=True)
 class Check:
     """Look for what is wrong with demonstrations; exit code 1 where something would spoil the training.
@@ -184,10 +188,12 @@ def check(c: Check, console: Console) -> int:
     """Print the findings of the dataset doctor."""
     store = DemoStore.open(c.data)
     findings = doctor.check(store, c.horizon)
-    table = Table("level", "key", "episode", "frame", "finding")
+    table = Table("level", "key", "episodes", "frame", "finding")
     for f in findings:
-        where = ("" if n is None else str(n) for n in (f.episode, f.frame))
-        table.add_row(f.level, f.key, *where, f.message, style="red" if f.level == "error" else "yellow")
+        episodes = [str(episode) for episode, _ in f.places[:SHOWN]] + ["…"] * (len(f.places) > SHOWN)
+        frame = "" if f.frame is None else str(f.frame)
+        style = "red" if f.level == "error" else "yellow"
+        table.add_row(f.level, f.key, ", ".join(episodes), frame, f.message, style=style)
     if findings:
         console.print(table)
     known = [s for s in store.success if s is not None]

@@ -1,22 +1,16 @@
-import sys
 from dataclasses import replace
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fakes import FakeClock, Rail
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fewstep.envs import Command, Field, Obs, Spec, Step, episode
 from fewstep.envs.agent import Agent, Chunk, Request, interpolate
 from fewstep.policy.runner import Delayed
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fakes import FakeClock, Rail
-
-sys.path.pop(0)
 
 FREE = Field((1,), "m")  # without bounds: actions are the times that they belong to
 TIMES = Spec({"time": FREE}, {"time": FREE}, policy_hz=10)

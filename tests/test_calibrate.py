@@ -1,21 +1,14 @@
 """Calibration: the delays of a simulated arm are found again."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from fakes import FakeClock
 
 from fewstep.envs import Field, RobotError, Spec, episode
 from fewstep.envs.calibrate import GRID, SECONDS, Sweep, delay
 from fewstep.envs.limits import Limits
 from fewstep.envs.safety import SafeRobot, State, Watch
 from fewstep.envs.simulated_arm import SimulatedArm
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fakes import FakeClock
-
-sys.path.pop(0)
 
 
 @pytest.mark.parametrize("hz", [50.0, 500.0])

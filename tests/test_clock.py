@@ -1,17 +1,11 @@
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
+from fakes import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fewstep.envs import WallClock, ticks
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fakes import FakeClock
-
-sys.path.pop(0)
 
 rates = st.sampled_from([1.0, 10.0, 20.0, 30.0, 50.0, 100.0, 125.0, 1000.0]) | st.floats(1, 1000)
 starts = st.sampled_from([0.0, 0.1, 1234.567]) | st.floats(0, 1e5)

@@ -1,20 +1,15 @@
 import sys
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from fakes import Point
 from gymnasium import spaces
 
 from fewstep.envs import Command, FewstepError, Field, RobotError, Spec, SpecError
 from fewstep.envs.gym_robot import GymRobot
 from fewstep.envs.tasks import TASKS, make_expert, make_robot
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fakes import Point
-
-sys.path.pop(0)
 
 
 class Scripted(gym.Env):

@@ -1,24 +1,19 @@
 """Robots by name, simulated ones in real time, and an arm that needs no simulator."""
 
 import math
-import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import FakeClock
+from robot_contract import RobotContract
 
 from fewstep.envs import Command, RobotError, robots
 from fewstep.envs.live import Live
 from fewstep.envs.robots import make_live
 from fewstep.envs.simulated_arm import SimulatedArm
 from fewstep.envs.tasks import make_robot
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fakes import FakeClock
-from robot_contract import RobotContract
-
-sys.path.pop(0)
 
 
 class TestSimulatedArm(RobotContract):

@@ -1,21 +1,15 @@
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fakes import FakeClock, Rail
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fewstep.envs import Command, Obs, Outcome, Step, episode
 from fewstep.envs.tasks import make_robot
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fakes import FakeClock, Rail
-
-sys.path.pop(0)
 
 
 class Puppet:

@@ -16,6 +16,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 pytest.importorskip("mujoco")
+from chromium import CHROMIUM, browser, until
+
 from fewstep.demos import DemoStore
 from fewstep.envs.page import FRAMES, Page
 from fewstep.envs.pick_place_expert import SPEED, FingertipTool
@@ -23,11 +25,6 @@ from fewstep.envs.pusht import SPEC
 from fewstep.envs.tasks import make_robot
 from fewstep.envs.teleop import RANGE_SECONDS, Axes
 from fewstep.policy.cli import main
-
-sys.path.insert(0, str(Path(__file__).parent))
-from chromium import CHROMIUM, browser, until
-
-sys.path.pop(0)
 
 
 class Served:

@@ -1,18 +1,20 @@
 import json
 import tracemalloc
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fewstep.demos import pictures
 from fewstep.demos.check import broken, check
 from fewstep.demos.episode import Episode
-from fewstep.demos.formats import import_demonstrations
+from fewstep.demos.formats import export_demonstrations, import_demonstrations
 from fewstep.demos.formats.source import Choice
 from fewstep.demos.store import DemoStore
-from fewstep.envs import DataError, Field
+from fewstep.envs import DataError, Field, Spec
 
 h5py = pytest.importorskip("h5py")
 
@@ -58,7 +60,7 @@ def episodes(path: Path, **choice: Any) -> list[Episode]:
     from fewstep.demos.formats.robomimic import read
 
     with read(path, Choice(**choice)) as source:
-        return list(source.episodes)
+        return [replace(e, data={k: np.asarray(v) for k, v in e.data.items()}) for e in source.episodes]
 
 
 def imported(path: Path, **choice: Any) -> DemoStore:
@@ -243,18 +245,31 @@ def test_a_file_cannot_make_others_be_read(tmp_path: Path) -> None:
             imported(path, keys=(key,))
 
 
-def test_no_more_than_one_demonstration_is_in_memory(tmp_path: Path) -> None:
-    from fewstep.demos.formats.robomimic import read
-
-    images = np.random.default_rng(0).integers(0, 256, (20, 96, 96, 3), np.uint8)
-    one = {"actions": np.ones((20, 7)), "obs/view": images}
-    path = hdf5(tmp_path / "a.hdf5", {f"demo_{k}": one for k in range(30)})
+def test_not_even_one_demonstration_is_in_memory(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2000, 96, 96, 1), np.uint8).repeat(3, axis=3)
+    path = hdf5(tmp_path / "a.hdf5", {"demo_0": {"actions": np.ones((2000, 7)), "obs/view": images}})
     tracemalloc.start()
-    with read(path, Choice()) as source:
-        assert sum(len(episode) for episode in source.episodes) == 600
+    store = imported(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 4 * images.nbytes
+    assert peak < 0.5 * images.nbytes
+    np.testing.assert_array_equal(store.array("view", 1000, 1010), images[1000:1010])
+
+
+def test_damage_in_the_midst_of_pictures_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = hdf5(tmp_path / "a.hdf5", {"demo_0": demo(50)})
+    monkeypatch.setattr(pictures, "READ", 10 * 8 * 6 * 3)
+    real = h5py.Dataset.__getitem__
+
+    def damaged(array: Any, index: Any, *more: Any) -> Any:
+        if isinstance(index, slice) and index.start == 30:
+            raise OSError("Can't synchronously read data (inflate() failed)")
+        return real(array, index, *more)
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", damaged)
+    with pytest.raises(DataError, match=r"agentview_image from frame 30 on: .*inflate"):
+        imported(path)
+    assert [left.name for left in tmp_path.iterdir()] == ["a.hdf5"]
 
 
 def human(name: str) -> Path:
@@ -283,3 +298,80 @@ def test_the_robosuite_set_of_2018_has_no_actions(tmp_path: Path) -> None:
     ):
         import_demonstrations(human("SawyerLift.hdf5"), tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+# Export
+
+TOOL = Spec(
+    {
+        "joints": Field((2,), "rad"),
+        "turn": Field((4,), kind="quaternion"),
+        "boxes": Field((2, 3), "m"),
+        "top": Field((8, 6, 3), kind="image"),
+    },
+    {"arm": Field((2,), "rad", measured_by="joints")},
+    12.5,
+)
+
+
+def recorded(path: Path) -> DemoStore:
+    rng = np.random.default_rng(0)
+
+    def made(frames: int, success: bool | None) -> Episode:
+        turn = rng.normal(size=(frames, 4))
+        data = {
+            "joints": rng.normal(size=(frames, 2)),
+            "turn": turn / np.linalg.norm(turn, axis=1, keepdims=True),
+            "boxes": rng.normal(size=(frames, 2, 3)),
+            "top": rng.integers(0, 256, (frames, 8, 6, 3), np.uint8),
+            "action": rng.normal(size=(frames, 2)),
+            "time": np.cumsum(rng.uniform(0.07, 0.09, frames)),
+        }
+        return Episode(data, TOOL, success)
+
+    with DemoStore.create(path, TOOL, {"task": "stack", "source": "a leader arm"}, "lossless") as store:
+        store.append(*(made(frames, success) for frames, success in ((5, True), (3, False), (12, None))))
+    return DemoStore.open(path)
+
+
+def test_what_is_exported_comes_back_bit_by_bit(tmp_path: Path) -> None:
+    store = recorded(tmp_path / "demos")
+    export_demonstrations(store, tmp_path / "out.hdf5", "robomimic")
+    back = imported(tmp_path / "out.hdf5")
+    assert (back.spec, back.provenance, back.success) == (store.spec, store.provenance, store.success)
+    assert back.ends.tolist() == store.ends.tolist()
+    for i in range(3):
+        for key, values in store.episode(i).data.items():
+            np.testing.assert_array_equal(np.asarray(back.episode(i).data[key]), np.asarray(values))
+
+
+def test_an_exported_file_is_what_robomimic_reads(tmp_path: Path) -> None:
+    store = recorded(tmp_path / "demos")
+    export_demonstrations(store, tmp_path / "out.hdf5", "robomimic", task="stack two")
+    with h5py.File(tmp_path / "out.hdf5") as file:
+        data = file["data"]
+        said = json.loads(data.attrs["env_args"])
+        assert (data.attrs["total"], said) == (
+            20, {"env_name": "stack two", "type": 2, "env_kwargs": {"control_freq": 12.5}}
+        )  # fmt: skip
+        assert [data[k].attrs["num_samples"] for k in ("demo_0", "demo_1", "demo_2")] == [5, 3, 12]
+        assert [data[k]["rewards"][()].sum() for k in ("demo_0", "demo_1", "demo_2")] == [1, 0, 0]
+        assert data["demo_0/dones"][()].tolist() == [0, 0, 0, 0, 1]
+        quaternions = np.asarray(store.episode(0).data["turn"])
+        np.testing.assert_array_equal(data["demo_0/obs/turn"][()], quaternions[:, [1, 2, 3, 0]])
+
+
+def test_keys_choose_of_an_exported_file(tmp_path: Path) -> None:
+    export_demonstrations(recorded(tmp_path / "demos"), tmp_path / "out.hdf5", "robomimic")
+    chosen = imported(tmp_path / "out.hdf5", keys=("boxes",), cameras=())
+    assert list(chosen.spec.observations) == ["boxes"] and chosen.spec.actions["arm"].measured_by == ""
+    with pytest.raises(DataError, match="no tool among its keys; valid: boxes"):
+        episodes(tmp_path / "out.hdf5", keys=("tool",))
+
+
+def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = recorded(tmp_path / "demos")
+    monkeypatch.setattr(DemoStore, "episode", lambda *_: (_ for _ in ()).throw(DataError("damaged")))
+    with pytest.raises(DataError, match="damaged"):
+        export_demonstrations(store, tmp_path / "out.hdf5", "robomimic")
+    assert [path.name for path in tmp_path.iterdir()] == ["demos"]

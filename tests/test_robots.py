@@ -1,19 +1,13 @@
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-from fewstep.envs import Command, Obs, Outcome, Robot, WallClock
-from fewstep.envs.tasks import make_robot
-
-sys.path.insert(0, str(Path(__file__).parent))
 from fakes import Rail
 from robot_contract import RobotContract
 
-sys.path.pop(0)
+from fewstep.envs import Command, Obs, Outcome, Robot, WallClock
+from fewstep.envs.tasks import make_robot
 
 
 class TestRail(RobotContract):

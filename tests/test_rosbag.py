@@ -1,5 +1,4 @@
 import sqlite3
-import sys
 import tracemalloc
 from contextlib import closing, suppress
 from pathlib import Path
@@ -17,10 +16,7 @@ from fewstep.envs import DataError, Field
 pytest.importorskip("rosbags")
 pytest.importorskip("PIL")
 
-sys.path.insert(0, str(Path(__file__).parent))
 from bags import LATE, Message, command, compressed, encoded, joints, pose, raw, write
-
-sys.path.pop(0)
 
 
 def arm(seconds: float = 1.0, start: float = 0.0) -> list[Message]:

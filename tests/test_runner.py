@@ -1,12 +1,11 @@
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,11 +16,6 @@ from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.runner import Batch, Delayed, Inline, agent
 from fewstep.policy.samplers import Sampler
 from fewstep.policy.unet import UnetConfig
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fakes import FakeClock
-
-sys.path.pop(0)
 
 SIZE = 6  # of the batch
 SPEC = Spec(

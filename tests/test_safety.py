@@ -2,12 +2,11 @@
 
 import math
 import re
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import RAIL, FakeClock, Rail
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,11 +14,6 @@ from fewstep.envs import Command, Field, Obs, RobotError, Spec, episode
 from fewstep.envs.limits import Limits
 from fewstep.envs.safety import NEXT, SafeRobot, State, Watch
 from fewstep.envs.tasks import make_expert, make_robot
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fakes import RAIL, FakeClock, Rail
-
-sys.path.pop(0)
 
 DT = 1 / RAIL.policy_hz
 SPEC = replace(RAIL, actions={"position": replace(RAIL.actions["position"], velocity=(1.0,), acceleration=(5.0,))})

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from crash_writer import SPEC, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -18,11 +19,6 @@ from hypothesis.extra.numpy import arrays
 from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError, Field, Spec
-
-sys.path.insert(0, str(Path(__file__).parent))
-from crash_writer import SPEC, make
-
-sys.path.pop(0)
 
 SMALL = Spec({"q": Field((2,), "rad")}, {"arm": Field((2,), "rad"), "grip": Field((1,), kind="discrete")}, 20)
 

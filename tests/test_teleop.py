@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,11 +20,6 @@ from fewstep.envs.pick_place_expert import SPEED, FingertipTool
 from fewstep.envs.simulated_arm import SimulatedArm
 from fewstep.envs.teleop import LEASH, RANGE_SECONDS, Axes, Drive, Hand, Leader
 from fewstep.policy.cli import main
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fakes import FakeClock
-
-sys.path.pop(0)
 
 HZ = 10.0
 TOOL = Field((3,), "m", low=(-1, -1, 0), high=(1, 1, 1), measured_by="tool")

@@ -48,7 +48,7 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
-EXPORTS = {"lerobot": "lerobot_export", "diffusion_policy": "diffusion_policy"}
+EXPORTS = {"lerobot": "lerobot_export", "diffusion_policy": "diffusion_policy", "robomimic": "robomimic_export"}
 
 
 def import_demonstrations(source: str | Path, out: str | Path, choice: Choice | None = None) -> None:

@@ -3,7 +3,7 @@
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from ...envs.pusht import SPEC as PUSHT
 from ...envs.pusht import corners
 from ..episode import ACTION, TIME, Episode, columns
 from ..files import new_folder
+from ..pictures import Pictures, Raw
 from ..store import DemoStore
 from .source import Choice, Source, observing, save
 
 OURS = "fewstep"  # attribute of a buffer that we wrote: Spec, provenance, and how each episode ended
-Arrays = dict[str, np.ndarray]  # one episode: (T, ...) each
+Arrays = dict[str, Any]  # one episode: (T, ...) each
 Transform = Callable[[Arrays], Arrays]
 
 
@@ -46,11 +47,16 @@ def read(
     with _buffer(path) as group:
         ends, arrays = _read(group, path, choice)
         if ours := group.attrs.get(OURS):
-            yield replace(_returned(ours, ends, arrays, np.asarray(group["meta/time"])), images=images)
+            yield _returned(ours, ends, arrays, np.asarray(group["meta/time"]), images)
             return
         hz = choice.hz or 10.0
         spec = spec or _spec(arrays, hz)
-        yield Source(spec, notes, _episodes(ends, arrays, hz, spec, transform), images)
+        transform = transform or partial(_conform, spec=spec)
+        episodes = (
+            Episode(transform(_part(arrays, a, b, images)) | {TIME: np.arange(b - a) / hz}, spec)
+            for a, b in pairwise([0, *ends])
+        )
+        yield Source(spec, notes, episodes, images)
 
 
 def write(store: DemoStore, out: str | Path, task: str = "") -> None:
@@ -61,21 +67,32 @@ def write(store: DemoStore, out: str | Path, task: str = "") -> None:
     with new_folder(Path(out)) as folder:
         group = zarr.open_group(folder, mode="w", zarr_format=2, attributes={OURS: ours | {"success": store.success}})
         for name, (shape, dtype) in arrays.items():
-            chunks = (1 if len(shape) == 3 else 4096, *shape)
-            array = group.create_array(name, shape=(store.frames, *shape), dtype=dtype, chunks=chunks)
-            for start, stop in pairwise([0, *store.ends.tolist()]):
-                array[start:stop] = store.array(name.split("/")[1], start, stop)
+            chunk, key = 1 if len(shape) == 3 else 4096, name.split("/")[1]
+            array = group.create_array(name, shape=(store.frames, *shape), dtype=dtype, chunks=(chunk, *shape))
+            for first in range(0, store.frames, chunk):
+                array[first : first + chunk] = store.array(key, first, first + chunk)
         group.create_array("meta/episode_ends", data=store.ends)
 
 
-def _returned(ours: Any, ends: list[int], arrays: Mapping[str, zarr.Array], time: np.ndarray) -> Source:
+def _returned(ours: Any, ends: list[int], arrays: Mapping[str, zarr.Array], time: np.ndarray, images: str) -> Source:
     """What `write` wrote."""
     spec = observing(Spec.from_json(ours["spec"]), arrays.keys() - {ACTION})
     episodes = (
-        Episode({TIME: time[a:b]} | {k: np.asarray(array[a:b]) for k, array in arrays.items()}, spec, success)
+        Episode({TIME: time[a:b]} | _part(arrays, a, b, images), spec, success)
         for (a, b), success in zip(pairwise([0, *ends]), ours["success"], strict=True)
     )
-    return Source(spec, ours["provenance"], episodes)
+    return Source(spec, ours["provenance"], episodes, images)
+
+
+def _part(arrays: Mapping[str, zarr.Array], start: int, stop: int, images: str) -> dict[str, Any]:
+    """One episode as the buffer holds it; uint8 images are read when they are stored."""
+
+    def part(key: str, array: zarr.Array) -> Any:
+        if not _pictures(array) or array.dtype != np.uint8:
+            return np.asarray(array[start:stop])
+        return Pictures(Raw(array, start, stop, images, f"data/{key}"), array.shape[1:], images)
+
+    return {key: part(key, array) for key, array in arrays.items()}
 
 
 def import_pusht(source: str | Path, out: str | Path) -> None:
@@ -84,15 +101,6 @@ def import_pusht(source: str | Path, out: str | Path) -> None:
     choice = Choice(("state",), (), PUSHT.policy_hz)
     with read(Path(source), choice, PUSHT, _pusht, notes) as found:
         save(found, out)
-
-
-def _episodes(
-    ends: list[int], arrays: Mapping[str, zarr.Array], hz: float, spec: Spec, transform: Transform | None
-) -> Iterator[Episode]:
-    for start, stop in zip([0, *ends], ends, strict=False):
-        raw = {key: np.asarray(array[start:stop]) for key, array in arrays.items()}
-        data = transform(raw) if transform else _conform(raw, spec)
-        yield Episode({**data, TIME: np.arange(stop - start) / hz}, spec)
 
 
 def _pusht(raw: Arrays) -> Arrays:
@@ -177,7 +185,7 @@ def _spec(arrays: Mapping[str, zarr.Array], hz: float) -> Spec:
 
 def _conform(raw: Arrays, spec: Spec) -> Arrays:
     """One number per frame becomes (T, 1), images become uint8."""
-    out = {key: values[:, None] if values.ndim == 1 else values for key, values in raw.items()}
+    out = {key: values[:, None] if len(values.shape) == 1 else values for key, values in raw.items()}
     for key, field in spec.observations.items():
         if field.kind == "image" and key in out and out[key].dtype != np.uint8:
             out[key] = _pixels(key, out[key])

@@ -14,9 +14,11 @@ import numpy as np
 from ...envs import DataError, FewstepError, Field, Spec
 from ...envs.errors import names
 from ..episode import ACTION, TIME, Episode
+from ..pictures import Pictures, Raw
 from .natural import natural
-from .source import Choice, Source
+from .source import Choice, Source, observing
 
+OURS = "fewstep"  # attribute of `data` in a file that we wrote: Spec and provenance; `time` lies beside the actions
 STATES, USUAL_HZ, ROBOSUITE = "states", 20.0, 1  # robosuite's rate where nothing is said, and its number in robomimic
 DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError)  # what h5py raises
 MEANINGS = {  # of robosuite's names; it keeps quaternions as x, y, z, w
@@ -43,12 +45,25 @@ def read(path: Path, choice: Choice) -> Iterator[Source]:
     with file:
         with _damage(path):
             demos = _demos(file)
-            environment = _environment(file["data"].attrs)
+            environment, ours = _environment(file["data"].attrs), file["data"].attrs.get(OURS)
         with _damage(path, demos[0]):
-            hz, rate = _hz(environment, choice)
-            spec = _spec(demos[0], environment, choice, hz)
-        notes = {"source": path.name, "format": "robomimic or robosuite", "rate": rate, "environment": environment}
-        yield Source(spec, notes, _episodes(path, demos, spec, environment), choice.images or "lossless")
+            spec, notes = _ours(demos[0], ours, choice) if ours else _theirs(demos[0], environment, choice, path.name)
+        images = choice.images or "lossless"
+        yield Source(spec, notes, _episodes(path, demos, spec, environment, images), images)
+
+
+def _ours(demo: h5py.Group, text: str, choice: Choice) -> tuple[Spec, Environment]:
+    said = json.loads(text)
+    spec = Spec.from_json(said["spec"])
+    numbers = tuple(key for key, field in spec.observations.items() if field.kind != "image")
+    every = replace(choice, keys=numbers if choice.keys is None else choice.keys)
+    return observing(spec, _chosen(_arrays(_observed(demo)), every)), said["provenance"]
+
+
+def _theirs(demo: h5py.Group, environment: Environment, choice: Choice, name: str) -> tuple[Spec, Environment]:
+    hz, rate = _hz(environment, choice)
+    notes = {"source": name, "format": "robomimic or robosuite", "rate": rate, "environment": environment}
+    return _spec(demo, environment, choice, hz), notes
 
 
 @contextmanager
@@ -62,25 +77,31 @@ def _damage(path: Path, demo: h5py.Group | None = None) -> Iterator[None]:
         raise DataError(f"cannot read {where} as HDF5 of robomimic or robosuite: {error}") from error
 
 
-def _episodes(path: Path, demos: list[h5py.Group], spec: Spec, environment: Environment) -> Iterator[Episode]:
+def _episodes(
+    path: Path, demos: list[h5py.Group], spec: Spec, environment: Environment, images: str
+) -> Iterator[Episode]:
     for demo in demos:
         with _damage(path, demo):
-            episode = _episode(demo, spec, environment)
+            episode = _episode(demo, spec, environment, images)
         yield episode
 
 
-def _episode(demo: h5py.Group, spec: Spec, environment: Environment) -> Episode:
+def _episode(demo: h5py.Group, spec: Spec, environment: Environment, images: str) -> Episode:
     group = _observed(demo)
-    data = {key: _conform(_array(group, key)[...], field) for key, field in spec.observations.items()}
+    data = {key: _values(_array(group, key), field, images) for key, field in spec.observations.items()}
     actions = _array(demo, "actions")[...]
     if not len(actions):
         raise DataError("it has no frames")
-    data |= {ACTION: actions.reshape(len(actions), -1), TIME: np.arange(len(actions)) / spec.policy_hz}
+    time = _array(demo, TIME)[...] if OURS in demo.parent.attrs else np.arange(len(actions)) / spec.policy_hz
+    data |= {ACTION: actions.reshape(len(actions), -1), TIME: time}
     return Episode(data, spec, _success(demo, environment))
 
 
-def _conform(values: np.ndarray, field: Field) -> np.ndarray:
-    """One number per frame becomes (T, 1), and a quaternion w, x, y, z."""
+def _values(array: h5py.Dataset, field: Field, images: str) -> Any:
+    """One number per frame becomes (T, 1), and a quaternion w, x, y, z; images are read when they are stored."""
+    if field.kind == "image":
+        return Pictures(Raw(array, 0, len(array), images, str(array.name)), array.shape[1:], images)
+    values = array[...]
     if field.kind == "quaternion" and values.shape[1:] == (4,):
         return np.roll(values, 1, axis=1)
     return values[:, None] if values.ndim == 1 else values

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...envs import Spec
 from ..episode import Episode
 from ..files import new_folder
@@ -57,7 +59,7 @@ def _batches(episodes: Iterable[Episode]) -> Iterator[list[Episode]]:
     batch, size = [], 0
     for episode in episodes:
         batch.append(episode)
-        size += sum(values.nbytes for values in episode.data.values())
+        size += sum(int(np.prod(values.shape)) * values.dtype.itemsize for values in episode.data.values())
         if size > TOGETHER:
             yield batch
             batch, size = [], 0

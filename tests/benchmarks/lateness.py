@@ -13,6 +13,7 @@ import torch
 
 from fewstep.envs.robots import make_live
 from fewstep.policy.checkpoint import save_policy
+from fewstep.policy.cli import main as cli
 from fewstep.policy.node import read_ticks
 from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.samplers import Sampler
@@ -33,11 +34,9 @@ def main() -> None:
         for priority in (50, 0):
             out = Path(folder, str(priority))
             settings = [f"policy={folder}/policy", "robot=simulated", "unattended=true", f"out={out}"]
-            settings += [
-                f"seconds={seconds}",
-                f"priority={priority}",
-                *(f"+options.{k}={v}" for k, v in options.items()),
-            ]
+            settings += [f"seconds={seconds}", f"priority={priority}"]
+            if cli(["run", *settings, *(f"+options.{key}={value}" for key, value in options.items())]):
+                raise SystemExit("the run failed")
             report(read_ticks(out), hz, "SCHED_FIFO 50" if priority else "default")
 
 

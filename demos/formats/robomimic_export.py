@@ -1,0 +1,51 @@
+"""A store as one HDF5 file of robomimic, and what of it only we read back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..episode import ACTION, TIME, Episode
+from ..files import new_file
+from ..store import DemoStore
+from .robomimic import OURS
+
+GYM = 2  # robomimic's number for environments of gym
+
+
+def write(store: DemoStore, out: str | Path, task: str = "") -> None:
+    """Write all episodes to a new file, without `next_obs`; a failure leaves nothing there.
+
+    rewards: 1 in the last frame of a success. Quaternions become x, y, z, w. Actions are written as they are: robomimic
+    wants them within -1 and 1.
+    """
+    said = store.provenance | ({"task": task} if task else {})
+    settings = {"control_freq": store.spec.policy_hz}
+    environment = {"env_name": str(said.get("task", "unknown")), "type": GYM, "env_kwargs": settings}
+    with new_file(Path(out)) as beside, h5py.File(beside, "w") as file:
+        data = file.create_group("data")
+        data.attrs["total"], data.attrs["env_args"] = store.frames, json.dumps(environment)
+        data.attrs[OURS] = json.dumps({"spec": store.spec.to_json(), "provenance": said})
+        for number in range(len(store)):
+            _write(data.create_group(f"demo_{number}"), store.episode(number))
+
+
+def _write(demo: h5py.Group, episode: Episode) -> None:
+    last = np.arange(len(episode)) == len(episode) - 1
+    demo.attrs["num_samples"] = len(episode)
+    if episode.success is not None:
+        demo.attrs["success"] = episode.success
+    demo["actions"], demo[TIME] = episode.data[ACTION], episode.data[TIME]
+    demo["rewards"], demo["dones"] = np.where(last & bool(episode.success), 1.0, 0.0), last.astype(np.int64)
+    for key, field in episode.spec.observations.items():
+        values = episode.data[key]
+        if field.kind == "image":
+            shape, chunks = values.shape, (1, *values.shape[1:])
+            array = demo.create_dataset(f"obs/{key}", shape, np.uint8, chunks=chunks, compression="gzip")
+            for frame, picture in enumerate(values):
+                array[frame] = picture
+        else:
+            demo[f"obs/{key}"] = np.roll(values, -1, axis=-1) if field.kind == "quaternion" else values

@@ -1,0 +1,204 @@
+"""The server of `fewstep view`: a page on which a person looks through demonstrations and sorts bad ones out."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import sys
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..envs import ConfigError, FewstepError
+from .view_curves import curves, starts
+from .view_data import Catalogue
+
+PAGE = Path(__file__).with_name("view.html")
+PORTS, LONGEST = 20, 1000  # ports to try; bytes of what is posted
+ONCE, FOREVER = "no-store", "private, max-age=31536000, immutable"
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",  # no other site can show the pictures
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+POLICY = (
+    "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Reply(NamedTuple):
+    """What is sent back."""
+
+    body: bytes
+    kind: str = "application/json"
+    cached: str = ONCE
+    status: HTTPStatus = HTTPStatus.OK
+    nonce: str = ""
+
+
+class Refusal(Exception):
+    """Raised when a request is none that the page would make."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Server(ThreadingHTTPServer):
+    """Shows one store at an address of this machine: the first free port from `port` on, any free one for 0."""
+
+    daemon_threads = True
+
+    def __init__(self, path: str | Path, host: str = "127.0.0.1", port: int = 0) -> None:
+        if host in ("", "0.0.0.0", "::"):
+            raise ConfigError("host must be one address of this machine, such as 127.0.0.1, so that others are refused")
+        if not 0 <= port <= 65535:
+            raise ConfigError(f"port must be 0 (any) to 65535, not {port}")
+        self.catalogue, self.host = Catalogue(Path(path)), host
+        self.token, self.version = secrets.token_urlsafe(), secrets.token_hex(4)
+        last = min(port + PORTS, 65536) - 1 if port else 0
+        for attempt in range(port, last + 1):
+            try:
+                super().__init__((host, attempt), partial(Handler, self))
+                return
+            except OSError as error:
+                if attempt == last:
+                    reason = error.strerror or error
+                    raise ConfigError(f"cannot listen at {host}, ports {port} to {last}: {reason}") from error
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://{self.host}:{self.server_address[1]}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser may hang up: it has no use any more for a picture that was scrubbed past."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one connection; paths hold numbers only."""
+
+    protocol_version, server_version, sys_version = "HTTP/1.1", "fewstep", ""
+    wbufsize, timeout = -1, 60  # one packet for a small reply; s until an idle connection is closed
+
+    def __init__(self, home: Server, *arguments: Any) -> None:
+        self.home, self.catalogue = home, home.catalogue
+        super().__init__(*arguments)
+
+    def do_GET(self) -> None:
+        """Show."""
+        self._answer(self._get)
+
+    def do_POST(self) -> None:
+        """Mark."""
+        self._answer(self._post)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: the terminal shows where the page is."""
+
+    def _answer(self, respond: Callable[[], Reply]) -> None:
+        try:
+            name = self.headers.get("Host", "").lower()
+            if (name.rpartition(":")[0] or name) not in (self.home.host, "localhost", "127.0.0.1"):
+                raise Refusal(HTTPStatus.FORBIDDEN, f"this page is at {self.home.url} only")
+            reply = respond()
+        except Refusal as error:
+            reply = _json({"error": str(error)}, error.status)
+        except ConfigError as error:
+            reply = _json({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+        except FewstepError as error:
+            reply = _json({"error": str(error)}, HTTPStatus.INTERNAL_SERVER_ERROR)
+        self._send(reply)
+
+    def _send(self, reply: Reply) -> None:
+        headers = {"Content-Type": reply.kind, "Content-Length": str(len(reply.body)), "Cache-Control": reply.cached}
+        headers["Content-Security-Policy"] = POLICY.format(reply.nonce) if reply.nonce else "default-src 'none'"
+        if reply.status != HTTPStatus.OK:
+            headers["Connection"] = "close"  # what was posted may not have been read
+        self.send_response(reply.status)
+        for key, value in (headers | SECURITY).items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(reply.body)
+
+    def _get(self) -> Reply:
+        for pattern, respond in ROUTES.items():
+            if found := re.fullmatch(pattern, self.path, re.ASCII):
+                return respond(self, *map(int, found.groups()))
+        raise Refusal(HTTPStatus.NOT_FOUND, "there is no such page")
+
+    def _page(self) -> Reply:
+        self.catalogue.reopen()
+        nonce = secrets.token_urlsafe()
+        summary = {**self.catalogue.summary(), "token": self.home.token, "version": self.home.version}
+        parts = {"NONCE": nonce, "SUMMARY": json.dumps(summary, allow_nan=False).replace("<", "\\u003c")}
+        page = re.sub("%(NONCE|SUMMARY)%", lambda found: parts[found[1]], PAGE.read_text(encoding="utf-8"))
+        return Reply(page.encode(), "text/html; charset=utf-8", nonce=nonce)
+
+    def _starts(self) -> Reply:
+        return _json(starts(self.catalogue.store))
+
+    def _findings(self) -> Reply:
+        return _json(self.catalogue.findings())
+
+    def _episode(self, number: int, points: int) -> Reply:
+        self._known(number)
+        return _json(curves(self.catalogue.store, *self.catalogue.span(number), points))
+
+    def _picture(self, number: int, camera: int, frame: int) -> Reply:
+        self._known(number, camera, frame)
+        return Reply(self.catalogue.picture(number, camera, frame), "image/jpeg", FOREVER)
+
+    def _known(self, number: int, camera: int | None = None, frame: int = 0) -> None:
+        if problem := self.catalogue.lacks(number, camera, frame):
+            raise Refusal(HTTPStatus.NOT_FOUND, problem)
+
+    def _post(self) -> Reply:
+        if self.path != "/marks":
+            raise Refusal(HTTPStatus.NOT_FOUND, "only /marks takes something")
+        if self.headers.get("Origin") != f"http://{self.headers.get('Host')}":
+            raise Refusal(HTTPStatus.FORBIDDEN, "only the page itself may mark episodes")
+        if not secrets.compare_digest(self.headers.get("X-Token", "").encode(), self.home.token.encode()):
+            raise Refusal(HTTPStatus.FORBIDDEN, "this page is from an earlier start of the server; reload it")
+        change = self._posted()
+        number = change.pop("episode", None)
+        if type(number) is not int or number < 0:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "a mark needs the number of its episode")
+        self._known(number)
+        return _json(self.catalogue.mark(number, change))
+
+    def _posted(self) -> dict[str, Any]:
+        length = self.headers.get("Content-Length", "")
+        if self.headers.get("Content-Type") != "application/json" or not re.fullmatch("[0-9]{1,9}", length):
+            raise Refusal(HTTPStatus.BAD_REQUEST, "a mark is posted as application/json, with its length")
+        if int(length) > LONGEST:
+            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a mark has at most {LONGEST} bytes")
+        try:
+            change = json.loads(self.rfile.read(int(length)))
+        except (ValueError, RecursionError) as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"a mark is JSON: {error}") from error
+        if not isinstance(change, dict):
+            raise Refusal(HTTPStatus.BAD_REQUEST, "a mark is a JSON object")
+        return change
+
+
+NUMBER = "([0-9]{1,9})"
+ROUTES: dict[str, Callable[..., Reply]] = {
+    "/": Handler._page,
+    "/starts": Handler._starts,
+    "/findings": Handler._findings,
+    f"/episode/{NUMBER}/{NUMBER}": Handler._episode,
+    rf"/picture/{NUMBER}/{NUMBER}/{NUMBER}(?:\?[0-9a-f]+)?": Handler._picture,
+}
+
+
+def _json(content: Any, status: HTTPStatus = HTTPStatus.OK) -> Reply:
+    return Reply(json.dumps(content, allow_nan=False).encode(), status=status)

@@ -1,0 +1,38 @@
+"""The verb that shows demonstrations to a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+from rich.console import Console
+
+from ..demos.view import Server
+
+LOOPBACK = ("127.0.0.1", "localhost")
+
+
+@dataclass(frozen=True)
+class View:
+    """Look through demonstrations in the browser, and sort bad ones out; nothing is erased.
+
+    data: a store; recording into it may go on. port: of the page, or the next that is free; 0 for any that is free.
+    host: the address to listen at. There is no password: whoever reaches that address sees and marks the episodes.
+    """
+
+    data: str = MISSING
+    port: int = 8008
+    host: str = "127.0.0.1"
+
+
+def view(c: View, console: Console) -> int:
+    """Serve the page until Ctrl-C."""
+    with Server(c.data, c.host, c.port) as server:
+        console.print(f"{c.data}: look at {server.url} (Ctrl-C ends it)", markup=False, soft_wrap=True)
+        if c.host not in LOOPBACK:
+            console.print("Whoever reaches this address can see and mark the episodes.", style="yellow")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            console.print("stopped; marks are kept")
+    return 0
