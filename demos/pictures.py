@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -91,6 +93,31 @@ class Pictures(Sequence[np.ndarray]):
         for i, picture in enumerate(self):
             out[i] = picture
         return out
+
+
+class Spool(Sequence[bytes]):
+    """Byte strings by number, in a temporary file: the pictures of a long episode may not fit the memory."""
+
+    def __init__(self, count: int) -> None:
+        self._file, self._places = TemporaryFile(), [(0, 0)] * count  # noqa: SIM115  (open as long as this lives)
+        weakref.finalize(self, self._file.close)
+
+    def put(self, content: bytes, *numbers: int) -> None:
+        """Keep this under these numbers."""
+        start = self._file.seek(0, SEEK_END)
+        self._file.write(content)
+        for number in numbers:
+            self._places[number] = start, len(content)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        start, size = self._places[index]
+        self._file.seek(start)
+        return self._file.read(size)
 
 
 class Raw(Sequence[bytes]):

@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 
 from ..demos.normalise import Normaliser
 from ..envs import ConfigError, Spec
+from ..envs.errors import names
 from .encoders import StateEncoder
 from .objectives import ONCE, Denoiser, choose
 from .samplers import Sampler, require_fit, sample
@@ -124,6 +125,21 @@ class Policy(nn.Module):
     def noise_size(self) -> int:
         """Numbers of noise per action, which angles and rotations make larger than A."""
         return self.normaliser.action_size
+
+    @torch.no_grad()
+    def with_promises(self) -> Policy:
+        """The same policy, whose network has the input for promised actions and does not heed it yet."""
+        if self.config.net.prefix:
+            return self
+        net = replace(self.config.net, prefix=True)
+        other, old = Policy(self.spec, replace(self.config, net=net), self.normaliser), self.state_dict()
+        if missing := other.state_dict().keys() - old.keys():
+            raise ConfigError(f"a network of these channels cannot be given promises: it has no {names(missing)}")
+        for key, weight in other.state_dict().items():
+            if weight.shape != old[key].shape:
+                weight.zero_()
+            weight[tuple(map(slice, old[key].shape))] = old[key]
+        return other
 
     def with_sampler(self, sampler: Sampler) -> Policy:
         """The same weights with another sampler as their own."""

@@ -170,13 +170,13 @@ def train(
 ) -> Policy:
     """Train on the demonstrations at `data`, leaving policy, log and, until it is done, resume state in `out`.
 
-    start: a policy to continue from; its Spec must fit the data, and it keeps its own shape and statistics. report:
-    hears every row of the log. An unfinished run in `out` goes on where it was saved; an interrupt saves it, a second
-    one gives up at once.
+    start: a policy to continue from; its Spec must fit the data, and it keeps its own shape and statistics; with
+    net.prefix it learns to go on from promised actions. report: hears every row of the log. An unfinished run in `out`
+    goes on where it was saved; an interrupt saves it, a second one gives up at once.
     """
     out = Path(out)
     if start is not None:
-        config = replace(config, model=load_policy(start).config)
+        config = replace(config, model=_continued(load_policy(start), config).config)
     demos = read_data(data, config.model, torch.device(device), held_out=config.held_out, seed=config.seed)
     policy = _begin(demos, config, start).to(device)
     origin = {"data": str(data)} | ({} if start is None else {"start": str(start)})
@@ -233,12 +233,16 @@ def _require_finite(loss: Tensor, step: int) -> None:
 
 def _begin(demos: Data, config: TrainConfig, start: Path | str | None) -> Policy:
     if start is not None:
-        policy = load_policy(start).requires_grad_(True).train()
+        policy = _continued(load_policy(start), config)
         require_match(policy, demos.spec)
-        return policy
+        return policy.requires_grad_(True).train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return Policy(demos.spec, config.model, demos.normaliser)
+
+
+def _continued(policy: Policy, config: TrainConfig) -> Policy:
+    return policy.with_promises() if config.model.net.prefix else policy
 
 
 def _fingerprint(demos: Data, config: TrainConfig, origin: Mapping[str, Any]) -> str:

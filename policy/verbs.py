@@ -27,7 +27,8 @@ from .train import train as train_policy
 class Train(TrainConfig):
     """Train a policy on demonstrations; the same command again goes on with an unfinished run.
 
-    policy: a run folder to continue from, with these demonstrations. device: "auto" is the GPU where there is one.
+    policy: a run folder to continue from, with these demonstrations; model.net.prefix=true adds promised actions to it.
+    device: "auto" is the GPU where there is one.
     threads: of the CPU, 0 tries which number is fastest here. recipe: settings from configs/recipe, as in recipe=pusht.
     """
 

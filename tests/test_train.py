@@ -371,6 +371,17 @@ def test_going_on_starts_from_the_weights_of_the_policy(data: Path, tmp_path: Pa
     assert all(torch.equal(v, second.state_dict()[k]) for k, v in first.state_dict().items())
 
 
+def test_going_on_with_promises_begins_as_the_same_policy(data: Path, tmp_path: Path) -> None:
+    first = train(data, tmp_path / "first", CONFIG)
+    model = replace(CONFIG.model, net=replace(TINY.net, prefix=True))
+    second = train(data, tmp_path / "second", replace(CONFIG, steps=1, lr=0.0, model=model), start=tmp_path / "first")
+    assert second.config == replace(first.config, net=replace(first.config.net, prefix=True))
+    obs = {key: torch.randn(3, TINY.observation_steps, *f.shape) for key, f in SPEC.observations.items()}
+    noise = torch.randn(first.config.drawn_by.noises, 3, TINY.horizon, first.noise_size)
+    np.testing.assert_allclose(first.act(obs, noise), second.act(obs, noise), atol=1e-6)
+    train(data, tmp_path / "third", replace(CONFIG, model=model), start=tmp_path / "second")
+
+
 def test_going_on_can_be_interrupted_too(data: Path, tmp_path: Path) -> None:
     train(data, tmp_path / "first", CONFIG)
     start = {"start": tmp_path / "first"}

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from ...envs import DataError, Field, Spec
 from ...envs.errors import names
 from ..episode import ACTION, TIME, Episode
-from ..pictures import ENCODINGS, Pictures
+from ..pictures import ENCODINGS, Pictures, Spool
 from .source import Choice, Source, observing
 
 VERSION = "v3.0"
@@ -160,17 +160,18 @@ class Video:
         file = self._dataset.path / self._dataset.info["video_path"].format(video_key=self._feature, **where)
         if file != self._file or start < self._time:
             self._file, self._frames = file, _decoded(file, self._feature)
-        found: list[bytes] = []
+        found, count = Spool(row["length"]), 0
         encode = ENCODINGS[self._encoding].encode
         for frame in self._frames if row["length"] else ():
             self._time = (frame.time or 0.0) + self._period / 2
             if self._time < start:
                 continue
-            if self._time > start + (len(found) + 1) * self._period:
-                raise DataError(f"{file} lacks a picture at {start + len(found) * self._period:.3f} s")
+            if self._time > start + (count + 1) * self._period:
+                raise DataError(f"{file} lacks a picture at {start + count * self._period:.3f} s")
             picture = frame.to_ndarray(format="rgb24")
-            found.append(encode(picture))
-            if len(found) == row["length"]:
+            found.put(encode(picture), count)
+            count += 1
+            if count == row["length"]:
                 return Pictures(found, picture.shape, self._encoding)
         raise DataError(f"{file} ends before episode {row['episode_index']} does")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...envs import DataError, Field
 from ...envs.errors import names, pick
-from ..pictures import ENCODINGS, Pictures
+from ..pictures import ENCODINGS, Pictures, Spool
 from .rosbag_fields import Entry
 from .rosbag_reader import Bag, damage, saying
 from .rosbag_values import CAMERAS, follow, is_quaternion, joints, paths, picture, stamp, value
@@ -75,14 +75,12 @@ def pictures(
 ) -> dict[str, Pictures]:
     """T pictures of each camera. wanted: of which times (T,)."""
     encode = pick(ENCODINGS, encoding, "encoding of images").encode
-    out = {s.key: [b""] * len(wanted[s.key]) for s in streams}
+    out = {s.key: Spool(len(wanted[s.key])) for s in streams}
     frames = {s.key: _frames(wanted[s.key]) for s in streams}
     for topic, time, message in bag.messages({s.entry.topic for s in streams}):
         for s in (s for s in streams if s.entry.topic == topic and time in frames[s.key]):
             with saying(f"{bag.where(topic)} for {s.key!r}"), damage(bag.path):
-                encoded = encode(_picture(message, s))
-                for frame in frames[s.key][time]:
-                    out[s.key][frame] = encoded
+                out[s.key].put(encode(_picture(message, s)), *frames[s.key][time])
     return {s.key: Pictures(out[s.key], s.field.shape, encoding) for s in streams}
 
 
