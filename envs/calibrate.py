@@ -52,6 +52,8 @@ def delay(time: np.ndarray, sent: np.ndarray, seen: np.ndarray, measured: np.nda
     By cross-correlation of the element that moved most, and so to half a tick: between two samples nothing is known.
     RobotError where nothing followed.
     """
+    if len(time) < 2 or time[-1] - time[0] < SECONDS / 2:
+        raise RobotError(f"the motion of {SECONDS:g} s was broken off: no delay can be told")
     measured = np.nan_to_num(measured)  # what nothing measures has not moved
     moved = measured.std(0) * sent.std(0)
     k = int(moved.argmax())

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -23,14 +24,15 @@ from .loop import Actor, episode
 from .mailbox import Mailbox
 from .process import Messages, ProcessRunner
 from .replay import Replay
-from .robot import Command, Step, measured
+from .robot import Command, Outcome, Robot, Step, measured
 from .robots import make_live
-from .safety import SafeRobot, State, Watch
+from .safety import SILENT, SafeRobot, State, Watch
 from .spec import Spec, differences
 
 STATES = tuple(State)
 MCL_CURRENT = 1  # of mlockall(2): what is in memory now stays there
 NOTHING = Command(None, "operator")
+NOT_BEGUN = "not begun"  # why an episode has ended whose state was refused
 
 
 def tick_type(actions: int) -> np.dtype:
@@ -72,7 +74,16 @@ class Control:
         self._events.send(line.encode() + b"\n")
 
     def run(self) -> None:
-        """Until told to stop, or nobody is left to tell; then brake, and let go of the robot."""
+        """Until told to stop, nobody is left to tell, or anything fails; then brake, and let go of the robot."""
+        try:
+            self._tick()
+        finally:
+            try:
+                self._brake()
+            finally:
+                self._let_go()
+
+    def _tick(self) -> None:
         play: list[str] = []
         while not self.stopping:
             for lateness in ticks(self.safe.clock, self.safe.spec.command_hz):
@@ -82,7 +93,6 @@ class Control:
             if play:
                 self._play(int(play[0]) if play[0] != "-" else None, float(play[1]), State(play[2]))
                 play = []
-        self._stop()
 
     def _idle(self, lateness: float) -> None:
         obs = self.safe.observe()
@@ -92,6 +102,9 @@ class Control:
         self._episode += 1
         self.tell("begins", episode=self._episode, seed=seed)
         self._go(state)
+        if self.safe.state is not state:
+            self.tell("ended", episode=self._episode, why=NOT_BEGUN)
+            return
         for step in episode(self.safe, self._actor, seed=seed, max_seconds=seconds):
             if step is not None:
                 self._keep(step)
@@ -101,8 +114,7 @@ class Control:
         outcome = self.safe.outcome()
         if self.safe.state is State.ACTIVE:
             self.safe.go(State.HOLD)
-        told = {"success": outcome.success, "score": outcome.score, "why": outcome.why} if outcome else {"why": "over"}
-        self.tell("ended", episode=self._episode, **told)
+        self.tell("ended", episode=self._episode, **(_plain(outcome) if outcome else {"why": "over"}))
 
     def _listen(self) -> list[str]:
         """Do what is asked; a `play` is given back, for the loop to do."""
@@ -136,16 +148,27 @@ class Control:
         r["wanted"] = np.nan if step.intended.action is None else step.intended.action
         self._out.send(r.tobytes())
 
-    def _stop(self) -> None:
-        """Brake within the limits, then let go."""
+    def _brake(self) -> None:
+        """Come to rest within the limits."""
         if self.safe.state is State.ACTIVE:
             self.safe.go(State.HOLD)
         for lateness in ticks(self.safe.clock, self.safe.spec.command_hz, 10.0):
-            if self.safe.state in (State.DISARMED, State.SHADOW) or self.safe.resting:
+            if self.safe.state in SILENT or self.safe.resting:
                 break
             self._idle(lateness)
-        self.safe.close()
+
+    def _let_go(self) -> None:
+        try:
+            self.safe.close()
+        except Exception as error:
+            raise RobotError(f"the robot could not be closed: {error}") from error
         self.tell("stopped", dropped=self._out.dropped + self._events.dropped)
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    """Values for JSON, whatever kind of number a robot has used."""
+    success = None if outcome.success is None else bool(outcome.success)
+    return {"success": success, "score": float(outcome.score), "why": str(outcome.why)}
 
 
 def real_time(priority: int) -> str:
@@ -171,10 +194,23 @@ def main(c: Mapping[str, Any]) -> None:
         _serve(c, events)
     except FewstepError as error:
         events.send(json.dumps({"event": "failed", "text": str(error)}).encode() + b"\n")
+    except Exception as error:
+        text = f"the control process failed: {type(error).__name__}: {error}"
+        told = {"event": "failed", "text": text, "trace": traceback.format_exc()[-2000:]}
+        events.send(json.dumps(told).encode() + b"\n")
 
 
 def _serve(c: Mapping[str, Any], events: Wire) -> None:
-    robot, out = make_live(c["robot"], c["options"]), Wire(c["ticks"])
+    robot = make_live(c["robot"], c["options"])
+    try:
+        control = _control(c, robot, events)
+    except BaseException:
+        robot.close()
+        raise
+    control.run()
+
+
+def _control(c: Mapping[str, Any], robot: Robot, events: Wire) -> Control:
     if wrong := differences(Spec.from_json(c["spec"]), robot.spec):
         raise RobotError(f"what shall run does not fit robot {c['robot']!r}: {'; '.join(wrong)}")
 
@@ -183,12 +219,12 @@ def _serve(c: Mapping[str, Any], events: Wire) -> None:
 
     safe = SafeRobot(robot, Limits.of(robot.spec, c["limits"], c["free"]), Watch(**c["watch"]), hear)
     actor, runner = (Sweep(robot.spec), None) if c["calibrate"] else _actor(c)
-    control = Control(safe, actor, runner, out, events)
+    control = Control(safe, actor, runner, Wire(c["ticks"]), events)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: setattr(control, "stopping", True))
     safe.reset(None)
     control.tell("ready", pid=os.getpid(), scheduling=real_time(c["priority"]), hz=robot.spec.command_hz)
-    control.run()
+    return control
 
 
 def _actor(c: Mapping[str, Any]) -> tuple[Actor, ProcessRunner | None]:

@@ -37,6 +37,8 @@ class Limits:
         free: actions that may be sent without limits; RobotError where another one has none.
         """
         tighter = tighter or {}
+        if unknown := set(free) - spec.actions.keys():
+            raise RobotError(f"free={names(unknown)} is no action; valid: {names(spec.actions)}")
         if unknown := tighter.keys() - spec.actions.keys():
             raise RobotError(f"limits for {names(unknown)}, which are no actions; valid: {names(spec.actions)}")
         rows = [_field(key, spec, tighter.get(key, {}), key in free) for key in spec.actions]
@@ -48,15 +50,17 @@ LIMITS = ("low", "high", "velocity", "acceleration", "step")
 
 def _field(key: str, spec: Spec, tighter: Mapping[str, Any], free: bool) -> list[np.ndarray]:
     f, n = spec.actions[key], spec.actions[key].size
+    if not isinstance(tighter, Mapping):
+        raise RobotError(f"limits of {key!r} must be a table of {names(LIMITS)}, not {tighter!r}")
     if unknown := tighter.keys() - set(LIMITS):
         raise RobotError(f"limits of {key!r}: unknown {names(unknown)}; valid: {names(LIMITS)}")
     out = {}
     for name in LIMITS:
         sign = -1.0 if name == "low" else 1.0
         given = np.full(n, sign * math.inf) if not (own := getattr(f, name, ())) else np.array(own, float)
-        more = np.broadcast_to(np.asarray(tighter.get(name, sign * math.inf), float), n)
+        more = _numbers(f"limits of {key!r}: {name}", tighter.get(name, sign * math.inf), n)
         out[name] = np.maximum(given, more) if name == "low" else np.minimum(given, more)
-        if np.isnan(out[name]).any() or (name not in ("low", "high") and (out[name] <= 0).any()):
+        if name not in ("low", "high") and (out[name] <= 0).any():
             raise RobotError(f"limits of {key!r}: {name} must be positive numbers, not {more}")
     if f.measured_by and f.kind != "discrete":
         out["step"] = np.minimum(out["step"], REACH * out["velocity"])
@@ -70,6 +74,17 @@ def _field(key: str, spec: Spec, tighter: Mapping[str, Any], free: bool) -> list
     if not free and (missing := [name for name in needed if np.isinf(out[name]).any()]):
         raise RobotError(f"action {key!r} has no limit on {names(missing)}: give some, or free=[{key}] to go without")
     return [out[name] for name in LIMITS]
+
+
+def _numbers(what: str, given: Any, n: int) -> np.ndarray:
+    """One number for all of n elements, or one for each."""
+    try:
+        numbers = np.broadcast_to(np.asarray(given, float), n)
+    except (TypeError, ValueError):
+        numbers = np.array([math.nan])
+    if np.isnan(numbers).any() or isinstance(given, bool | str):
+        raise RobotError(f"{what} must be a number, or {n} of them, not {given!r}")
+    return numbers
 
 
 class Limiter:

@@ -19,7 +19,7 @@ class Live:
     def __init__(self, robot: GymRobot, clock: Clock | None = None) -> None:
         self.robot, self.spec, self.name = robot, robot.spec, robot.name
         self.clock = clock or WallClock()
-        self._start, self._steps = self.clock.now(), 0
+        self.reset()
 
     def reset(self, seed: int | None = None) -> None:
         """Start state drawn by `seed`; its time begins now."""

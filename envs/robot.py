@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from .clock import Clock
-from .errors import RobotError
+from .errors import RobotError, names
 from .spec import Spec
 
 
@@ -32,6 +32,25 @@ def measured(spec: Spec, obs: Obs) -> np.ndarray:
             raise RobotError(f"action {key!r} is measured by {f.measured_by!r}, which is not observed")
         parts.append(np.asarray(obs.data[f.measured_by], float).ravel() if f.measured_by else np.full(f.size, np.nan))
     return np.concatenate(parts)
+
+
+def whole(spec: Spec, obs: Obs, latest: float) -> Obs:
+    """The observation, if it is what the Spec says, in numbers, and nothing in it is stamped after `latest`."""
+    if not isinstance(obs, Obs):
+        raise RobotError(f"observe() returned {obs!r}, no Obs")
+    for key, f in spec.observations.items():
+        if key not in obs.data:
+            raise RobotError(f"{key!r} is missing; there is {names(obs.data)}")
+        if (shape := np.shape(obs.data[key])) != f.shape:
+            raise RobotError(f"{key!r} has shape {shape}, the Spec says {f.shape}")
+        if f.kind != "image" and not np.isfinite(obs.data[key]).all():
+            raise RobotError(f"{key!r} holds what is no number")
+        stamp = obs.stamps.get(key, obs.time)
+        if not (obs.time <= latest and stamp <= latest):
+            raise RobotError(
+                f"{key!r} is stamped {stamp:.2f} at {obs.time:.2f}, which the robot's clock has not reached"
+            )
+    return obs
 
 
 @dataclass(frozen=True)
@@ -82,11 +101,14 @@ class Robot(Protocol):
         ...
 
     def reset(self, seed: int | None = None) -> None:
-        """Bring about a start state; blocks until ready. A simulated robot starts the same from the same seed."""
+        """Bring about a start state; blocks until ready. A simulated robot starts the same from the same seed.
+
+        What it does on hardware passes no limits: it may come to a pose, and may as well do nothing.
+        """
         ...
 
     def observe(self) -> Obs:
-        """The latest sample; asking twice changes nothing."""
+        """The latest sample; asking twice changes nothing. Hardware is asked before its first `reset`."""
         ...
 
     def command(self, command: Command) -> np.ndarray:

@@ -7,11 +7,12 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from .errors import RobotError, names
+from .errors import FewstepError, RobotError, names
 from .robot import Robot
 from .simulated_arm import SimulatedArm
 
 GROUP = "fewstep.robots"  # entry points: name = "module:callable", which makes a Robot
+PARTS = ("spec", "clock", "reset", "observe", "command", "outcome", "close")  # of every Robot
 
 
 def make_live(name: str, options: Mapping[str, Any]) -> Robot:
@@ -22,15 +23,26 @@ def make_live(name: str, options: Mapping[str, Any]) -> Robot:
     """
     found = {point.name: point for point in entry_points(group=GROUP)}
     try:
-        if name == "simulated":
-            return SimulatedArm(**options)
-        if name in found:
-            return found[name].load()(**options)
-        module, colon, maker = name.partition(":")
-        if colon and (made := getattr(_import(module), maker, None)) is not None and callable(made):
-            return made(**options)  # pyright: ignore[reportReturnType]
+        made = _made(name, options, found)
+    except FewstepError:
+        raise
     except TypeError as error:
         raise RobotError(f"robot {name!r} does not take {dict(options)}: {error}") from error
+    except Exception as error:
+        raise RobotError(f"robot {name!r} could not be made: {type(error).__name__}: {error}") from error
+    if lacking := [part for part in PARTS if not hasattr(made, part)]:
+        raise RobotError(f"robot {name!r} made {made!r}, which is no Robot: it lacks {names(lacking)}")
+    return made
+
+
+def _made(name: str, options: Mapping[str, Any], found: Mapping[str, Any]) -> Any:
+    if name == "simulated":
+        return SimulatedArm(**options)
+    if name in found:
+        return found[name].load()(**options)
+    module, colon, maker = name.partition(":")
+    if colon and callable(made := getattr(_import(module), maker, None)):
+        return made(**options)
     from .live import Live
     from .tasks import make_robot
 

@@ -8,9 +8,9 @@ from enum import StrEnum
 
 import numpy as np
 
-from .errors import RobotError, names
+from .errors import FewstepError, RobotError, names
 from .limits import Limiter, Limits
-from .robot import Command, Obs, Outcome, Robot, measured
+from .robot import Command, Obs, Outcome, Robot, measured, whole
 
 
 class State(StrEnum):
@@ -30,6 +30,9 @@ NEXT = {  # to which states one can go by asking
     State.ACTIVE: {State.HOLD, State.DISARMED},
     State.FAULT: {State.HOLD, State.DISARMED},
 }
+
+
+SILENT = (State.DISARMED, State.SHADOW)  # nothing is sent
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,11 @@ class SafeRobot:
         """Change the state on purpose; RobotError where there is no way, or the pose is no place to start."""
         if state not in NEXT[self.state]:
             raise RobotError(f"no way from {self.state} to {state}; valid: {names(NEXT[self.state])}")
-        if self.state in (State.DISARMED, State.SHADOW, State.FAULT) and state is State.HOLD:
-            self._limiter.start(measured(self.spec, self.observe()))
+        if self.state in (*SILENT, State.FAULT) and state is State.HOLD:
+            obs = self.observe()
+            if (age := self._age(obs, self.clock.now())) > self.watch.observation:
+                raise RobotError(f"the observation is {age:.2f} s old: nobody knows where the robot is")
+            self._limiter.start(measured(self.spec, obs))
         self._enter(state, "asked to")
 
     def fault(self, why: str) -> None:
@@ -69,8 +75,17 @@ class SafeRobot:
             self._enter(State.FAULT, why)
 
     def reset(self, seed: int | None = None) -> None:
-        """Reset the robot; where it was active it begins again, slowly, from where it is now."""
-        self.robot.reset(seed)
+        """Reset the robot; where it was active it begins again, slowly, from where it is now.
+
+        Where nothing may be sent the robot is left as it is: resetting it would move it.
+        """
+        if self.state not in SILENT:
+            try:
+                self.robot.reset(seed)
+            except FewstepError:
+                raise
+            except Exception as error:
+                raise RobotError(f"the robot could not be reset: {error}") from error
         self._obs = None
         self._limiter.start(measured(self.spec, self.observe()))
         self._since = self._fresh = self.clock.now()
@@ -78,10 +93,10 @@ class SafeRobot:
     def observe(self) -> Obs:
         """The latest observation, or the last one where the robot fails to give any: its age then tells."""
         try:
-            self._obs = self.robot.observe()
+            self._obs = whole(self.spec, self.robot.observe(), self.clock.now() + self.watch.observation)
         except Exception as error:
             if self._obs is None:
-                raise
+                raise RobotError(f"the robot gives no observation: {error}") from error
             self._say(f"no observation: {error}")
         return self._obs
 
@@ -91,12 +106,15 @@ class SafeRobot:
         at = measured(self.spec, obs)
         wanted = self._checked(command.action)
         self._look(obs, now, wanted)
-        if self.state in (State.DISARMED, State.SHADOW):
+        if self.state in SILENT:
             return np.nan_to_num(at).astype(np.float32)
         pace = min(1.0, (now - self._since) / self.watch.soft) if self.watch.soft else 1.0
         sent = self._limiter.next(wanted if self.state is State.ACTIVE else None, at, pace)
         try:
-            return self.robot.command(Command(sent.astype(np.float32), command.source))
+            told = self.robot.command(Command(sent.astype(np.float32), command.source))
+            if np.shape(told) != sent.shape:
+                raise RobotError(f"command() returned {told!r}, not the {len(sent)} numbers that it sent")
+            return told
         except Exception as error:
             self.fault(f"the robot takes no command: {error}")
             return sent.astype(np.float32)
@@ -107,8 +125,17 @@ class SafeRobot:
         return self._limiter.resting
 
     def outcome(self) -> Outcome | None:
-        """What the robot says; a fault ends the episode, unjudged."""
-        return Outcome(None, why=f"fault: {self.why}") if self.state is State.FAULT else self.robot.outcome()
+        """What the robot says; a fault ends the episode, unjudged. Where nothing is sent nothing comes of it."""
+        if self.state in SILENT:
+            return None
+        try:
+            outcome = None if self.state is State.FAULT else self.robot.outcome()
+            if not isinstance(outcome, Outcome | None):
+                raise RobotError(f"outcome() returned {outcome!r}, no Outcome")
+        except Exception as error:
+            self.fault(f"the robot tells no outcome: {error}")
+            outcome = None
+        return Outcome(None, why=f"fault: {self.why}") if self.state is State.FAULT else outcome
 
     def close(self) -> None:
         """Close the robot."""
@@ -117,11 +144,14 @@ class SafeRobot:
     def _look(self, obs: Obs, now: float, wanted: np.ndarray | None) -> None:
         """The watchdogs."""
         self._fresh = now if wanted is not None or self.state is not State.ACTIVE else self._fresh
-        oldest = min((obs.stamps.get(k, obs.time) for k in self.spec.observations), default=obs.time)
-        if (age := now - oldest) > self.watch.observation:
+        if (age := self._age(obs, now)) > self.watch.observation:
             self.fault(f"the observation is {age:.2f} s old")
         if (age := now - self._fresh) > self.watch.action:
             self.fault(f"no action for {age:.2f} s")
+
+    def _age(self, obs: Obs, now: float) -> float:
+        """Of the oldest stream [s]."""
+        return now - min(obs.time, *(obs.stamps.get(k, obs.time) for k in self.spec.observations), now)
 
     def _checked(self, action: np.ndarray | None) -> np.ndarray | None:
         if action is None:

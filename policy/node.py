@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
 import numpy as np
 
+from ..demos.files import lock
 from ..envs import RobotError
 from ..envs.control import STATES, tick_type
 from ..envs.mailbox import Mailbox
@@ -28,6 +30,11 @@ from ..envs.spec import Spec
 PIPE = 1 << 20  # bytes that a log pipe holds while its reader is away
 GRACE = 15.0  # s that the control process has to brake and end
 ALIVE = 0.25  # s between two signs of life for systemd
+EVENTS = "events.jsonl"
+LOG = (EVENTS, "ticks.bin", "run.json", "latency.json")
+STUCK, LOOKS = 0.5, 10  # s without a tick, and so many looks in a row: this process may have been stopped, too
+STOPPED = "the control process has stopped: nothing is sent to the robot; use the emergency stop, then end this run"
+KILLED = "the control process was killed: nothing has braked the robot, and nothing is sent to it any more"
 START = 120.0  # s that either process has to get ready
 
 
@@ -42,14 +49,15 @@ class Node:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.events = folder, Queue[dict[str, Any]]()
-        self._log = (folder / "events.jsonl").open("a", buffering=1)
+        self._log = (folder / EVENTS).open("a", buffering=1)
+        self._unlock = lock(self, folder / EVENTS)
         self._inference, self._threads = inference, list[threading.Thread]()
         self._worker: subprocess.Popen[Any] | None = None
         self.inference_seconds = math.nan  # that a chunk took to make, at the start
         agent, horizon = control["agent"], control["horizon"]
         self._messages = Messages(spec, observation_steps=agent["observation_steps"], horizon=horizon)
         self._requests, self._chunks = Mailbox(self._messages.request), Mailbox(self._messages.chunk)
-        self._told = 0.0
+        self._told, self._heard, self._stuck = 0.0, math.inf, 0
         self._bell, bell = os.pipe()
         self._control: subprocess.Popen[Any] | None = None
         if inference is not None:
@@ -78,7 +86,8 @@ class Node:
                 continue
             self._supervise()
             if self._over() and self.events.empty():
-                raise RobotError(f"the control process has ended; see {self.folder / 'events.jsonl'}")
+                code = self._control.returncode  # pyright: ignore
+                raise RobotError(f"the control process has ended ({code}); see {self.folder / EVENTS}")
         raise RobotError(f"nothing heard of {' or '.join(names)} in {seconds:g} s")
 
     def tell(self, line: str) -> None:
@@ -91,8 +100,8 @@ class Node:
         """Write an event of one's own into the log."""
         self._log.write(json.dumps({"event": event, **more}) + "\n")
 
-    def close(self) -> None:
-        """Brake, let go of the robot, end both processes; may be called again."""
+    def close(self) -> list[str]:
+        """Brake, let go of the robot, end both processes; what went wrong in doing so, in words."""
         self.tell("stop")
         with suppress(BrokenPipeError):
             self._control.stdin.close()  # pyright: ignore
@@ -100,6 +109,7 @@ class Node:
             self._control.wait(GRACE)  # pyright: ignore
         except subprocess.TimeoutExpired:
             self._control.kill()  # pyright: ignore
+            self._control.wait()  # pyright: ignore
         for thread in self._threads:
             thread.join(GRACE)
         if self._worker is not None:
@@ -108,10 +118,18 @@ class Node:
         for file in (self._log, self._ticks, self._requests, self._chunks):
             file.close()
         os.close(self._bell)
+        self._unlock()
+        wrong = [event["text"] for event in self.events.queue if event["event"] == "failed"]
+        return wrong + [KILLED] * (self._control.returncode < 0)  # pyright: ignore
 
     def _supervise(self) -> None:
-        """Start inference again where it has ended."""
+        """Start inference again where it has ended; say when control stands still."""
+        self._stuck = self._stuck + 1 if time.monotonic() > self._heard + STUCK else 0
+        if self._stuck == LOOKS:
+            self.events.put({"event": "safety", "text": STOPPED})
         if self._worker is not None and self._worker.poll() is not None and not self._over():
+            if math.isnan(self.inference_seconds):
+                raise RobotError(f"the inference process has ended ({self._worker.returncode}) before it was ready")
             self.note("inference ended", code=self._worker.returncode)
             self._start_inference()
 
@@ -136,8 +154,9 @@ class Node:
 
     def _keep_ticks(self, content: bytes) -> None:
         self._ticks.write(content)
-        if time.monotonic() > self._told + ALIVE:  # systemd hears of the control process, not of this one
-            self._told = time.monotonic()
+        self._heard = time.monotonic()
+        if self._heard > self._told + ALIVE:  # systemd hears of the control process, not of this one
+            self._told = self._heard
             notify("WATCHDOG=1")
 
     def _keep_event(self, content: bytes) -> None:
@@ -184,6 +203,18 @@ def _whole_lines(file: Any) -> Iterator[bytes]:
 def _python(module: str, settings: Mapping[str, Any], fds: list[int], **streams: Any) -> subprocess.Popen[Any]:
     command = [sys.executable, "-m", module, json.dumps(settings)]
     return subprocess.Popen(command, pass_fds=fds, start_new_session=True, **streams)  # Ctrl-C is for the one in charge
+
+
+def set_aside(folder: Path) -> None:
+    """Move the log of an earlier run to earlier.1 and so on, inside `folder`; DataError while that run goes on."""
+    if not (folder / EVENTS).exists():
+        return
+    lock(Queue(), folder / EVENTS)()
+    place = next(p for n in count(1) if not (p := folder / f"earlier.{n}").exists())
+    place.mkdir()
+    for name in LOG:
+        with suppress(FileNotFoundError):
+            (folder / name).rename(place / name)
 
 
 def read_ticks(folder: Path | str, state: State = State.ACTIVE) -> np.ndarray:

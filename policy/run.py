@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -20,11 +21,12 @@ from rich.console import Console
 from yaml import YAMLError
 
 from ..demos.store import DemoStore
-from ..envs import ConfigError, Spec
+from ..envs import ConfigError, RobotError, Spec
 from ..envs.calibrate import SECONDS, delay
+from ..envs.control import NOT_BEGUN
 from ..envs.safety import Watch
-from .checkpoint import MODEL, find_policy, load_policy, write_file
-from .node import START, Node, notify, read_ticks, tick_fields
+from .checkpoint import MODEL, find_policy, load_policy, write_file, writing
+from .node import START, Node, notify, read_ticks, set_aside, tick_fields
 from .runner import promises
 
 
@@ -65,10 +67,11 @@ class Run:
 
 def run(c: Run, console: Console) -> int:
     """Start both processes, then let the person begin each episode and judge it."""
-    if bool(c.policy) == bool(c.actions):
-        raise ConfigError("run needs either a policy= or recorded actions=")
+    _check(c)
     out = Path(c.out)
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        set_aside(out)
     control, spec, inference = _policy(c) if c.policy else _recording(c, out)
     facts = {"robot": c.robot, "options": c.options, "policy": c.policy, "actions": c.actions}
     facts |= {"ticks": tick_fields(spec.action_size), "spec": spec.to_json(), **_hash(c.policy)}
@@ -81,16 +84,33 @@ def run(c: Run, console: Console) -> int:
         ready = node.wait("ready", seconds=START)
         notify("READY=1")
         style = "" if ready["scheduling"].startswith("SCHED_FIFO") else "bold red"
-        console.print(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}", style=style)
-        if not c.calibrate:
-            return _episodes(c, node, console)
-        _episodes(replace(c, episodes=1, seconds=SECONDS), node, console)
+        console.print(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}", style=style, markup=False)
+        code = _episodes(replace(c, episodes=1, seconds=SECONDS) if c.calibrate else c, node, console)
     finally:
-        node.close()
+        wrong = node.close()
         if main:
             signal.signal(signal.SIGTERM, before)
-        console.print(f"stopped; log in {out}")
-    return _calibrated(out, node.inference_seconds, console)
+        for text in wrong:
+            console.print(text, style="bold red", markup=False)
+        console.print(f"stopped; log in {out}", markup=False)
+    return code or (1 if wrong else 0) or (_calibrated(out, node.inference_seconds, console) if c.calibrate else 0)
+
+
+def _check(c: Run) -> None:
+    if bool(c.policy) == bool(c.actions):
+        raise ConfigError("run needs either a policy= or recorded actions=")
+    if c.calibrate and c.shadow:
+        raise ConfigError("calibrate=true moves the robot: it cannot be done with shadow=true")
+    if not 0 <= c.lead < math.inf:
+        raise ConfigError(f"lead must be seconds, 0 or more, not {c.lead}")
+    above = {"seconds": c.seconds, "watch.observation": c.watch.observation, "watch.action": c.watch.action}
+    above |= {"episodes": c.episodes, "threads": c.threads}
+    if bad := [f"{name}={x}" for name, x in above.items() if not x > 0]:
+        raise ConfigError(f"{', '.join(bad)}: must be above 0")
+    if not c.watch.soft >= 0 or c.episode < 0:
+        raise ConfigError(f"watch.soft and episode must be 0 or more, not {c.watch.soft} and {c.episode}")
+    if not 0 <= c.priority <= 99:
+        raise ConfigError(f"priority must be 0 to 99, not {c.priority}")
 
 
 def _calibrated(out: Path, inference: float, console: Console) -> int:
@@ -107,20 +127,21 @@ def _calibrated(out: Path, inference: float, console: Console) -> int:
 def _episodes(c: Run, node: Node, console: Console) -> int:
     state, failed = "shadow" if c.shadow else "active", 0
     for k in range(c.episodes):
-        if not c.unattended and not _asked(console, f"episode {k}: set the scene, Enter to begin, q to end: ", "q"):
+        if not c.unattended and not _begins(console, k):
             break
         if not c.shadow:
             node.tell("go hold")
         node.tell(f"play {c.seed + k if c.seed >= 0 else '-'} {c.seconds} {state}")
-        with _interrupts(node) as pressed:
+        with _interrupts(node, "disarmed" if c.shadow else "hold") as pressed:
             ended = _follow(node, console)
-        judged = ended.get("success")
+        judged, why = ended.get("success"), ended.get("why") or "over"
+        wrong = why == NOT_BEGUN or why.startswith("fault")
         if judged is None and not c.unattended:
-            judged = {"y": True, "n": False}.get(console.input("success? y, n, or Enter for unknown: ").strip().lower())
+            judged = {"y": True, "n": False}.get(_answer(console, "success? y, n, or Enter for unknown: ")[:1])
         node.note("judged", episode=k, success=judged)
-        console.print(f"episode {k}: {ended.get('why') or 'over'}; success: {judged}")
-        failed += judged is False or "fault" in str(ended.get("why"))
-        if c.unattended and (pressed or "fault" in str(ended.get("why"))):
+        console.print(f"episode {k}: {why}; success: {judged}", markup=False)
+        failed += judged is False or wrong
+        if c.unattended and (pressed or wrong):
             break
     return 1 if failed else 0
 
@@ -137,32 +158,50 @@ def _follow(node: Node, console: Console) -> dict[str, Any]:
 
 
 @contextmanager
-def _interrupts(node: Node) -> Iterator[list[bool]]:
-    """The first Ctrl-C holds the robot, the second ends the run."""
+def _interrupts(node: Node, rest: str) -> Iterator[list[bool]]:
+    """The first Ctrl-C brings the robot to `rest`, the second ends the run; so does Ctrl-Z, which stops no arm."""
     pressed: list[bool] = []
 
     def hold(*_: object) -> None:
         if pressed:
             raise KeyboardInterrupt
         pressed.append(True)
-        node.tell("go hold")
+        node.tell(f"go {rest}")
 
     if threading.current_thread() is not threading.main_thread():
         yield pressed
         return
-    before = signal.signal(signal.SIGINT, hold)
+    numbers = [signal.SIGINT, *([signal.SIGTSTP] if hasattr(signal, "SIGTSTP") else [])]
+    before = {number: signal.signal(number, hold) for number in numbers}
     try:
         yield pressed
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _asked(console: Console, question: str, no: str) -> bool:
-    return console.input(question).strip().lower() != no
+def _begins(console: Console, episode: int) -> bool:
+    """Whether the person begins: nothing but Enter does."""
+    while (said := _answer(console, f"episode {episode}: set the scene, Enter to begin, q to end: ")) not in ("", "q"):
+        console.print(f"{said!r} begins nothing", markup=False)
+    return said == ""
+
+
+def _answer(console: Console, question: str) -> str:
+    """What a person answers; what a terminal was told before the question is no answer to it."""
+    with suppress(ImportError, OSError, ValueError):
+        import termios
+
+        if sys.stdin.isatty():
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
+    try:
+        return console.input(question).strip().lower()
+    except EOFError as error:
+        raise RobotError("the standard input has ended: nobody answers; unattended=true asks nobody") from error
 
 
 def _policy(c: Run) -> tuple[dict[str, Any], Spec, dict[str, Any]]:
@@ -177,7 +216,8 @@ def _policy(c: Run) -> tuple[dict[str, Any], Spec, dict[str, Any]]:
 def _recording(c: Run, out: Path) -> tuple[dict[str, Any], Spec, None]:
     store = DemoStore.open(c.actions)
     recorded = store.episode(c.episode).data["action"]
-    np.save(out / "actions.npy", recorded)
+    with writing(out):
+        np.save(out / "actions.npy", recorded)
     agent = {"observation_steps": 1, "execute": 1}
     control = {**_common(c, store.spec), "agent": agent, "horizon": 1, "replay": str(out / "actions.npy")}
     return control, store.spec, None

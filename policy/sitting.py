@@ -102,8 +102,8 @@ class Hardware(SafeRobot):
 
     def reset(self, seed: int | None = None) -> None:
         """Reset, and be active again unless a fault is latched."""
-        super().reset(seed)
         if self.state is State.DISARMED:
             self.go(State.HOLD)
+        super().reset(seed)
         if self.state is State.HOLD:
             self.go(State.ACTIVE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -121,8 +122,10 @@ class Evaluate:
 def evaluate(c: Evaluate, console: Console) -> int:
     """Evaluate a policy with one or several numbers of network evaluations."""
     policy, seeds = load_policy(c.policy), rollouts.seed_range(c.seed, c.episodes)
-    if c.jitter < 0:
-        raise ConfigError(f"jitter must not be negative, not {c.jitter}")
+    if not 0 <= c.jitter < math.inf:
+        raise ConfigError(f"jitter must be ticks, 0 or more, not {c.jitter}")
+    if c.seconds is not None and not c.seconds > 0:
+        raise ConfigError(f"seconds must be above 0, not {c.seconds}")
     jobs = [
         rollouts.Job(c.policy, c.task, s, seeds, d, c.jitter, c.recorded, c.late, c.hz, c.seconds)
         for s in samplers(c, policy.config.drawn_by)
@@ -158,7 +161,8 @@ def samplers(c: Evaluate, own: Sampler) -> list[Sampler]:
 def _whole(name: str, given: Any) -> list[int]:
     """A whole number, or a list of such."""
     numbers = given if isinstance(given, list) else [given]
-    if bad := [n for n in numbers if type(n) is not int or n < 0]:
+    bad = [n for n in numbers if type(n) is not int or n < 0]
+    if bad or not numbers:
         raise ConfigError(f"{name} must be whole numbers, not {bad}")
     return numbers
 

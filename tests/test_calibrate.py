@@ -38,3 +38,10 @@ def test_an_arm_that_does_not_follow_has_no_delay():
 def test_without_bounds_no_motion_is_small():
     with pytest.raises(RobotError, match="needs low and high"):
         Sweep(Spec({"x": Field((1,))}, {"x": Field((1,))}, 10))
+
+
+def test_a_motion_that_was_broken_off_tells_no_delay():
+    for n in (0, 1, 100):
+        time, x = np.arange(n) / 100, np.sin(np.arange(n))[:, None]
+        with pytest.raises(RobotError, match="broken off"):
+            delay(time, x, time, x)

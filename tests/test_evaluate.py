@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from fewstep.envs import CheckpointError, ConfigError, Field, RobotError, Spec
 from fewstep.envs.tasks import make_robot
 from fewstep.policy.checkpoint import save_policy
+from fewstep.policy.cli import main
 from fewstep.policy.evaluate import GROUP, Episode, Job, evaluate, film, latency, roll_out, seed_range, summary
 from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.samplers import Sampler
@@ -231,3 +233,17 @@ def test_the_built_in_task_is_filmed(folder: Path, tmp_path: Path) -> None:
     except RobotError as error:
         pytest.skip(f"no OpenGL here: {error}")
     assert path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("delay=[]", r"delay must be whole numbers, not \[\]"),
+        ("jitter=nan", "jitter must be ticks, 0 or more, not nan"),
+        ("jitter=inf", "jitter must be ticks"),
+        ("seconds=-1", "seconds must be above 0, not -1.0"),
+    ],
+)
+def test_lateness_that_is_none_is_refused(folder: Path, tmp_path: Path, setting: str, message: str, capsys) -> None:
+    assert main(["evaluate", f"policy={job_for(folder).policy}", f"task={POINT}", f"out={tmp_path}", setting]) == 2
+    assert re.search(message, capsys.readouterr().err)

@@ -82,6 +82,7 @@ def live(robot: Any, actor: Any) -> tuple[SafeRobot, np.ndarray, list[str]]:
     """An episode, until the fault has come to rest; what was sent, and what was said."""
     said: list[str] = []
     safe = SafeRobot(robot, Limits.of(robot.spec), Watch(soft=0.0, action=0.5), said.append)
+    robot.reset(3)
     safe.reset(3)
     safe.go(State.HOLD)
     safe.go(State.ACTIVE)

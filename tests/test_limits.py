@@ -142,6 +142,11 @@ def test_limits_are_the_tightest_of_spec_and_file() -> None:
         ({}, {"joints": {"speed": 1}}, "unknown speed; valid: acceleration, high, low, step, velocity"),
         ({}, {"joints": {"velocity": -1}}, "velocity must be positive"),
         ({}, {"joints": {"low": 2}}, "nothing lies between"),
+        ({}, {"joints": {"low": math.nan}}, "'joints': low must be a number, or 2 of them, not nan"),
+        ({}, {"joints": {"velocity": "fast"}}, "velocity must be a number, or 2 of them, not 'fast'"),
+        ({}, {"joints": {"low": [1, 2, 3]}}, r"low must be a number, or 2 of them, not \[1, 2, 3\]"),
+        ({}, {"joints": {"low": None}}, "low must be a number, or 2 of them, not None"),
+        ({}, {"joints": 3}, "limits of 'joints' must be a table of acceleration, high, low, step, velocity, not 3"),
     ],
 )
 def test_missing_and_impossible_limits_are_refused(change: dict, table: dict, message: str) -> None:
@@ -158,3 +163,5 @@ def test_a_rotation_is_refused_unless_it_is_let_go() -> None:
     with pytest.raises(RobotError, match="a rotation, which cannot be bounded"):
         Limits.of(spec)
     assert Limits.of(spec, free=["pose"]).low.shape == (4,)
+    with pytest.raises(RobotError, match="free=tool is no action; valid: pose"):
+        Limits.of(spec, free=["tool"])

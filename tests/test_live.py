@@ -63,3 +63,21 @@ def test_an_arm_shows_a_command_as_late_as_it_says(observing: float, acting: flo
         if math.isnan(seen) and arm.observe().data["joints"][0] > first + 0.4:
             seen = arm.clock.now() - begun
     assert seen == pytest.approx(observing + acting, abs=0.0201)  # and two ticks
+
+
+@pytest.mark.parametrize(
+    ("maker", "message"),
+    [
+        ("def make(): raise OSError('no port')", "could not be made: OSError: no port"),
+        ("def make(): return None", "made None, which is no Robot: it lacks clock, close, command"),
+        ("def make(:", "could not be made: SyntaxError"),
+    ],
+)
+def test_a_maker_that_fails_is_named(maker: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"ill_arm_{abs(hash(maker))}"
+    (tmp_path / f"{name}.py").write_text(maker + "\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(RobotError, match=f"robot '{name}:make' {message}"):
+        make_live(f"{name}:make", {})
+    with pytest.raises(RobotError, match="'pickplace' does not take"):
+        make_live("pickplace", {"port": 3})

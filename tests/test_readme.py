@@ -40,7 +40,7 @@ def run(recipe: str, folder: Path, monkeypatch) -> dict:
 
 
 def test_recipes_are_short():
-    assert len(RECIPES) == 3
+    assert len(RECIPES) == 4
     assert all(len([line for line in r.splitlines() if line.strip()]) <= 20 for r in RECIPES)
 
 
@@ -95,6 +95,9 @@ def test_a_robot_is_driven(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "my_driver", driver)
     spec = run(RECIPES[0].split("with DemoStore")[0], tmp_path, monkeypatch)["spec"]
     save_policy(Policy(spec, SMALL), tmp_path / "run", {})
-    names = run(RECIPES[2].replace("max_seconds=30", "max_seconds=0.5"), tmp_path, monkeypatch)
+    robot = types.ModuleType("my_robot")
+    robot.__dict__.update(run(RECIPES[2], tmp_path, monkeypatch))
+    monkeypatch.setitem(sys.modules, "my_robot", robot)
+    names = run(RECIPES[3].replace("max_seconds=30", "max_seconds=0.5"), tmp_path, monkeypatch)
     log = names["robot"].arm.log
     assert log[0] == "home" and log[-1] == "stop" and log.count("send") == 10

@@ -15,17 +15,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
-from fewstep.envs import RobotError, Spec
+from fewstep.envs import DataError, RobotError, Spec
 from fewstep.envs.control import tick_type
 from fewstep.envs.robots import make_live
 from fewstep.envs.safety import State
 from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.cli import main
-from fewstep.policy.node import latencies
+from fewstep.policy.node import latencies, set_aside
 from fewstep.policy.policy import Policy, PolicyConfig
+from fewstep.policy.run import _begins
 from fewstep.policy.unet import UnetConfig
 
 OPTIONS = ("+options.hz=100", "+options.joints=3")
@@ -143,13 +145,46 @@ def test_systemd_hears_that_it_is_ready_and_alive(policy: Path, tmp_path: Path, 
         (["robot=simulated", "policy=POLICY", "limits=nowhere.yaml"], "no YAML file of limits"),
         (["robot=simulated", "policy=POLICY"], "does not fit robot 'simulated'.*shape"),
         (["robot=nothing", "policy=POLICY"], "no robot 'nothing'"),
+        (["robot=simulated", "policy=POLICY", "lead=-1"], "lead must be seconds, 0 or more"),
+        (["robot=simulated", "policy=POLICY", "watch.observation=nan"], "watch.observation=nan: must be above 0"),
+        (["robot=simulated", "policy=POLICY", "seconds=-1", "episodes=0"], "seconds=-1.0, episodes=0: must be"),
+        (["robot=simulated", "policy=POLICY", "threads=0"], "threads=0: must be above 0"),
+        (["robot=simulated", "policy=POLICY", "priority=500"], "priority must be 0 to 99"),
+        (["robot=simulated", "policy=POLICY", "calibrate=true", "shadow=true"], "calibrate=true moves the robot"),
+        (["robot=simulated", "policy=POLICY", "out=/dev/null/x"], "could not write /dev/null/x"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_moves(policy: Path, tmp_path: Path, capsys, arguments, message):
     given = [a.replace("POLICY", str(policy)) for a in arguments]
-    assert main(["run", *given, f"out={tmp_path}", "unattended=true"]) in (1, 2)
+    assert main(["run", f"out={tmp_path}", "unattended=true", *given]) in (1, 2)
     assert re.search(message, capsys.readouterr().err)
     assert not [e for e in events(tmp_path) if e["event"] == "begins"] if (tmp_path / "events.jsonl").exists() else True
+
+
+@pytest.fixture
+def person(monkeypatch) -> list[str]:
+    """What a person types, and then nothing more."""
+    said: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda: said.pop(0) if said else (_ for _ in ()).throw(EOFError))
+    return said
+
+
+def test_nothing_but_enter_begins_an_episode(person: list[str]):
+    console = Console(quiet=True)
+    person += ["quit", "n", "q", "no", ""]
+    assert not _begins(console, 0) and _begins(console, 1) and not person
+    with pytest.raises(RobotError, match="nobody answers"):
+        _begins(console, 2)
+
+
+def test_what_was_typed_before_the_question_is_no_answer(monkeypatch):
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "r") as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        monkeypatch.setattr("builtins.input", lambda: os.write(ours, b"q\n") and terminal.readline())
+        os.write(ours, b"\n\n")
+        assert not _begins(Console(quiet=True), 0)
+    os.close(ours)
 
 
 # Something goes wrong
@@ -159,10 +194,15 @@ class Live:
     """A node in a thread, so that a test can do to its processes what it likes."""
 
     def __init__(self, policy: Path, out: Path, *more: str) -> None:
-        self.out, self.code = out, None
+        self.out, self._said = out, out.with_name("said")
         settings = [f"policy={policy}", "robot=simulated", *OPTIONS, "unattended=true", "seconds=30", f"out={out}"]
         command = [sys.executable, "-m", "fewstep.policy.cli", "run", *settings, *more]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+        with self._said.open("w") as said:
+            self.process = subprocess.Popen(command, stdout=said, start_new_session=True)
+
+    def said(self) -> str:
+        """On its terminal, in one line."""
+        return " ".join(self._said.read_text().split())
 
     def pid(self, event: str) -> int:
         """Of the process that said so last."""
@@ -249,6 +289,25 @@ def test_the_first_interrupt_holds_and_ends_what_nobody_attends(live):
     assert said.count("begins") == 1 and said[-1] == "stopped"
 
 
+def test_a_shadow_that_is_interrupted_sends_nothing(live):
+    node = live(*PATIENT, "shadow=true")
+    shadow = STATES.index(State.SHADOW)
+    node.until((node.out / "ticks.bin").exists)
+    node.until(lambda: (ticks(node.out)["state"] == shadow).sum() > 50)
+    os.killpg(node.process.pid, signal.SIGTSTP)
+    assert node.end() == 0
+    t = ticks(node.out)
+    assert set(t["state"]) == {shadow, STATES.index(State.DISARMED)}
+    assert np.ptp(t["measured"], axis=0).max() == 0
+
+
+def test_a_control_process_that_is_killed_is_missed(live):
+    node = live(*PATIENT)
+    node.acting()
+    os.kill(node.pid("ready"), signal.SIGKILL)
+    assert node.end() == 1
+
+
 def test_terminated_by_a_service_manager_it_brakes_first(live):
     node = live(*PATIENT)
     node.acting()
@@ -285,6 +344,31 @@ def test_a_control_process_that_is_stopped_goes_on_within_limits_and_without_a_b
     t = ticks(node.out)
     assert np.diff(t["time"]).max() > 0.6 and t["lateness"].max() > 0.5
     assert (np.diff(t["time"]) > 0.2 / HZ).mean() > 0.99
+
+
+def test_a_control_process_that_stays_stopped_is_told(live):
+    node = live(*PATIENT, "seconds=6")
+    node.acting()
+    os.kill(node.pid("ready"), signal.SIGSTOP)
+    time.sleep(2)
+    os.kill(node.pid("ready"), signal.SIGCONT)
+    node.end()
+    assert "nothing is sent to the robot; use the emergency stop" in node.said()
+    within_limits(node.out)
+
+
+def test_two_runs_do_not_share_a_log_and_an_earlier_one_is_kept(policy: Path, tmp_path: Path, live):
+    node = live(*PATIENT, "seconds=4")
+    node.acting()
+    with pytest.raises(DataError, match="being written already"):
+        set_aside(node.out)
+    node.end()
+    before = {file.name: file.read_bytes() for file in node.out.iterdir()}
+    for number in (1, 2):
+        set_aside(node.out)
+        assert [path.name for path in node.out.iterdir()] == [f"earlier.{k + 1}" for k in range(number)]
+        (node.out / "events.jsonl").write_text("{}")
+    assert {file.name: file.read_bytes() for file in (node.out / "earlier.1").iterdir()} == before
 
 
 def test_under_load_the_arm_keeps_its_limits(live):

@@ -10,7 +10,7 @@ from fakes import RAIL, FakeClock, Rail
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewstep.envs import Command, Field, Obs, RobotError, Spec, episode
+from fewstep.envs import Command, Field, Obs, Outcome, RobotError, Spec, episode
 from fewstep.envs.limits import Limits
 from fewstep.envs.safety import NEXT, SafeRobot, State, Watch
 from fewstep.envs.tasks import make_expert, make_robot
@@ -28,18 +28,26 @@ class Sick(Rail):
     def __init__(self) -> None:
         super().__init__(FakeClock())
         self.age, self.broken, self.deaf, self.sent = 0.0, False, False, []
+        self.shown, self.silent, self.judge = None, False, None
 
     def observe(self) -> Obs:
         if self.broken:
             raise OSError("cable")
         obs = super().observe()
+        if self.shown is not None:
+            return Obs(obs.time, self.shown, {"position": obs.time})
         return Obs(obs.time, obs.data, {"position": obs.time - self.age})
 
     def command(self, command: Command) -> np.ndarray:
         if self.deaf:
             raise OSError("bus")
         self.sent.append(float(command.action[0]))
-        return super().command(command)
+        return None if self.silent else super().command(command)
+
+    def outcome(self) -> Outcome | None:
+        if self.judge == "ill":
+            raise OSError("camera")
+        return self.judge
 
 
 class Cell:
@@ -48,6 +56,7 @@ class Cell:
     def __init__(self, watch: Watch | None = None) -> None:
         self.said: list[str] = []
         self.robot = Sick()
+        self.robot.reset(1)
         self.safe = SafeRobot(self.robot, Limits.of(SPEC), watch or Watch(soft=0.0), self.said.append)
         self.safe.reset(1)
 
@@ -118,7 +127,13 @@ def test_a_fault_is_latched_brakes_and_is_left_on_purpose_only() -> None:
     [
         (lambda r: setattr(r, "age", 0.5), r"observation is 0\.5\d s old"),
         (lambda r: setattr(r, "broken", True), r"observation is 0\.\d+ s old"),
+        (lambda r: setattr(r, "age", -100.0), r"observation is 0\.\d+ s old"),
+        (lambda r: setattr(r, "age", math.nan), r"observation is 0\.\d+ s old"),
+        (lambda r: setattr(r, "shown", {}), r"observation is 0\.\d+ s old"),
+        (lambda r: setattr(r, "shown", {"position": np.zeros(2)}), r"observation is 0\.\d+ s old"),
+        (lambda r: setattr(r, "shown", {"position": np.array([math.nan])}), r"observation is 0\.\d+ s old"),
         (lambda r: setattr(r, "deaf", True), "takes no command: bus"),
+        (lambda r: setattr(r, "silent", True), "returned None, not the 1 numbers"),
     ],
 )
 def test_trouble_becomes_a_fault_that_says_why(trouble, why: str) -> None:
@@ -169,6 +184,45 @@ def test_an_episode_of_the_expert_goes_on_as_without_it() -> None:
             assert step is not None and safe.state is State.ACTIVE
         wins += bool(safe.outcome().success)
     assert wins == 5
+
+
+@pytest.mark.parametrize("judge", ["ill", True])
+def test_a_judge_that_fails_is_a_fault(judge) -> None:
+    cell = Cell().start()
+    cell.robot.judge = judge
+    assert re.search("fault: the robot tells no outcome: (camera|.*True)", cell.safe.outcome().why)
+    assert cell.safe.state is State.FAULT
+
+
+def test_only_where_something_may_be_sent_a_robot_is_reset() -> None:
+    cell = Cell()
+    before = len(cell.robot.log)
+    cell.safe.go(State.SHADOW)
+    cell.safe.reset(2)
+    cell.robot.judge = Outcome(True)
+    assert len(cell.robot.log) == before and cell.safe.outcome() is None
+    cell.start().safe.reset(2)
+    assert len(cell.robot.log) == before + 1 and cell.safe.outcome().success
+
+
+def test_a_pose_that_was_seen_long_ago_is_not_held() -> None:
+    cell = Cell()
+    cell.robot.age = 5.0
+    with pytest.raises(RobotError, match=r"5\.00 s old: nobody knows where"):
+        cell.safe.go(State.HOLD)
+    assert cell.tick() == pytest.approx(cell.robot.place[0]) and cell.robot.sent == []
+
+
+def test_what_a_robot_refuses_at_the_start_is_an_error_of_ours() -> None:
+    robot = Sick()
+    safe = SafeRobot(robot, Limits.of(SPEC))
+    robot.broken = True
+    with pytest.raises(RobotError, match="no observation: cable"):
+        safe.reset(1)
+    robot.broken, robot.reset = False, lambda seed: 1 / 0  # pyright: ignore
+    safe.state = State.ACTIVE
+    with pytest.raises(RobotError, match="could not be reset: division"):
+        safe.reset(1)
 
 
 def test_a_robot_without_limits_is_refused() -> None:
