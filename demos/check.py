@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from ..envs import DataError
 from .check_cameras import cameras
 from .check_episodes import copies, odd, short
 from .check_frozen import frozen
@@ -23,8 +22,7 @@ def check(store: DemoStore, horizon: int = 16) -> list[Finding]:
 
     horizon: H of the policy to train; shorter episodes are reported.
     """
-    if len(store) == 0:
-        raise DataError(f"{store.path} holds no episodes yet; record some with `fewstep record`")
+    store.require()
     return sorted((_named(finding, store) for finding in _findings(store, horizon)), key=lambda finding: finding.level)
 
 

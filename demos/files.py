@@ -54,6 +54,8 @@ def new_file(path: Path) -> Iterator[Path]:
     """A place beside `path` for one file, likewise."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DataError(f"{path} exists already; choose another place, or move it away first")
+    if not path.name:
+        raise DataError(f"{path} has no name of its own; name a new place in it")
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         beside.parent.mkdir(parents=True, exist_ok=True)

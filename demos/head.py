@@ -12,18 +12,27 @@ FORMAT, VERSION = "fewstep-demos", 1
 
 def read_head(path: Path) -> dict[str, Any]:
     """Format, version, Spec, provenance, and how images are encoded; DataError says what lies there instead."""
-    try:
-        attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-        known = attributes["format"] == FORMAT
-    except (OSError, KeyError, TypeError, ValueError):
-        known, attributes = False, {}
-    if not known:
+    if not is_store(path):
         raise DataError(_stranger(path))
+    attributes = _attributes(path)
     if attributes.get("version") != VERSION:
         raise DataError(
             f"{path} has version {attributes.get('version')} of the format and this fewstep reads {VERSION}: update it"
         )
     return {"provenance": {}, "images": "lossless", **attributes}
+
+
+def is_store(path: Path) -> bool:
+    """Whether a store of any version lies here."""
+    return _attributes(path).get("format") == FORMAT
+
+
+def _attributes(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+    except (OSError, KeyError, TypeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def read_spec(path: Path, attributes: Mapping[str, Any]) -> Spec:

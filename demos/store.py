@@ -119,12 +119,24 @@ class DemoStore:
         found = {i: None if s < 0 else bool(s) for i, s in enumerate(said)} | dict(self.marks.success)
         return [found[int(i)] for i in self.numbers]
 
+    def require(self) -> None:
+        """Raise DataError where no episode is seen."""
+        if len(self._ends) and not len(self):
+            raise DataError(f"{self.path} holds no episodes but deleted ones; `fewstep view` brings them back")
+        if not len(self):
+            raise DataError(f"{self.path} holds no episodes yet; record some with `fewstep record`")
+
+    @property
+    def size(self) -> str:
+        """How much is seen, in words; a writer sees deleted episodes as well."""
+        gone = len(self.marks.deleted.intersection(self.numbers.tolist()))
+        return f"{len(self)} episodes, {self.frames} frames" + (f", {gone} of the episodes deleted" if gone else "")
+
     def array(self, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Frames from start up to, not including, stop (None: all that follow) of one array, (frames, ...)."""
         if key not in self._columns:
             raise DataError(f"{self.path} has no array {key!r}; valid: {names(self._columns)}")
-        if len(self) == 0:
-            raise DataError(f"{self.path} holds no episodes yet; record some with `fewstep record`")
+        self.require()
         start, stop, _ = slice(start, stop).indices(self.frames)
         if key in self._pictures:
             return np.asarray(self.pictures(key)[start:stop])

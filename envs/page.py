@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from .devices import AXES, KEYS
-from .errors import RobotError
+from .errors import ConfigError, RobotError
 from .teleop import NOTHING, Hand
 
 PAGE = Path(__file__).parent / "assets" / "teleop.html"
@@ -51,6 +51,8 @@ class Page:
     ) -> None:
         from websockets.sync.server import serve
 
+        if not 0 <= port <= 65535:
+            raise ConfigError(f"port must be 0 (any) to 65535, not {port}")
         self._tool, self._clock = tool, clock
         self._left = NOTHING.copy()  # of what was dragged: seconds of full deflection
         self._held, self._said = set[str](), queue.SimpleQueue[str]()

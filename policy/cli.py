@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, fields
 from importlib import import_module
 from importlib.metadata import version
 from inspect import cleandoc
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -99,13 +100,24 @@ def settings(name: str, verb: Verb, overrides: Sequence[str]) -> Any:
     try:
         with warnings.catch_warnings(), initialize_config_module("fewstep.configs", version_base=None):
             warnings.simplefilter("ignore")
-            config = compose(name, list(overrides))
+            config = compose(name, [_literal(verb.settings, override) for override in overrides])
+        if missing := [k for k in config if OmegaConf.is_missing(config, k)]:
+            raise ConfigError(f"`fewstep {name}` needs " + " ".join(f"{k}=..." for k in missing))
+        plain = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         valid = ", ".join(f.name for f in fields(verb.settings))
         raise ConfigError(f"{' '.join(str(error).split())}\nkeys of `fewstep {name}`: {valid}") from error
-    if missing := [k for k in config if OmegaConf.is_missing(config, k)]:
-        raise ConfigError(f"`fewstep {name}` needs " + " ".join(f"{k}=..." for k in missing))
-    return from_plain(verb.settings, OmegaConf.to_container(config, resolve=True))
+    return from_plain(verb.settings, plain)
+
+
+def _literal(config: type, override: str) -> str:
+    """A text in quotes: Hydra's grammar has no ü, brackets or commas outside of them, and paths have."""
+    key, given, value = override.partition("=")
+    if not given or value[:1] in ("'", '"') or get_type_hints(config).get(key) is not str:
+        return override
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    ending = escaped[len(escaped.rstrip("\\")) :]
+    return f"{key}='{escaped}{ending}'"
 
 
 def _overview(console: Console) -> None:

@@ -38,8 +38,7 @@ def read_data(
 ) -> Data:
     """Load a DemoStore's state fields whole; images are left out, as no encoder here reads them."""
     store = DemoStore.open(path)
-    if not len(store):
-        raise DataError(f"{path} holds no episodes: record or import some first")
+    store.require()
     spec = replace(store.spec, observations={k: f for k, f in store.spec.observations.items() if f.kind != "image"})
     if not spec.observations:
         raise DataError(f"{path} holds images only: a policy needs at least one observation of another kind")

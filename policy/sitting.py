@@ -76,7 +76,7 @@ class Sitting:
                 actor.hear = session.hear
             tell(f"open {device.address}" if isinstance(device, Page) else cleandoc(type(device).__doc__ or ""))
             kept = session.run(episodes)
-            tell(f"{kept} kept; {store.path} now has {len(store)} episodes, {store.frames} frames")
+            tell(f"{kept} kept; {store.path} now has {store.size}")
         return kept
 
     def _hold(self, robot: Robot, stack: ExitStack) -> tuple[Drive | Leader, Device]:

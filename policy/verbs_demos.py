@@ -16,9 +16,11 @@ from ..demos.episode import Episode
 from ..demos.formats import export_demonstrations, import_demonstrations
 from ..demos.formats.diffusion_policy import import_pusht
 from ..demos.formats.source import Choice
+from ..demos.pictures import ENCODINGS
 from ..demos.record import record as record_episodes
 from ..demos.store import DemoStore
-from ..envs import ConfigError, DataError, Outcome
+from ..envs import ConfigError, Outcome
+from ..envs.errors import pick
 from ..envs.tasks import make_expert, make_robot
 from .checkpoint import load_policy
 from .runner import Inline, agent
@@ -36,7 +38,8 @@ class Record:
     data: the store, made where there is none, else appended to. episodes: how many to keep; unsuccessful ones are
     dropped unless failures=true, and after twice as many starts it gives up. policy: a run folder whose policy acts in
     place of the expert. seed: of the first start, by default one after those of the episodes in the store.
-    repeats: episodes from each start; an expert with several ways shows them in turn. images: jpeg or lossless.
+    repeats: episodes from each start; an expert with several ways shows them in turn. images: jpeg or lossless,
+    by default jpeg; a store goes on as it began.
     """
 
     data: str = MISSING
@@ -46,7 +49,7 @@ class Record:
     repeats: int = 1
     policy: str = ""
     failures: bool = False
-    images: str = "jpeg"
+    images: str = ""
     teleop: str = ""
     port: int = 8007
     robot: str = ""
@@ -59,8 +62,9 @@ class Record:
 
 def record(c: Record, console: Console) -> int:
     """Record episodes into a store."""
-    if c.repeats < 1:
-        raise ConfigError(f"repeats must be at least 1, not {c.repeats}")
+    for name in ("episodes", "repeats"):
+        if getattr(c, name) < 1:
+            raise ConfigError(f"{name} must be at least 1, not {getattr(c, name)}")
     if c.teleop:
         return _by_hand(c, console)
     if c.robot:
@@ -82,9 +86,7 @@ def record(c: Record, console: Console) -> int:
                 robot, actor, store, seeds, float("inf"),
                 keep=lambda o: c.failures or bool(o.success), progress=heard, most=c.episodes,
             )  # fmt: skip
-        console.print(
-            f"{kept} kept, {len(failed)} failed; {c.data} now has {len(store)} episodes, {store.frames} frames"
-        )
+        console.print(f"{kept} kept, {len(failed)} failed; {c.data} now has {store.size}", markup=False)
     return 0 if kept else 1
 
 
@@ -98,7 +100,15 @@ def _by_hand(c: Record, console: Console) -> int:
 
 
 def _writable(path: Path, spec: Any, notes: dict[str, Any], images: str) -> DemoStore:
-    return DemoStore.open(path, "a") if path.exists() else DemoStore.create(path, spec, notes, images)
+    if images:
+        pick(ENCODINGS, images, "encoding of images")
+    if not path.exists():
+        return DemoStore.create(path, spec, notes, images or "jpeg")
+    store = DemoStore.open(path, "a")
+    if images not in ("", store.images):
+        store.close()
+        raise ConfigError(f"{path} keeps its images as {store.images}: leave out images={images}, or record elsewhere")
+    return store
 
 
 @dataclass(frozen=True)
@@ -133,7 +143,7 @@ def import_(c: Import, console: Console) -> int:
         choice = Choice(_list("keys", c.keys), _list("cameras", c.cameras), c.hz, c.fields, c.images)
         import_demonstrations(c.source, c.data, choice)
     store = DemoStore.open(c.data)
-    console.print(f"{c.data}: {len(store)} episodes, {store.frames} frames at {store.spec.policy_hz:g} Hz")
+    console.print(f"{c.data}: {store.size} at {store.spec.policy_hz:g} Hz", markup=False)
     console.print("observations: " + ", ".join(f"{k} {f.shape}" for k, f in store.spec.observations.items()))
     return 0
 
@@ -156,10 +166,9 @@ class Export:
 def export(c: Export, console: Console) -> int:
     """Convert a store to another format."""
     store = DemoStore.open(c.data)
-    if not len(store):
-        raise DataError(f"{c.data} holds no episodes yet; record some with `fewstep record`")
+    store.require()
     export_demonstrations(store, c.out, c.format, **({"task": c.task} if c.task else {}))
-    console.print(f"{c.out}: {len(store)} episodes, {store.frames} frames")
+    console.print(f"{c.out}: {store.size}", markup=False)
     return 0
 
 

@@ -57,6 +57,22 @@ def test_a_wrong_type_names_the_key(capsys):
     assert "steps: expected int, not 'many'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "name", ["Größe ü", "demos (1)", "[a]", "a,b=c", "it's", 'say "hi"', "a\\'b\\", "5", "null", "~/x"]
+)
+def test_a_path_may_have_any_name(name):
+    assert settings("check", load("check"), [f"data={name}"]).data == name
+
+
+def test_quotes_around_a_path_are_none_of_it():
+    assert settings("check", load("check"), ["data='a b'"]).data == "a b"
+
+
+def test_what_refers_to_nothing_is_an_error_not_a_trace(capsys):
+    assert main(["check", "data=${nothing}"]) == 2
+    assert "'nothing' not found" in capsys.readouterr().err
+
+
 def test_recipe_changes_only_what_it_names():
     plain = settings("train", load("train"), ["data=x"])
     pusht = settings("train", load("train"), ["data=x", "recipe=pusht", "seed=3"])
@@ -86,6 +102,20 @@ def test_record_appends_fresh_starts(workshop, capsys):
     starts = [tuple(store.episode(i).data["cube_position"][0]) for i in range(len(store))]
     assert len(set(starts)) == len(starts) >= 4
     assert store.provenance["task"] == "pickplace"
+
+
+def test_a_store_goes_on_with_its_encoding_of_images(workshop, capsys):
+    before = len(DemoStore.open(workshop / "demos"))
+    for images, message in {"lossless": "keeps its images as jpeg", "png": "valid: jpeg, lossless"}.items():
+        assert main(["record", f"data={workshop}/demos", "episodes=1", f"images={images}"]) == 2
+        assert message in capsys.readouterr().err
+    assert len(DemoStore.open(workshop / "demos")) == before
+
+
+def test_no_episodes_cannot_be_recorded(tmp_path, capsys):
+    assert main(["record", f"data={tmp_path}/demos", "episodes=0"]) == 2
+    assert "episodes must be at least 1, not 0" in capsys.readouterr().err
+    assert not (tmp_path / "demos").exists()
 
 
 def test_evaluate_writes_what_the_design_says(workshop, capsys):

@@ -9,7 +9,9 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fewstep.demos import Episode
 from fewstep.demos.check import check
+from fewstep.demos.formats import export_demonstrations, import_demonstrations
 from fewstep.demos.formats.diffusion_policy import import_pusht, read
 from fewstep.demos.formats.source import Choice, save
 from fewstep.demos.store import DemoStore
@@ -24,7 +26,8 @@ def buffer(path: Path, ends: Any = (4, 9), **arrays: np.ndarray) -> Path:
     group = zarr.open_group(path, mode="w", zarr_format=2)
     for name, values in {"meta/episode_ends": np.asarray(ends), **{f"data/{k}": v for k, v in arrays.items()}}.items():
         chunks = (max(1, min(7, len(values))), *values.shape[1:])
-        group.create_array(name, shape=values.shape, dtype=values.dtype, chunks=chunks)[...] = values
+        config = {"write_empty_chunks": True}
+        group.create_array(name, shape=values.shape, dtype=values.dtype, chunks=chunks, config=config)[...] = values
     return path
 
 
@@ -137,6 +140,59 @@ def test_what_cannot_be_imported_says_why_and_leaves_nothing(
     with pytest.raises(DataError, match=message):
         import_diffusion_policy(source, tmp_path / "out", keys=keys, cameras=None if keys else ["img"])
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("chunk", ["data/state/1.0", "data/wrist/1.0.0.0", "meta/episode_ends/0"])
+@pytest.mark.parametrize("left", [None, 0, 8, 15, 30])
+def test_chunks_that_are_lost_or_cut_short_are_told(tmp_path: Path, chunk: str, left: int | None) -> None:
+    source = buffer(tmp_path / "in", **numbers())
+    content = (source / chunk).read_bytes()
+    (source / chunk).unlink()
+    if left is not None:
+        (source / chunk).write_bytes(content[:left])
+    with pytest.raises(DataError, match=f"in {'lacks' if left is None else 'has only a part of'} {chunk}: fetch it"):
+        import_diffusion_policy(source, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_chunk_that_an_archive_lacks_is_told(tmp_path: Path) -> None:
+    source = buffer(tmp_path / "in", **numbers())
+    (source / "data/state/1.0").unlink()
+    with pytest.raises(DataError, match=r"in.zip lacks data/state/1.0"):
+        import_diffusion_policy(zipped(source), tmp_path / "out")
+
+
+def test_zeros_and_the_order_of_observations_come_back_from_an_export(tmp_path: Path) -> None:
+    keys = ["top", "e", "d", "c", "b", "a"]
+    fields = {key: Field((4, 5, 3), kind="image") if key == "top" else Field((1,)) for key in keys}
+    spec = Spec(fields, {"act": Field((2,))}, 10)
+    data = {key: np.zeros((3, *field.shape), np.uint8) for key, field in fields.items()}
+    with DemoStore.create(tmp_path / "demos", spec) as store:
+        store.append(Episode(data | {"action": np.zeros((3, 2)), "time": np.zeros(3)}, spec))
+    export_demonstrations(store, tmp_path / "buffer", "diffusion_policy")
+    import_demonstrations(tmp_path / "buffer", tmp_path / "back")
+    back = DemoStore.open(tmp_path / "back")
+    assert list(back.spec.observations) == keys
+    assert not any(back.array(key).any() for key in (*keys, "action", "time"))
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"keys": ["wrist"]}, r"'wrist' holds images; choose it with cameras=\[wrist\]"),
+        ({"keys": ["action"]}, "'action' is no observation"),
+        ({"cameras": ["state"]}, r"'state' is no camera: its shape is \(9, 3\)"),
+    ],
+)
+def test_what_is_chosen_as_something_else_is_refused(tmp_path: Path, choice: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        import_diffusion_policy(buffer(tmp_path / "in", **numbers()), tmp_path / "out", **choice)
+
+
+def test_a_store_is_not_imported(tmp_path: Path) -> None:
+    DemoStore.create(tmp_path / "demos", PUSHT).close()
+    with pytest.raises(DataError, match="is a store of fewstep already: use it as data="):
+        import_demonstrations(tmp_path / "demos", tmp_path / "out")
 
 
 def test_pickled_objects_are_never_read(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from fewstep.demos import DemoStore, Episode
 from fewstep.demos.formats import export_demonstrations, import_demonstrations
 from fewstep.demos.formats.lerobot_export import write
 from fewstep.demos.formats.source import Choice
-from fewstep.envs import ConfigError, DataError, Field, Spec
+from fewstep.envs import ConfigError, DataError, Field, Spec, SpecError
 
 HUMAN = Path(__file__).parents[2] / "shared/data/pusht_lerobot_v3"
 LEROBOT = os.environ.get("FEWSTEP_LEROBOT_PYTHON", "")  # an interpreter that has lerobot 0.4.4
@@ -197,6 +197,9 @@ def broken(path: Path, damage: str) -> None:
         case "half a video":
             file = next((path / "videos").rglob("*wrist*/*/*.mp4"))
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        case "fewer episodes":
+            file = next((path / "meta/episodes").rglob("*.parquet"))
+            pq.write_table(pq.read_table(file).slice(0, 2), file)
         case "fewer frames":
             file = next((path / "data").rglob("*.parquet"))
             pq.write_table(pq.read_table(file).slice(0, 30), file)
@@ -208,12 +211,13 @@ def broken(path: Path, damage: str) -> None:
     [
         ("version", "v2.1, only v3.0"),
         ("action", "no feature 'action'; it has"),
-        ("no json", "cannot read"),
-        ("half a parquet", "cannot read"),
+        ("no json", "cannot read .*meta/info.json"),
+        ("half a parquet", r"cannot read .*data/chunk-000/file-000.parquet"),
+        ("fewer episodes", "has 5 episodes, and meta/episodes tells of 2: fetch it whole"),
         ("no data", "cannot read .*No such file or directory"),
         ("no episodes", "meta/episodes"),
         ("lost video", r"camera 'wrist' is missing: .* cameras=\[\]"),
-        ("half a video", "cannot read"),
+        ("half a video", r"cannot read .*wrist.*mp4"),
         ("fewer frames", "does not hold the 20 frames of episode 2"),
     ],
 )
@@ -222,6 +226,25 @@ def test_a_damaged_dataset_says_what_is_wrong_and_leaves_nothing(export: Path, d
     with pytest.raises(DataError, match=message):
         import_demonstrations(export, export.parent / "out")
     assert [p.name for p in export.parent.iterdir()] == ["export"]
+
+
+def test_a_rate_that_is_text_is_read_as_a_number(export: Path, tmp_path: Path) -> None:
+    (export / "meta/fewstep.json").unlink()
+    info = json.loads((export / "meta/info.json").read_text())
+    (export / "meta/info.json").write_text(json.dumps(info | {"fps": str(info["fps"])}))
+    import_demonstrations(export, tmp_path / "out")
+    assert DemoStore.open(tmp_path / "out").spec.policy_hz == info["fps"]
+
+
+def test_a_camera_of_another_kind_can_be_left_out(export: Path, tmp_path: Path) -> None:
+    (export / "meta/fewstep.json").unlink()
+    info = json.loads((export / "meta/info.json").read_text())
+    info["features"]["observation.images.depth"] = {"dtype": "video", "shape": [24, 32, 1], "names": None}
+    (export / "meta/info.json").write_text(json.dumps(info))
+    with pytest.raises(SpecError, match=r"'depth': an image has shape .*, not \(24, 32, 1\)"):
+        import_demonstrations(export, tmp_path / "out")
+    import_demonstrations(export, tmp_path / "out", Choice(cameras=("wrist",)))
+    assert list(DemoStore.open(tmp_path / "out").spec.observations) == ["state", "wrist"]
 
 
 def test_without_its_cameras_the_rest_is_imported(export: Path, tmp_path: Path) -> None:

@@ -77,3 +77,41 @@ def test_damaged_marks_are_no_marks_and_say_so(tmp_path: Path, content: str) -> 
     (path / FILE).write_text(content)
     with pytest.raises(DataError, match=f"{FILE} is damaged"):
         DemoStore.open(path)
+
+
+@pytest.mark.parametrize(
+    ("marked", "message"),
+    [
+        (lambda marks: marks.delete(17), "has no episode 17: it holds 3, counted from 0"),
+        (lambda marks: marks.delete(-1), "has no episode -1"),
+        (lambda marks: marks.judge(3, True), "has no episode 3"),
+        (lambda marks: marks.delete("1"), "by its number, not '1'"),
+        (lambda marks: marks.judge(1, "yes"), "True, False or None, not 'yes'"),
+    ],
+)
+def test_marks_that_mean_nothing_are_refused(tmp_path: Path, marked, message: str) -> None:
+    path = store_of(tmp_path / "demos", [3, 2, 4])
+    with pytest.raises(DataError, match=message):
+        marked(Marks.read(path)).write(path)
+    assert not (path / FILE).exists()
+
+
+def test_marks_are_written_to_a_store_only(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no demonstrations at"):
+        Marks().write(tmp_path / "typo")
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_mark(tmp_path: Path) -> None:
+    path = store_of(tmp_path / "demos", [3, 2])
+    Marks.read(path).delete(np.int64(1)).judge(np.int64(0), np.bool_(False)).write(path)
+    assert (DemoStore.open(path).numbers.tolist(), DemoStore.open(path).success) == ([0], [False])
+
+
+def test_a_store_whose_episodes_are_all_deleted_says_so(tmp_path: Path) -> None:
+    path = store_of(tmp_path / "demos", [3, 2])
+    Marks.read(path).delete(0).delete(1).write(path)
+    with pytest.raises(DataError, match="holds no episodes but deleted ones"):
+        DemoStore.open(path).require()
+    with DemoStore.open(path, "a") as store:
+        assert store.size == "2 episodes, 5 frames, 2 of the episodes deleted"

@@ -19,6 +19,7 @@ pytest.importorskip("mujoco")
 from chromium import CHROMIUM, browser, until
 
 from fewstep.demos import DemoStore
+from fewstep.envs import ConfigError
 from fewstep.envs.page import FRAMES, Page
 from fewstep.envs.pick_place_expert import SPEED, FingertipTool
 from fewstep.envs.pusht import SPEC
@@ -207,3 +208,8 @@ def record(tab: Any) -> None:
     mouse("mouseReleased", 56)
     tab.run("new Promise(done => setTimeout(done, 300))")
     tab.click("document.querySelector('[data-word=success]')")
+
+
+def test_a_port_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match="port must be 0"):
+        Page(Axes(SPEC), port=99_999)

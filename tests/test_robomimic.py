@@ -193,6 +193,12 @@ def test_the_quaternions_and_units_of_robosuite_are_known_and_of_nobody_else(tmp
             {},
             "demo_1: .* differ in length",
         ),
+        (
+            {"demo_0": demo(), "demo_1": demo() | {"obs/agentview_image": np.ones((5, 8, 6, 3), np.float32)}},
+            {},
+            {},
+            r"demo_1: 'agentview_image' has \(5, 8, 6, 3\) float32: no images of uint8",
+        ),
         ({"demo_0": demo() | {"actions": np.array([b"left"] * 5)}}, {}, {}, "no array of numbers 'actions'"),
         ({}, {}, {}, "holds no demonstrations"),
     ],
@@ -375,3 +381,16 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(DataError, match="damaged"):
         export_demonstrations(store, tmp_path / "out.hdf5", "robomimic")
     assert [path.name for path in tmp_path.iterdir()] == ["demos"]
+
+
+def test_an_export_that_the_disk_has_no_room_for_leaves_nothing(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    resource = pytest.importorskip("resource")
+    store, limits = recorded(tmp_path / "demos"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"could not write .*out.hdf5: File too large"):
+            export_demonstrations(store, tmp_path / "out.hdf5", "robomimic")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["demos"]
+    assert capfd.readouterr().err == ""

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...envs import DataError, FewstepError
 from ...envs.errors import names, pick
+from ..head import is_store
 from ..store import DemoStore
 from .source import Choice, save
 
@@ -64,6 +65,8 @@ def recognise(path: Path) -> str:
         raise DataError(f"there is nothing at {path}")
     if path.suffix in PICKLED:
         raise DataError(f"{path} is a pickle: reading it would run whatever program it holds; export it as arrays")
+    if is_store(path):
+        raise DataError(f"{path} is a store of fewstep already: use it as data={path}")
     for name, known in FORMATS.items():
         if known.fits(path):
             return name

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.storage import LocalStore, ZipStore
 
 from ...envs import DataError, Field, Spec
 from ...envs.errors import names
@@ -21,6 +20,7 @@ from ..files import new_folder
 from ..pictures import Pictures, Raw
 from ..store import DemoStore
 from .source import Choice, Source, observing, save
+from .whole import Archive, Folder
 
 OURS = "fewstep"  # attribute of a buffer that we wrote: Spec, provenance, and how each episode ended
 Arrays = dict[str, Any]  # one episode: (T, ...) each
@@ -68,7 +68,10 @@ def write(store: DemoStore, out: str | Path, task: str = "") -> None:
         group = zarr.open_group(folder, mode="w", zarr_format=2, attributes={OURS: ours | {"success": store.success}})
         for name, (shape, dtype) in arrays.items():
             chunk, key = 1 if len(shape) == 3 else 4096, name.split("/")[1]
-            array = group.create_array(name, shape=(store.frames, *shape), dtype=dtype, chunks=(chunk, *shape))
+            array = group.create_array(
+                name, shape=(store.frames, *shape), dtype=dtype, chunks=(chunk, *shape),
+                config={"write_empty_chunks": True},  # else zeros and what is lost look the same
+            )  # fmt: skip
             for first in range(0, store.frames, chunk):
                 array[first : first + chunk] = store.array(key, first, first + chunk)
         group.create_array("meta/episode_ends", data=store.ends)
@@ -76,7 +79,8 @@ def write(store: DemoStore, out: str | Path, task: str = "") -> None:
 
 def _returned(ours: Any, ends: list[int], arrays: Mapping[str, zarr.Array], time: np.ndarray, images: str) -> Source:
     """What `write` wrote."""
-    spec = observing(Spec.from_json(ours["spec"]), arrays.keys() - {ACTION})
+    spec = Spec.from_json(ours["spec"])
+    spec = observing(spec, [key for key in spec.observations if key in arrays])
     episodes = (
         Episode({TIME: time[a:b]} | _part(arrays, a, b, images), spec, success)
         for (a, b), success in zip(pairwise([0, *ends]), ours["success"], strict=True)
@@ -121,9 +125,9 @@ def _buffer(source: Path) -> Iterator[zarr.Group]:
         register_codecs(verbose=False)
     try:
         folder = _inside(source) if source.is_file() else ""
-        with ZipStore(source, mode="r") if source.is_file() else LocalStore(source, read_only=True) as store:
+        with Archive(source, mode="r") if source.is_file() else Folder(source, read_only=True) as store:
             yield zarr.open_group(store, path=folder, mode="r")
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read {source} as a Diffusion Policy replay buffer: {error}") from error
 
 
@@ -146,6 +150,7 @@ def _read(group: zarr.Group, source: Path, choice: Choice) -> tuple[list[int], d
     if not len(ends) or ends.dtype.kind not in "iu" or (np.diff(ends, prepend=0) <= 0).any():
         raise DataError(f"{source}: meta/episode_ends must be whole numbers that grow from above 0")
     arrays = {key: _array(data, key, source) for key in [*_chosen(data, choice), ACTION]}
+    _check_kinds(arrays, source, choice)
     for key, array in arrays.items():
         if array.shape[0] != ends[-1]:
             raise DataError(f"{source}: {key!r} has {array.shape[0]} frames, the episodes have {ends[-1]}")
@@ -159,6 +164,19 @@ def _array(data: zarr.Group, key: str, source: Path) -> zarr.Array:
     if array.dtype.kind not in "fiub" or array.ndim == 0:
         raise DataError(f"{source}: {key!r} holds {array.dtype}, not numbers per frame")
     return array
+
+
+def _check_kinds(arrays: Mapping[str, zarr.Array], source: Path, choice: Choice) -> None:
+    """Refuse images among the keys, all else among the cameras, and the action as an observation."""
+    for key in choice.keys or ():
+        if key == ACTION:
+            raise DataError(f"{source}: {key!r} is no observation; leave it out of keys=")
+        if _pictures(arrays[key]):
+            raise DataError(f"{source}: {key!r} holds images; choose it with cameras=[{key}]")
+    for key in choice.cameras or ():
+        if not _pictures(arrays[key]):
+            shape = arrays[key].shape
+            raise DataError(f"{source}: {key!r} is no camera: its shape is {shape}, not (frames, height, width, 3)")
 
 
 def _chosen(data: zarr.Group, choice: Choice) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,9 @@ def read(path: Path, choice: Choice) -> Iterator[Source]:
         if choice.hz not in (0, data.spec.policy_hz):
             raise DataError(f"{path} says itself that it has {data.spec.policy_hz:g} frames a second: leave out hz=")
         chosen = _choose(path, data.columns, choice)
-        spec = observing(data.spec, chosen)
+        known = {k: c.field for k, c in chosen.items()}  # no field that is left out has to be valid
+        known.update(data.spec.observations)
+        spec = observing(replace(data.spec, observations=known), chosen)
     filmed = any(data.features[c.feature]["dtype"] == "video" for c in chosen.values())
     images = choice.images or ("jpeg" if filmed else "lossless")
     yield Source(spec, data.notes, data.episodes(chosen, spec, images), images)
@@ -72,20 +74,21 @@ class Dataset:
     """What the meta files say: Spec, where each observation is, notes, and the episodes."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.info = path, json.loads((path / "meta/info.json").read_text())
+        self.path, self.info = path, _json(path / "meta/info.json")
         if (found := self.info.get("codebase_version")) != VERSION:
             raise DataError(f"{path} is a LeRobot dataset {found}, only {VERSION} is read: lerobot itself converts it")
         self.features, self.rows = self.info["features"], _rows(path)
         if ACTION not in self.features:
             raise DataError(f"{path} has no feature 'action'; it has {names(self.features)}")
-        ours = json.loads((path / OURS).read_text()) if (path / OURS).exists() else None
+        if (said := self.info.get("total_episodes", len(self.rows))) != len(self.rows):
+            raise DataError(f"{path} has {said} episodes, and meta/episodes tells of {len(self.rows)}: fetch it whole")
+        ours = _json(path / OURS) if (path / OURS).exists() else None
         self.columns = _known(Spec.from_json(ours["spec"])) if ours else _guessed(self.features)
         self.success = ours["success"] if ours else None
         if ours:
             self.spec, self.notes = Spec.from_json(ours["spec"]), ours["provenance"]
             return
-        observed = {key: column.field for key, column in self.columns.items()}
-        self.spec = Spec(observed, {ACTION: _field(self.features[ACTION])}, float(self.info["fps"]))
+        self.spec = Spec({}, {ACTION: _field(self.features[ACTION])}, float(self.info["fps"]))
         tasks = sorted({task for row in self.rows for task in row.get("tasks") or []})
         self.notes = {"source": path.name, "format": f"LeRobot dataset {VERSION}", "tasks": tasks}
 
@@ -132,7 +135,7 @@ class Dataset:
             place = {"chunk_index": row["data/chunk_index"], "file_index": row["data/file_index"]}
             if (file := self.path / self.info["data_path"].format(**place)) != opened:
                 opened, rest = file, None
-                batches = pq.ParquetFile(file).iter_batches(ROWS, columns=[*sorted(features), "episode_index"])
+                batches = _batches(file, [*sorted(features), "episode_index"])
             parts, have = [rest] if rest else [], len(rest or ())
             while have < row["length"] and (batch := next(batches, None)) is not None:
                 parts.append(pa.Table.from_batches([batch]))
@@ -149,7 +152,7 @@ class Video:
 
     def __init__(self, dataset: Dataset, feature: str, encoding: str) -> None:
         self._dataset, self._feature, self._file, self._encoding = dataset, feature, Path(), encoding
-        self._period = 1 / dataset.info["fps"]
+        self._period = 1 / dataset.spec.policy_hz
         self._frames: Iterator[av.VideoFrame] = iter(())
         self._time = 0.0
 
@@ -182,16 +185,27 @@ def _decoded(file: Path, feature: str) -> Iterator[av.VideoFrame]:
         raise DataError(
             f"the video {file} of camera {short!r} is missing: fetch it, or import the rest with cameras=[]"
         )
-    with av.open(str(file)) as container:
+    with _reading(file), av.open(str(file)) as container:
         yield from container.decode(video=0)
+
+
+def _batches(file: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    with _reading(file):
+        yield from pq.ParquetFile(file).iter_batches(ROWS, columns=columns)
+
+
+def _json(file: Path) -> Any:
+    with _reading(file):
+        return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """What the dataset says about every episode, statistics left out."""
     out: list[dict[str, Any]] = []
     for file in sorted((path / "meta/episodes").rglob("*.parquet")):
-        kept = [name for name in pq.read_schema(file).names if not name.startswith("stats/")]
-        out += pq.read_table(file, columns=kept).to_pylist()
+        with _reading(file):
+            kept = [name for name in pq.read_schema(file).names if not name.startswith("stats/")]
+            out += pq.read_table(file, columns=kept).to_pylist()
     if not out:
         raise DataError(f"{path} has no episodes: meta/episodes holds none")
     return sorted(out, key=lambda row: row["episode_index"])
@@ -219,7 +233,7 @@ def _guessed(features: Mapping[str, Any]) -> dict[str, Column]:
 def _field(feature: Mapping[str, Any]) -> Field:
     shape, given = tuple(feature["shape"]), feature.get("names")
     if feature["dtype"] in ("video", "image"):
-        return Field(shape if shape[-1] == 3 else (*shape[1:], shape[0]), kind="image")
+        return Field((*shape[1:], 3) if shape[0] == 3 != shape[-1] else shape, kind="image")
     listed = next(iter(given.values()), []) if isinstance(given, dict) else given or []
     fits = isinstance(listed, list) and len(listed) == np.prod(shape)
     return Field(shape, names=tuple(map(str, listed)) if fits else ())

@@ -100,6 +100,8 @@ def _episode(demo: h5py.Group, spec: Spec, environment: Environment, images: str
 def _values(array: h5py.Dataset, field: Field, images: str) -> Any:
     """One number per frame becomes (T, 1), and a quaternion w, x, y, z; images are read when they are stored."""
     if field.kind == "image":
+        if not _pictures(array):
+            raise DataError(f"{_name(array)!r} has {array.shape} {array.dtype}: no images of uint8 as in the first one")
         return Pictures(Raw(array, 0, len(array), images, str(array.name)), array.shape[1:], images)
     values = array[...]
     if field.kind == "quaternion" and values.shape[1:] == (4,):
@@ -143,7 +145,7 @@ def _array(group: h5py.Group, key: str) -> h5py.Dataset:
     return arrays[key]
 
 
-def _name(group: h5py.Group) -> str:
+def _name(group: h5py.Group | h5py.Dataset) -> str:
     return str(group.name).rpartition("/")[2]
 
 

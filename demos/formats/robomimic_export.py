@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,12 +27,37 @@ def write(store: DemoStore, out: str | Path, task: str = "") -> None:
     said = store.provenance | ({"task": task} if task else {})
     settings = {"control_freq": store.spec.policy_hz}
     environment = {"env_name": str(said.get("task", "unknown")), "type": GYM, "env_kwargs": settings}
-    with new_file(Path(out)) as beside, h5py.File(beside, "w") as file:
-        data = file.create_group("data")
-        data.attrs["total"], data.attrs["env_args"] = store.frames, json.dumps(environment)
-        data.attrs[OURS] = json.dumps({"spec": store.spec.to_json(), "provenance": said})
-        for number in range(len(store)):
-            _write(data.create_group(f"demo_{number}"), store.episode(number))
+    with new_file(Path(out)) as beside, Disk(beside, "w+") as disk:
+        with h5py.File(disk, "w") as file:
+            data = file.create_group("data")
+            data.attrs["total"], data.attrs["env_args"] = store.frames, json.dumps(environment)
+            data.attrs[OURS] = json.dumps({"spec": store.spec.to_json(), "provenance": said})
+            for number in range(len(store)):
+                _write(data.create_group(f"demo_{number}"), store.episode(number))
+                file.flush()
+                disk.check()
+        disk.check()
+
+
+class Disk(FileIO):
+    """A file whose writes never fail: HDF5 prints traces and may crash where one does, as on a full disk."""
+
+    _failed: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write all, or nothing any more after the first failure."""
+        left = memoryview(content).cast("B")
+        try:
+            while left and self._failed is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self._failed = error
+        return len(content)
+
+    def check(self) -> None:
+        """Raise the first failure."""
+        if self._failed is not None:
+            raise self._failed
 
 
 def _write(demo: h5py.Group, episode: Episode) -> None:
