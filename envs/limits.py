@@ -100,13 +100,15 @@ class Limiter:
         self._angle = np.concatenate([np.full(n, kind == "angle") for kind, n in kinds])
         self._known = np.concatenate([np.full(f.size, bool(f.measured_by)) for f in spec.actions.values()])
         self._jumps = np.concatenate([np.full(n, kind in ("discrete", "quaternion")) for kind, n in kinds])
+        self.at = np.where(self._known, 0.0, np.clip(0.0, limits.low, limits.high))
+        self.placed = bool(self._known.all())  # what nothing measures is nowhere until a command has been there
 
     def start(self, at: np.ndarray) -> None:
-        """Begin at rest where the robot is (A,), NaN where nothing measures it.
+        """Begin at rest where the robot is (A,), NaN where nothing measures it: that stays where it was sent last.
 
         RobotError where that is outside the limits by more than a step.
         """
-        at = np.where(self._known, at, np.clip(0.0, self.limits.low, self.limits.high))
+        at = np.where(self._known, at, self.at)
         inside = np.clip(at, self.limits.low, self.limits.high)
         reach = np.where(np.isfinite(self.limits.step), self.limits.step, 0.0)
         if not np.isfinite(at).all() or (far := np.abs(at - inside) > reach).any():
@@ -140,6 +142,7 @@ class Limiter:
         if wanted is not None:
             at = np.where(self._jumps, np.clip(wanted, self.limits.low, self.limits.high), at)
         self.at, self._velocity = at, np.where(self._jumps, 0.0, velocity)
+        self.placed |= wanted is not None
         return at.copy()
 
     def _moving(self, wanted: np.ndarray | None, pace: float) -> np.ndarray:

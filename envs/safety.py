@@ -111,7 +111,8 @@ class SafeRobot:
         pace = min(1.0, (now - self._since) / self.watch.soft) if self.watch.soft else 1.0
         sent = self._limiter.next(wanted if self.state is State.ACTIVE else None, at, pace)
         try:
-            told = self.robot.command(Command(sent.astype(np.float32), command.source))
+            setpoint = sent.astype(np.float32) if self._limiter.placed else None
+            told = self.robot.command(Command(setpoint, command.source))
             if np.shape(told) != sent.shape:
                 raise RobotError(f"command() returned {told!r}, not the {len(sent)} numbers that it sent")
             return told

@@ -229,3 +229,31 @@ def test_a_robot_without_limits_is_refused() -> None:
     spec = Spec({"x": Field((1,), "m")}, {"x": Field((1,), "m", measured_by="x")}, 10)
     with pytest.raises(RobotError, match="no limit on acceleration, high, low, velocity"):
         Limits.of(spec)
+
+
+def test_what_nothing_measures_is_sent_nowhere_before_a_policy_has_said_where() -> None:
+    spec = Spec(dict(SPEC.observations), {**SPEC.actions, "tool": Field((4,), kind="quaternion")}, 10, 1 / DT)
+    robot = Cell().robot
+    robot.spec, robot.sent = spec, []
+    robot.command = lambda command: robot.sent.append(command.action) or np.zeros(5)
+    safe = SafeRobot(robot, Limits.of(spec, free=["tool"]), Watch(soft=0.0))
+
+    def tick(action: np.ndarray | None) -> None:
+        robot.clock.wait_until(robot.clock.now() + DT)
+        safe.observe()
+        safe.command(Command(action, "policy"))
+
+    safe.reset(1)
+    safe.go(State.HOLD)
+    tick(None)
+    safe.go(State.ACTIVE)
+    tick(None)
+    assert robot.sent == [None, None]
+    tick(np.array([0.0, 0.6, 0.0, 0.8, 0.0]))
+    for way in (State.HOLD, State.DISARMED, State.HOLD):
+        safe.go(way)
+        tick(None)
+    safe.reset(2)
+    tick(None)
+    assert all(np.array_equal(sent[1:], np.float32([0.6, 0, 0.8, 0])) for sent in robot.sent[2:])
+    assert len(robot.sent) == 6
