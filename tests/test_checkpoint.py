@@ -380,3 +380,12 @@ def test_a_shipped_policy_goes_by_its_name(tmp_path, monkeypatch):
     assert find_policy("arm") == tmp_path / "shipped" / "arm"
     save_policy(policy, tmp_path / "arm", {})
     assert find_policy("arm") == Path("arm")
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(checkpoint.SHIPPED.iterdir())])
+def test_what_comes_with_the_package_is_whole_small_and_of_no_machine(name: str):
+    policy, folder = load_policy(name), checkpoint.SHIPPED / name
+    assert policy.config.net.prefix and policy.config.drawn_by.network_evaluations <= 3
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 10e6
+    card, meta = ((folder / file).read_text() for file in ("README.md", "policy.json"))
+    assert "licence" in card and "fewstep train" in card and "/" not in json.loads(meta)["provenance"]["data"]
