@@ -1,7 +1,7 @@
 """Dataclasses to plain JSON values and back, strictly: a file can name nothing but fields that exist."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -17,9 +17,12 @@ def from_plain(cls: type[T], data: Any, where: str = "") -> T:
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where or cls.__name__}: expected a table, not {data!r}")
     hints = get_type_hints(cls)
-    known = [f.name for f in fields(cls)]  # pyright: ignore[reportArgumentType]
+    every = fields(cls)  # pyright: ignore[reportArgumentType]
+    known = [f.name for f in every]
     if extra := [k for k in data if k not in known]:
         raise ConfigError(f"{where or cls.__name__}: unknown entry {names(extra)}; valid: {names(known)}")
+    if lacking := [f.name for f in every if f.name not in data and f.default is f.default_factory is MISSING]:
+        raise ConfigError(f"{where or cls.__name__} lacks {names(lacking)}")
     prefix = f"{where}." if where else ""
     try:
         return cls(**{k: _value(hints[k], v, prefix + str(k)) for k, v in data.items()})
