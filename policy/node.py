@@ -228,6 +228,14 @@ def read_ticks(folder: Path | str, state: State = State.ACTIVE) -> np.ndarray:
     return ticks[ticks["state"] == STATES.index(state)]
 
 
+def missed(folder: Path | str, episode: int, hz: float, state: State) -> tuple[int, int]:
+    """How many ticks of an episode in this state were missed, and how many there should have been."""
+    ticks = read_ticks(folder, state)
+    time = ticks["time"][ticks["episode"] == episode]
+    due = round(np.ptp(time) * hz) + 1 if len(time) else 0
+    return due - len(time), due
+
+
 def latencies(folder: Path | str) -> list[float]:
     """How long each chunk of a run took to make [s]."""
     seconds = read_ticks(folder)["inference"]

@@ -24,10 +24,12 @@ from ..demos.store import DemoStore
 from ..envs import ConfigError, RobotError, Spec
 from ..envs.calibrate import SECONDS, delay
 from ..envs.control import NOT_BEGUN
-from ..envs.safety import Watch
+from ..envs.safety import State, Watch
 from .checkpoint import MODEL, find_policy, load_policy, write_file, writing
-from .node import START, Node, notify, read_ticks, set_aside, tick_fields
+from .node import START, Node, missed, notify, read_ticks, set_aside, tick_fields
 from .runner import promises
+
+LOST = 0.01  # share of missed ticks that is told
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def run(c: Run, console: Console) -> int:
         notify("READY=1")
         style = "" if ready["scheduling"].startswith("SCHED_FIFO") else "bold red"
         console.print(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}", style=style, markup=False)
-        code = _episodes(replace(c, episodes=1, seconds=SECONDS) if c.calibrate else c, node, console)
+        c = replace(c, episodes=1, seconds=SECONDS) if c.calibrate else c
+        code = _episodes(c, node, ready["hz"], console)
     finally:
         wrong = node.close()
         if main:
@@ -124,7 +127,7 @@ def _calibrated(out: Path, inference: float, console: Console) -> int:
     return 0
 
 
-def _episodes(c: Run, node: Node, console: Console) -> int:
+def _episodes(c: Run, node: Node, hz: float, console: Console) -> int:
     state, failed = "shadow" if c.shadow else "active", 0
     for k in range(c.episodes):
         if not c.unattended and not _begins(console, k):
@@ -140,6 +143,9 @@ def _episodes(c: Run, node: Node, console: Console) -> int:
             judged = {"y": True, "n": False}.get(_answer(console, "success? y, n, or Enter for unknown: ")[:1])
         node.note("judged", episode=k, success=judged)
         console.print(f"episode {k}: {why}; success: {judged}", markup=False)
+        lost, due = missed(node.folder, ended["episode"], hz, State(state))
+        if lost > LOST * due:
+            console.print(f"{lost} of {due} ticks were missed: this computer does not keep {hz:g} Hz", style="bold red")
         failed += judged is False or wrong
         if c.unattended and (pressed or wrong):
             break

@@ -87,6 +87,12 @@ def test_a_policy_runs_and_leaves_a_log(policy: Path, tmp_path: Path, capsys):
     assert len(took := latencies(tmp_path)) >= 4 and all(0 < s < 5 for s in took)
 
 
+def test_a_rate_that_is_not_kept_is_told(policy: Path, tmp_path: Path, capsys):
+    settings = [f"policy={policy}", "robot=simulated", "unattended=true", "seconds=1", f"out={tmp_path / 'out'}"]
+    main(["run", *settings, "+options.hz=50000", "+options.joints=3"])
+    assert re.search(r"of \d{5} ticks were missed: this computer does not keep 50000 Hz", capsys.readouterr().out)
+
+
 def test_the_latencies_of_what_is_no_run_are_refused(tmp_path: Path):
     with pytest.raises(RobotError, match="holds no log of a run"):
         latencies(tmp_path)
