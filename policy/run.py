@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import math
 import signal
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -21,12 +20,13 @@ from rich.console import Console
 from yaml import YAMLError
 
 from ..demos.store import DemoStore
-from ..envs import ConfigError, RobotError, Spec
+from ..envs import ConfigError, Spec
 from ..envs.calibrate import SECONDS, delay
 from ..envs.control import NOT_BEGUN
 from ..envs.safety import State, Watch
 from .checkpoint import MODEL, find_policy, load_policy, write_file, writing
 from .node import START, Node, missed, notify, read_ticks, set_aside, tick_fields
+from .person import answer, begins
 from .runner import promises
 
 LOST = 0.01  # share of missed ticks that is told
@@ -130,7 +130,7 @@ def _calibrated(out: Path, inference: float, console: Console) -> int:
 def _episodes(c: Run, node: Node, hz: float, console: Console) -> int:
     state, failed = "shadow" if c.shadow else "active", 0
     for k in range(c.episodes):
-        if not c.unattended and not _begins(console, k):
+        if not c.unattended and not begins(console, k):
             break
         if not c.shadow:
             node.tell("go hold")
@@ -140,7 +140,7 @@ def _episodes(c: Run, node: Node, hz: float, console: Console) -> int:
         judged, why = ended.get("success"), ended.get("why") or "over"
         wrong = why == NOT_BEGUN or why.startswith("fault")
         if judged is None and not c.unattended:
-            judged = {"y": True, "n": False}.get(_answer(console, "success? y, n, or Enter for unknown: ")[:1])
+            judged = {"y": True, "n": False}.get(answer(console, "success? y, n, or Enter for unknown: ")[:1])
         node.note("judged", episode=k, success=judged)
         console.print(f"episode {k}: {why}; success: {judged}", markup=False)
         lost, due = missed(node.folder, ended["episode"], hz, State(state))
@@ -188,26 +188,6 @@ def _interrupts(node: Node, rest: str) -> Iterator[list[bool]]:
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-def _begins(console: Console, episode: int) -> bool:
-    """Whether the person begins: nothing but Enter does."""
-    while (said := _answer(console, f"episode {episode}: set the scene, Enter to begin, q to end: ")) not in ("", "q"):
-        console.print(f"{said!r} begins nothing", markup=False)
-    return said == ""
-
-
-def _answer(console: Console, question: str) -> str:
-    """What a person answers; what a terminal was told before the question is no answer to it."""
-    with suppress(ImportError, OSError, ValueError):
-        import termios
-
-        if sys.stdin.isatty():
-            termios.tcflush(sys.stdin, termios.TCIFLUSH)
-    try:
-        return console.input(question).strip().lower()
-    except EOFError as error:
-        raise RobotError("the standard input has ended: nobody answers; unattended=true asks nobody") from error
 
 
 def _policy(c: Run) -> tuple[dict[str, Any], Spec, dict[str, Any]]:

@@ -170,9 +170,9 @@ def train(
 ) -> Policy:
     """Train on the demonstrations at `data`, leaving policy, log and, until it is done, resume state in `out`.
 
-    start: a policy to continue from; its Spec must fit the data, and it keeps its own shape and statistics; with
-    net.prefix it learns to go on from promised actions. report: hears every row of the log. An unfinished run in `out`
-    goes on where it was saved; an interrupt saves it, a second one gives up at once.
+    start: a policy to continue from, which must fit the data and keeps its shape and statistics; with net.prefix it
+    learns to go on from promised actions. report: hears every row of the log. An unfinished run in `out` goes on where
+    it was saved; an interrupt saves it, a second one gives up at once.
     """
     out = Path(out)
     if start is not None:
@@ -233,8 +233,7 @@ def _require_finite(loss: Tensor, step: int) -> None:
 
 def _begin(demos: Data, config: TrainConfig, start: Path | str | None) -> Policy:
     if start is not None:
-        policy = _continued(load_policy(start), config)
-        require_match(policy, demos.spec)
+        require_match(policy := _continued(load_policy(start), config), demos.spec)
         return policy.requires_grad_(True).train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

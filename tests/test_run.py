@@ -26,8 +26,8 @@ from fewstep.envs.safety import State
 from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.cli import main
 from fewstep.policy.node import latencies, set_aside
+from fewstep.policy.person import begins
 from fewstep.policy.policy import Policy, PolicyConfig
-from fewstep.policy.run import _begins
 from fewstep.policy.unet import UnetConfig
 
 OPTIONS = ("+options.hz=100", "+options.joints=3")
@@ -178,9 +178,9 @@ def person(monkeypatch) -> list[str]:
 def test_nothing_but_enter_begins_an_episode(person: list[str]):
     console = Console(quiet=True)
     person += ["quit", "n", "q", "no", ""]
-    assert not _begins(console, 0) and _begins(console, 1) and not person
+    assert not begins(console, 0) and begins(console, 1) and not person
     with pytest.raises(RobotError, match="nobody answers"):
-        _begins(console, 2)
+        begins(console, 2)
 
 
 def test_what_was_typed_before_the_question_is_no_answer(monkeypatch):
@@ -189,7 +189,7 @@ def test_what_was_typed_before_the_question_is_no_answer(monkeypatch):
         monkeypatch.setattr("sys.stdin", terminal)
         monkeypatch.setattr("builtins.input", lambda: os.write(ours, b"q\n") and terminal.readline())
         os.write(ours, b"\n\n")
-        assert not _begins(Console(quiet=True), 0)
+        assert not begins(Console(quiet=True), 0)
     os.close(ours)
 
 

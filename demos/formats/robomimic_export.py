@@ -54,6 +54,14 @@ class Disk(FileIO):
             self._failed = error
         return len(content)
 
+    def truncate(self, size: int | None = None) -> int:
+        """Grow or shrink, likewise."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._failed = self._failed or error
+            return size or 0
+
     def check(self) -> None:
         """Raise the first failure."""
         if self._failed is not None:
