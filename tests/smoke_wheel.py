@@ -60,7 +60,7 @@ def full() -> None:
         fewstep(folder, "train data=demos.zarr out=run steps=20")
         fewstep(folder, "evaluate policy=run task=pickplace episodes=1")
         assert list(Path(folder).rglob("evaluation.json")), "evaluate wrote no evaluation.json"
-        fewstep(folder, "evaluate policy=pusht task=pusht episodes=1 out=pusht")
+        fewstep(folder, "evaluate policy=pusht task=pusht-mujoco episodes=1 out=pusht")
 
 
 def fewstep(folder: str, arguments: str) -> None:
