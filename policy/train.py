@@ -175,10 +175,10 @@ def train(
     it was saved; an interrupt saves it, a second one gives up at once.
     """
     out = Path(out)
-    if start is not None:
-        config = replace(config, model=_continued(load_policy(start), config).config)
+    begun = None if start is None else _continued(load_policy(start), config)
+    config = config if begun is None else replace(config, model=begun.config)
     demos = read_data(data, config.model, torch.device(device), held_out=config.held_out, seed=config.seed)
-    policy = _begin(demos, config, start).to(device)
+    policy = _begin(demos, config, begun).to(device)
     origin = {"data": str(data)} | ({} if start is None else {"start": str(start)})
     return fit(policy, demos, out, config, origin, report)
 
@@ -231,10 +231,10 @@ def _require_finite(loss: Tensor, step: int) -> None:
         raise ConfigError(f"the loss is no number any more at step {step}: a lower lr= may help, in another out=")
 
 
-def _begin(demos: Data, config: TrainConfig, start: Path | str | None) -> Policy:
-    if start is not None:
-        require_match(policy := _continued(load_policy(start), config), demos.spec)
-        return policy.requires_grad_(True).train()
+def _begin(demos: Data, config: TrainConfig, begun: Policy | None) -> Policy:
+    if begun is not None:
+        require_match(begun, demos.spec)
+        return begun.requires_grad_(True).train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return Policy(demos.spec, config.model, demos.normaliser)
