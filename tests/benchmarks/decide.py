@@ -1,4 +1,4 @@
-"""The deciding rows out of docs/results.json, and what is lost against 100 evaluations over all tasks.
+"""The deciding rows out of docs/results.json, and what is lost over all tasks: against DDPM-100, and against ten.
 
 `python tests/benchmarks/decide.py`: evaluations are called task/what/seed there, as in "pusht/default/0".
 """
@@ -12,6 +12,7 @@ from collect import RESULTS, Row, paired, reference, signed
 from fewstep.policy.statistics import Z
 
 TASKS = ("pickplace", "pusht", "peg-insert-side")
+ONE_MODE = TASKS[1:]
 SEEDS = ("0", "1")
 WHAT = ("default", "distilled", "v")
 
@@ -41,11 +42,14 @@ def main() -> None:
             ten = reference(results.get(f"{task}/default/{seed}", {"results": []}))
             for name, row in found.items():
                 if ten and row is not ten:
-                    print(f"| {task} | {seed} | {name} | {' | '.join(signed(d) for d in paired(row, ten))} |")
+                    missing = paired(row, ten)
+                    print(f"| {task} | {seed} | {name} | {' | '.join(signed(d) for d in missing)} |")
+                    if task in ONE_MODE:
+                        lost.setdefault(f"minus ten evaluations, one mode: {name}", []).append(missing[0])
                 if (hundred := found.get("v, 100")) and row is not hundred:
-                    lost.setdefault(name, []).append(paired(row, hundred)[0])
-    for name, differences in lost.items():
-        print(f"{name}: success minus DDPM-100 over {len(differences)} pairs: {signed(pooled(differences))}")
+                    lost.setdefault(f"minus DDPM-100: {name}", []).append(paired(row, hundred)[0])
+    for what, differences in sorted(lost.items()):
+        print(f"{what}: {signed(pooled(differences))} in success over {len(differences)} pairs")
 
 
 if __name__ == "__main__":
