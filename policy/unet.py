@@ -26,6 +26,19 @@ class UnetConfig:
     condition: int = 256
     prefix: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("groups", "time_size", "condition"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.time_size % 2:
+            raise ConfigError(f"time_size must be even, not {self.time_size}")
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ConfigError(f"kernel must be odd, not {self.kernel}")
+        if not self.channels or min(self.channels) < 1:
+            raise ConfigError(f"channels must be positive numbers, one per level, not {self.channels}")
+        if bad := [c for c in self.channels if c % self.groups]:
+            raise ConfigError(f"channels {bad} must be multiples of groups ({self.groups})")
+
 
 @dataclass(frozen=True)
 class Cond:
@@ -200,17 +213,6 @@ def _through(blocks: nn.Module, x: Tensor, film: Iterator[Tensor]) -> Tensor:
 
 
 def _check(horizon: int, config: UnetConfig) -> None:
-    for name in ("groups", "time_size", "condition"):
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name} must be at least 1, not {getattr(config, name)}")
-    if config.time_size % 2:
-        raise ConfigError(f"time_size must be even, not {config.time_size}")
-    if config.kernel < 1 or config.kernel % 2 == 0:
-        raise ConfigError(f"kernel must be odd, not {config.kernel}")
-    if not config.channels or min(config.channels) < 1:
-        raise ConfigError(f"channels must be positive numbers, one per level, not {config.channels}")
-    if bad := [c for c in config.channels if c % config.groups]:
-        raise ConfigError(f"channels {bad} must be multiples of groups ({config.groups})")
     factor = 2 ** (len(config.channels) - 1)
     if horizon < 1 or horizon % factor:
         raise ConfigError(f"horizon {horizon} must be a multiple of {factor} for {len(config.channels)} levels")
