@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ..demos.files import replace
-from ..envs import CheckpointError, FewstepError, Spec, differences
+from ..envs import CheckpointError, ConfigError, FewstepError, Spec, differences
 from ..envs.errors import names
 from ..envs.plain import from_plain, to_plain
 from .policy import Policy, PolicyConfig
@@ -35,6 +35,12 @@ def save_policy(policy: Policy, folder: Path, provenance: Mapping[str, Any]) -> 
     }
     write_file(folder / META, json.dumps(meta, indent=1).encode())
     write_file(folder / MODEL, save({k: v.contiguous().cpu() for k, v in policy.state_dict().items()}))
+
+
+def require_unused(folder: Path) -> None:
+    """Raise ConfigError where a finished policy lies in the folder."""
+    if (folder / MODEL).exists():
+        raise ConfigError(f"{folder} holds a finished policy: choose another out=, or go on from it: policy={folder}")
 
 
 def load_policy(folder: Path | str, device: str | torch.device = "cpu") -> Policy:

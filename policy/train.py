@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 
 from ..envs import ConfigError
 from ..envs.plain import to_plain
-from .checkpoint import MODEL, load_policy, read_tensors, require_match, save_policy, write_file
+from .checkpoint import load_policy, read_tensors, require_match, require_unused, save_policy, write_file
 from .data import Data, read_data
 from .interrupt import Interrupt
 from .log import Log
@@ -140,8 +140,7 @@ class Run:
         Returns the step to go on from and the threads that it used so far, since rounding depends on them; 0 for none.
         """
         if not (out / RESUME).exists():
-            if (out / MODEL).exists():
-                raise ConfigError(f"{out} holds a finished policy: choose another out=, or go on from it: policy={out}")
+            require_unused(out)
             return 0, 0
         tensors = read_tensors(out / RESUME)
         with safe_open(out / RESUME, "pt") as file:
