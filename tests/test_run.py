@@ -246,17 +246,27 @@ def holds(out: Path) -> None:
     assert np.ptp(sent, axis=0).max() < 1e-6
 
 
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGSTOP])
-def test_an_inference_that_dies_or_hangs_is_held_for_and_started_again(live, kind: signal.Signals):
+def test_an_inference_that_hangs_is_held_for_and_ended(live):
     node = live()
     node.acting()
-    first = node.pid("inference ready")
-    os.kill(first, kind)
+    os.kill(node.pid("inference ready"), signal.SIGSTOP)
     assert node.end() == 1
-    said = [e.get("text", "") for e in events(node.out)]
-    if kind is signal.SIGSTOP:
-        assert any("no action for" in text for text in said)
-        holds(node.out)
+    assert any("no action for" in e.get("text", "") for e in events(node.out))
+    assert any(e["event"] == "inference ended" for e in events(node.out))
+    holds(node.out)
+    within_limits(node.out)
+
+
+def test_an_inference_that_dies_is_started_again_and_goes_on(live):
+    node = live(*PATIENT)
+    node.acting()
+    first = node.pid("inference ready")
+    os.kill(first, signal.SIGKILL)
+    node.until(lambda: node.pid("inference ready") != first)
+    before = len(ticks(node.out))
+    node.until(lambda: np.isfinite(ticks(node.out)[before:]["wanted"]).all(1).sum() > 50)
+    os.kill(node.pid("ready"), signal.SIGINT)
+    assert node.end() == 0
     assert any(e["event"] == "inference ended" for e in events(node.out))
     within_limits(node.out)
 
