@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -48,6 +49,8 @@ class Distill:
 
 def distill(c: Distill, console: Console) -> int:
     """Label and train."""
+    if c.copies < 1 or not 0 <= c.perturb < math.inf:
+        raise ConfigError(f"copies must be at least 1 and perturb 0 or more, not {c.copies} and {c.perturb}")
     require_unused(Path(c.out))
     config = TrainConfig(steps=c.steps, batch=c.batch, lr=c.lr, warmup=100, seed=c.seed, threads=c.threads)
     with_progress(partial(train_student, c, config), c.out, config, console)

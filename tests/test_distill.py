@@ -79,6 +79,8 @@ def test_a_student_is_evaluated_and_neither_overwritten_nor_distilled_again(fold
     assert "holds a finished policy" in capsys.readouterr().err
     assert main(["distill", f"policy={out}", *command[2:3], f"out={out}/again"]) == 2
     assert "asked once" in capsys.readouterr().err
+    assert main([*command[:3], f"out={out}/none", "copies=0"]) == 2
+    assert "copies must be at least 1" in capsys.readouterr().err
 
 
 def test_demonstrations_of_another_robot_are_refused(folder, tmp_path):
