@@ -35,7 +35,7 @@ RESUME = "resume.safetensors"
 class TrainConfig:
     """How to train. lr is the peak, after `warmup` steps and before a cosine to zero; held_out a share of episodes.
 
-    threads: of the CPU; 0 tries which number is fastest here.
+    threads: of the CPU; 0 tries which number is fastest here. Rounding depends on it: name one to repeat bits.
     """
 
     steps: int = 20_000
@@ -54,9 +54,9 @@ class TrainConfig:
     model: PolicyConfig = field(default_factory=PolicyConfig)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "log_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name, least in {"steps": 1, "batch": 1, "log_every": 1, "threads": 0}.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, not {getattr(self, name)}")
 
 
 class Run:

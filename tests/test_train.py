@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ SPEC = Spec(
 )
 CAMERA = {"camera": Field((4, 6, 3), kind="image")}
 TINY = PolicyConfig(horizon=4, execute=2, net=UnetConfig(channels=(4, 8), kernel=3, groups=2, time_size=4, condition=4))
-CONFIG = TrainConfig(
-    steps=24, batch=8, lr=3e-3, warmup=5, held_out=0.25, save_seconds=0, log_every=5, model=TINY
-)  # it saves after every step
+CONFIG = TrainConfig(  # it saves after every step; rounding depends on the threads
+    steps=24, batch=8, lr=3e-3, warmup=5, held_out=0.25, save_seconds=0, log_every=5, threads=1, model=TINY
+)
 
 
 def make(seed: int, spec: Spec = SPEC, frames: int = 12) -> Episode:
@@ -60,15 +61,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The weights of a run that nothing interrupts."""
     out = tmp_path_factory.mktemp("whole")
     train(data, out, CONFIG)
     return weights(out)
 
 
-def weights(out: Path) -> bytes:
-    return (out / MODEL).read_bytes()
+def weights(out: Path) -> str:
+    return sha256((out / MODEL).read_bytes()).hexdigest()
 
 
 def saved_step(out: Path) -> int:
@@ -113,7 +114,7 @@ def test_a_finished_run_holds_policy_log_and_no_leftovers(data: Path, tmp_path: 
     assert origin["train"] == json.loads(json.dumps(to_plain(CONFIG)))
 
 
-def test_runs_repeat_bit_by_bit_whatever_the_global_stream(data: Path, whole: bytes, tmp_path: Path) -> None:
+def test_runs_repeat_bit_by_bit_whatever_the_global_stream(data: Path, whole: str, tmp_path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(99)
         before = torch.random.get_rng_state()
@@ -132,7 +133,7 @@ def test_statistics_are_those_of_the_demonstrations(data: Path, tmp_path: Path) 
     assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in fitted.state_dict().items())
 
 
-def test_images_are_left_out(whole: bytes, tmp_path: Path) -> None:
+def test_images_are_left_out(whole: str, tmp_path: Path) -> None:
     spec = replace(SPEC, observations=CAMERA | dict(SPEC.observations))
     policy = train(write(tmp_path / "demos", spec=spec), tmp_path / "out", CONFIG)
     assert policy.spec == SPEC
@@ -252,7 +253,7 @@ def test_an_interrupt_waits_for_a_whole_step(owner, name, after, step, data, who
     assert weights(out) == whole
 
 
-def test_an_ignored_interrupt_stays_ignored(data: Path, whole: bytes, tmp_path: Path, monkeypatch) -> None:
+def test_an_ignored_interrupt_stays_ignored(data: Path, whole: str, tmp_path: Path, monkeypatch) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         interrupt_once(monkeypatch, EMAModel, "step", 3)
@@ -272,6 +273,24 @@ def stopped(data: Path, out: Path, config: TrainConfig = CONFIG, at: int = 10, *
     with pytest.raises(InterruptedError):
         train(data, out, config, report=report, **options)
     assert saved_step(out) == at - 1
+
+
+@pytest.mark.parametrize("setting, least", [("steps", 1), ("batch", 1), ("log_every", 1), ("threads", 0)])
+def test_settings_that_cannot_be_are_refused(setting: str, least: int) -> None:
+    with pytest.raises(ConfigError, match=f"{setting} must be at least {least}, not {least - 1}"):
+        replace(CONFIG, **{setting: least - 1})
+
+
+def test_an_unfinished_run_goes_on_with_as_many_threads(data: Path, tmp_path: Path, monkeypatch) -> None:
+    """What is fastest may have changed since, and rounding with it."""
+    config = replace(CONFIG, threads=0)
+    monkeypatch.setattr("fewstep.policy.train.fastest", lambda work, most: 2)
+    stopped(data, tmp_path / "out", config)
+    monkeypatch.setattr("fewstep.policy.train.fastest", lambda work, most: 1)
+    train(data, tmp_path / "out", config)
+    train(data, tmp_path / "other", config)
+    used = [read_meta(tmp_path / name)["provenance"]["threads"] for name in ("out", "other")]
+    assert used == [2, 1]
 
 
 def test_other_settings_are_refused(data: Path, tmp_path: Path) -> None:
@@ -302,7 +321,7 @@ def test_an_unfinished_state_that_is_damaged_is_refused(data: Path, tmp_path: Pa
             train(data, tmp_path, CONFIG)
 
 
-def test_a_log_whose_last_line_is_torn_does_not_stop_the_run(data: Path, whole: bytes, tmp_path: Path) -> None:
+def test_a_log_whose_last_line_is_torn_does_not_stop_the_run(data: Path, whole: str, tmp_path: Path) -> None:
     stopped(data, tmp_path)
     with (tmp_path / LOG).open("a") as file:
         file.write('{"step": 12, "lo')
@@ -316,7 +335,7 @@ def full(*_: object) -> None:
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_last_state(call: str, data: Path, whole: bytes, tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_leaves_the_last_state(call: str, data: Path, whole: str, tmp_path: Path, monkeypatch) -> None:
     original, calls = getattr(os, call), []
 
     def limited(*args):
