@@ -1,7 +1,6 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -199,12 +198,3 @@ def test_even_the_worst_data_is_diagnosed(tmp_path: Path, episodes: list[Arrays]
 def test_an_empty_store_is_no_healthy_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no episodes"):
         check(save(tmp_path / "s", []))
-
-
-def test_checking_is_quick(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    with DemoStore.create(tmp_path / "s", SPEC) as store:
-        store.append(Episode(clean(rng, 25_650), SPEC))
-    start = perf_counter()
-    check(store)
-    assert perf_counter() - start < 2

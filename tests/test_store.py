@@ -369,13 +369,3 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pyte
                 assert_equal(DemoStore.open(store.path), [make(0), make(n)])
         assert len(store) == 2
         assert not list(store.path.rglob("*.partial"))
-
-
-def test_twenty_five_thousand_frames_read_quickly(tmp_path: Path) -> None:
-    n = 25_650
-    with DemoStore.create(tmp_path / "s", SMALL) as store:
-        store.append(small(n, q=np.random.default_rng(0).normal(size=(n, 2))))
-    start = perf_counter()
-    reader = DemoStore.open(store.path)
-    assert sum(reader.array(key).size for key in ("q", "action", "time")) == 6 * n
-    assert perf_counter() - start < 0.5
