@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import diffusers
 from torch import Tensor
 
 from .objectives import Denoiser
@@ -18,6 +17,8 @@ BETAS = {"cosine": "squaredcos_cap_v2", "beta": "linear"}
 
 def make_scheduler(name: str, path: Path, kind: str, clip: float = 0.0) -> Any:
     """A scheduler for a network of this path and kind; any clip above 0 limits x0 to [-1, 1] along the way."""
+    import diffusers  # here, since it takes two seconds, which no command should wait for that does without
+
     return getattr(diffusers, SCHEDULERS[name])(
         num_train_timesteps=path.steps,
         beta_schedule=BETAS[path.name],

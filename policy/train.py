@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.optimization import get_cosine_schedule_with_warmup
-from diffusers.training_utils import EMAModel
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Generator, Tensor
@@ -63,6 +61,9 @@ class Run:
     """What changes while training: weights, their average, the optimiser. Saved whole in one file."""
 
     def __init__(self, policy: Policy, config: TrainConfig) -> None:
+        from diffusers.optimization import get_cosine_schedule_with_warmup
+        from diffusers.training_utils import EMAModel
+
         self.policy, self.config = policy, config
         self.device = next(policy.parameters()).device
         self.weights = list(policy.parameters())
