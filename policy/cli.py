@@ -37,6 +37,8 @@ VERBS = {  # verb: module, settings and function in it
     "run": ("run", "Run", "run"),
     "bench": ("bench", "Bench", "bench"),
 }
+# Hydra's own advice leads nowhere here.
+ADVICE = re.compile(" (?:To append to your config|Config search path:|See https://hydra)")
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def settings(name: str, verb: Verb, overrides: Sequence[str]) -> Any:
         plain = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         valid = ", ".join(f.name for f in fields(verb.settings))
-        raise ConfigError(f"{' '.join(str(error).split())}\nkeys of `fewstep {name}`: {valid}") from error
+        said = ADVICE.split(" ".join(str(error).split()))[0]
+        raise ConfigError(f"{said}\nkeys of `fewstep {name}`: {valid}") from error
     return from_plain(verb.settings, plain)
 
 

@@ -47,6 +47,15 @@ def test_unknown_key_lists_the_valid_ones(capsys):
     assert "'stesp'" in (shown := capsys.readouterr().err) and "steps, batch, lr" in shown
 
 
+@pytest.mark.parametrize(
+    "wrong, says", [("stesp=3", "'stesp'"), ("recipe=none", "pickplace pusht"), ("steps", "'steps'")]
+)
+def test_hydras_own_advice_is_left_out(wrong: str, says: str, capsys):
+    assert main(["train", "data=x", wrong]) == 2
+    shown = capsys.readouterr().err
+    assert says in shown and not any(word in shown for word in ("+stesp", "pkg://", "hydra"))
+
+
 def test_a_key_without_a_value_is_asked_for(capsys):
     assert main(["evaluate"]) == 2
     assert "policy=... task=..." in capsys.readouterr().err
