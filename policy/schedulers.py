@@ -17,7 +17,7 @@ BETAS = {"cosine": "squaredcos_cap_v2", "beta": "linear"}
 
 def make_scheduler(name: str, path: Path, kind: str, clip: float = 0.0) -> Any:
     """A scheduler for a network of this path and kind; any clip above 0 limits x0 to [-1, 1] along the way."""
-    import diffusers  # here, since it takes two seconds, which no command should wait for that does without
+    import diffusers  # here: it imports slowly, and most policies do without
 
     return getattr(diffusers, SCHEDULERS[name])(
         num_train_timesteps=path.steps,

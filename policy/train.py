@@ -33,7 +33,7 @@ RESUME = "resume.safetensors"
 class TrainConfig:
     """How to train. lr is the peak, after `warmup` steps and before a cosine to zero; held_out a share of episodes.
 
-    threads: of the CPU; 0 tries which number is fastest here. Rounding depends on it: name one to repeat bits.
+    threads: of the CPU; 0 tries which number is fastest here. A result's last bits depend on it.
     """
 
     steps: int = 20_000
@@ -61,7 +61,7 @@ class Run:
     """What changes while training: weights, their average, the optimiser. Saved whole in one file."""
 
     def __init__(self, policy: Policy, config: TrainConfig) -> None:
-        from diffusers.optimization import get_cosine_schedule_with_warmup
+        from diffusers.optimization import get_cosine_schedule_with_warmup  # here: it imports slowly
         from diffusers.training_utils import EMAModel
 
         self.policy, self.config = policy, config

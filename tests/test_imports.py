@@ -79,6 +79,6 @@ def test_a_robot_computer_needs_neither_torch_nor_mujoco() -> None:
 
 
 def test_no_command_waits_for_diffusers() -> None:
-    """Importing it takes longer than all the rest, and every worker of an evaluation would."""
+    """Importing it takes about as long as all the rest, and every worker of an evaluation would."""
     code = "import sys; from fewstep.policy.cli import main; main(['--help']); assert 'diffusers' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
