@@ -1,5 +1,6 @@
 """Control time: one monotonic clock, absolute deadlines."""
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Protocol
@@ -30,15 +31,19 @@ class WallClock:
             time.sleep(left)
 
 
-def ticks(clock: Clock, hz: float, seconds: float = float("inf")) -> Iterator[float]:
+def ticks(clock: Clock, hz: float, seconds: float = math.inf, start: float | None = None) -> Iterator[float]:
     """Yield at start + k / hz for `seconds`, with the lateness of each tick [s]; returns when the last has ended.
 
-    Lateness never accumulates. A tick that is missed altogether is skipped, never caught up in a burst.
+    Lateness never accumulates. A tick that is missed altogether is skipped, never caught up in a burst, and so is one
+    that would follow nearer than half a period. start: by default now.
     """
-    start, k = clock.now(), 0
+    start, k = clock.now() if start is None else start, 0
     while k < seconds * hz - 1e-6:
         deadline = start + k / hz
         clock.wait_until(deadline)
-        yield max(0.0, clock.now() - deadline)
+        began = clock.now()
+        yield max(0.0, began - deadline)
         k = max(k + 1, int((clock.now() - start) * hz + 1e-6))
+        if start + k / hz < began + 0.5 / hz - 1e-9:
+            k += 1
     clock.wait_until(start + k / hz)

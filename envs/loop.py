@@ -25,16 +25,21 @@ class Actor(Protocol):
         ...
 
 
-def episode(robot: Robot, actor: Actor, *, seed: int | None = None, max_seconds: float) -> Iterator[Step | None]:
+def episode(
+    robot: Robot, actor: Actor, *, seed: int | None = None, max_seconds: float, grid: Iterator[float] | None = None
+) -> Iterator[Step | None]:
     """Run one episode, yielding a Step a tick until the robot reports an outcome or the time is over.
 
     Yields None while the actor waits for an answer that the caller has to bring about (a batch of many episodes'
     requests): resume the generator once it is there. After the last Step, `robot.outcome()` says how it ended.
+    grid: ticks that go on before and after the episode, by default some of its own; nothing is sent on that which
+    ends it.
     """
     robot.reset(seed)
     actor.reset(seed)
-    for lateness in ticks(robot.clock, robot.spec.command_hz, max_seconds):
-        if robot.outcome() is not None:
+    end = robot.clock.now() + max_seconds - 0.5 / robot.spec.command_hz
+    for lateness in grid or ticks(robot.clock, robot.spec.command_hz, max_seconds):
+        if robot.outcome() is not None or (grid and robot.clock.now() >= end):
             return
         obs = robot.observe()
         while (command := actor.act(obs)) is None:

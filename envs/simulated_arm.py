@@ -57,7 +57,7 @@ class SimulatedArm:
         if command.action is not None:
             target = np.clip(np.asarray(command.action, float), *self.spec.bounds())
             self._coming.append((self.clock.now() + self._acting, target))
-        return target.astype(np.float32)
+        return target.copy()
 
     def outcome(self) -> Outcome | None:
         """Nobody judges it."""

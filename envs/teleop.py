@@ -103,7 +103,7 @@ class Drive:
         if self._action is None or last is None:
             return Command(None, "operator")
         action = self._tool.follow(self._action, measured(self._spec, obs), hand.move, obs.time - last)
-        return Command(action.astype(np.float32), "operator")
+        return Command(action, "operator")
 
     def sent(self, action: np.ndarray) -> None:
         """Limits may have changed it."""

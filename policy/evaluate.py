@@ -18,8 +18,8 @@ from ..envs import ConfigError, Obs, Robot, RobotError, Step, episode
 from ..envs.agent import Agent, Runner
 from ..envs.tasks import make_robot
 from .checkpoint import load_policy, require_match
-from .node import latencies
 from .policy import Policy
+from .run_log import latencies
 from .runner import Batch, Delayed, Inline, agent
 from .samplers import Sampler
 from .smoothness import Smoothness

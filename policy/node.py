@@ -1,4 +1,4 @@
-"""The node: starts control and inference, keeps their log, and starts an inference that fails again."""
+"""The node: starts the control process, keeps its log, watches over it, and over the inference."""
 
 from __future__ import annotations
 
@@ -7,181 +7,221 @@ import math
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import count
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from queue import Empty, Queue
 from typing import Any
 
-import numpy as np
-
-from ..demos.files import lock
 from ..envs import RobotError
-from ..envs.control import STATES, tick_type
-from ..envs.mailbox import Mailbox
+from ..envs.control_process import ControlConfig
 from ..envs.process import Messages
-from ..envs.safety import State
-from ..envs.spec import Spec
+from .inference import Inference
+from .processes import large_pipe, listen, start
+from .run_log import RunLog
 
-PIPE = 1 << 20  # bytes that a log pipe holds while its reader is away
-GRACE = 15.0  # s that the control process has to brake and end
-ALIVE = 0.25  # s between two signs of life for systemd
-EVENTS = "events.jsonl"
-LOG = (EVENTS, "ticks.bin", "run.json", "latency.json")
-STUCK, LOOKS = 0.5, 10  # s without a tick, and so many looks in a row: this process may have been stopped, too
+START_SECONDS = 120.0  # that either process has to get ready
+GRACE_SECONDS = 15.0  # that the control process has to brake and end
+STUCK_GRACE_SECONDS = 2.0  # the same, where it has stood still already
+RESET_SECONDS = 120.0  # that a robot may take for its reset
+ALIVE_SECONDS = 0.25  # between two signs of life for systemd
+LOOK_SECONDS = 0.05
+STUCK_SECONDS, LOOKS = 0.5, 10  # without a tick, and so many looks in a row: this process may have been stopped, too
+SLOW_SECONDS = 1.0  # a reset that takes longer is told
 STOPPED = "the control process has stopped: nothing is sent to the robot; use the emergency stop, then end this run"
 KILLED = "the control process was killed: nothing has braked the robot, and nothing is sent to it any more"
-START = 120.0  # s that either process has to get ready
+
+
+@dataclass(frozen=True)
+class Served:
+    """The policy that acts: its folder, threads of its inference, and what is exchanged with it."""
+
+    policy: str
+    threads: int
+    messages: Messages
 
 
 class Node:
-    """One control process, at most one inference process, and the folder with their log.
+    """One control process, and whoever has an eye on it.
 
-    ticks.bin: one record of `control.tick_type` per tick, its dtype in run.json; events.jsonl: all that was said.
+    config: what it is told; fds: what it inherits besides; tell: hears, in words and within `poll`, what goes wrong.
+    The control process is not started before the inference is ready, and runs on where that ends.
+    hang_seconds: without a tick, after which nobody waits for the control process any more.
     """
 
     def __init__(
-        self, folder: Path, control: Mapping[str, Any], spec: Spec, inference: Mapping[str, Any] | None
+        self,
+        log: RunLog,
+        config: ControlConfig,
+        tell: Callable[[str], None],
+        served: Served | None = None,
+        fds: Sequence[int] = (),
+        hang_seconds: float = math.inf,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.events = folder, Queue[dict[str, Any]]()
-        self._log = (folder / EVENTS).open("a", buffering=1)
-        self._unlock = lock(self, folder / EVENTS)
-        self._inference, self._threads = inference, list[threading.Thread]()
-        self._worker: subprocess.Popen[Any] | None = None
-        self.inference_seconds = math.nan  # that a chunk took to make, at the start
-        agent, horizon = control["agent"], control["horizon"]
-        self._messages = Messages(spec, observation_steps=agent["observation_steps"], horizon=horizon)
-        self._requests, self._chunks = Mailbox(self._messages.request), Mailbox(self._messages.chunk)
-        self._told, self._heard, self._stuck = 0.0, math.inf, 0
-        self._bell, bell = os.pipe()
-        self._control: subprocess.Popen[Any] | None = None
-        if inference is not None:
-            self._start_inference()
-            self.inference_seconds = self.wait("inference ready", seconds=START)["seconds"]
-        (events_in, events), (ticks_in, ticks) = self._pipe(), self._pipe()
-        fds = {"requests": self._requests.fd, "chunks": self._chunks.fd, "bell": bell, "events": events, "ticks": ticks}
-        os.set_blocking(bell, False)
-        self._control = _python("fewstep.envs.control", {**control, **fds}, [*fds.values()], stdin=subprocess.PIPE)
-        for fd in (bell, events, ticks):
+        self.log, self._tell, self._hang_seconds = log, tell, hang_seconds
+        self._heard_events, self._events = Queue[dict[str, Any]](), deque[dict[str, Any]]()
+        self._heard, self._told, self._stuck = math.inf, 0.0, 0
+        self._slow_told, self._trouble_told = False, False
+        self._inference: Inference | None = None
+        self._control: subprocess.Popen[bytes] | None = None
+        self._threads: list[threading.Thread] = []
+        try:
+            if served:
+                config, fds = self._with_inference(served, config)
+            self._start_control(config, fds)
+        except BaseException:
+            self.close()
+            raise
+
+    def _with_inference(self, served: Served, config: ControlConfig) -> tuple[ControlConfig, Sequence[int]]:
+        self._inference = Inference(served.policy, served.threads, served.messages, self.hear)
+        self.wait_for_inference()
+        requests, chunks, bell = self._inference.requests.fd, self._inference.chunks.fd, self._inference.bell
+        acting = config.policy and replace(config.policy, requests=requests, chunks=chunks, bell=bell)
+        return replace(config, policy=acting), (requests, chunks, bell)
+
+    def _start_control(self, config: ControlConfig, fds: Sequence[int]) -> None:
+        (events_in, events), (ticks_in, ticks) = large_pipe(), large_pipe()
+        self._control = start("fewstep.envs.control_process", fds=[*fds, events, ticks], stdin=subprocess.PIPE)
+        for fd in (events, ticks):
             os.close(fd)
-        self._read(events_in, self._keep_event)
-        self._ticks = (folder / "ticks.bin").open("wb", buffering=0)
-        self._read(ticks_in, self._keep_ticks)
+        self._threads = [listen(events_in, self.hear, lines=True), listen(ticks_in, self._hear_ticks, lines=False)]
+        self.order(json.dumps(asdict(replace(config, events=events, ticks=ticks))))
 
-    def wait(self, *names: str, seconds: float | None = None) -> dict[str, Any]:
-        """The next event of one of these names; RobotError where the control process ends first, or takes too long."""
-        end = time.monotonic() + (seconds or float("inf"))
-        while time.monotonic() < end:
-            with suppress(Empty):
-                event = self.events.get(timeout=0.05)
-                if event["event"] == "failed":
-                    raise RobotError(event["text"])
-                if event["event"] in names:
-                    return event
-                continue
-            self._supervise()
-            if self._over() and self.events.empty():
-                code = self._control.returncode  # pyright: ignore
-                raise RobotError(f"the control process has ended ({code}); see {self.folder / EVENTS}")
-        raise RobotError(f"nothing heard of {' or '.join(names)} in {seconds:g} s")
+    @property
+    def inference_seconds(self) -> float:
+        """How long a chunk took to make, at the start [s]; NaN where there is no inference."""
+        return self._inference.seconds if self._inference else math.nan
 
-    def tell(self, line: str) -> None:
+    def order(self, line: str) -> None:
         """Ask the control process for something."""
         with suppress(BrokenPipeError):
             self._control.stdin.write(line.encode() + b"\n")  # pyright: ignore
             self._control.stdin.flush()  # pyright: ignore
 
-    def note(self, event: str, **more: Any) -> None:
-        """Write an event of one's own into the log."""
-        self._log.write(json.dumps({"event": event, **more}) + "\n")
+    def wait(self, *names: str, seconds: float = math.inf) -> dict[str, Any]:
+        """The next event of one of these names; RobotError where the control process ends first, or takes too long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.poll(LOOK_SECONDS)
+            while self._events:
+                if (event := self._events.popleft())["event"] in names:
+                    return event
+        raise RobotError(f"nothing heard of {' or '.join(names)} in {seconds:g} s")
+
+    def wait_for_inference(self) -> None:
+        """Return once a policy is there to answer."""
+        if self._inference is None or self._inference.ready:
+            return
+        self._tell("waiting for the inference process, which loads the policy")
+        end = time.monotonic() + START_SECONDS
+        while not self._inference.ready:
+            self.poll(LOOK_SECONDS)
+            if time.monotonic() > end:
+                raise RobotError(f"the inference process was not ready within {START_SECONDS:g} s")
+
+    def poll(self, seconds: float = 0.0) -> None:
+        """Take note of what is said, for so long where nothing is; tell what somebody has to know.
+
+        RobotError where the run cannot go on.
+        """
+        with suppress(Empty):
+            self._note(self._heard_events.get(timeout=seconds) if seconds else self._heard_events.get_nowait())
+            while True:
+                self._note(self._heard_events.get_nowait())
+        self._look_after_control()
+        if self._inference is not None and (code := self._inference.look()) is not None:
+            self.log.note("inference ended", code=code)
+            self._tell("the inference process has ended and is started again")
+        if self.log.trouble and not self._trouble_told:
+            self._trouble_told = True
+            self._tell(f"{self.log.trouble}; the run goes on without its log")
+
+    def _note(self, event: dict[str, Any]) -> None:
+        name = event.get("event")
+        if name == "failed":
+            raise RobotError(event["text"])
+        if name == "homing":
+            self._note_homing(event["seconds"])
+        elif name in ("safety", "refused", "pause"):
+            self._tell(event["text"])
+            if self._inference is not None and "no action for" in event["text"]:
+                self._inference.end_hanging()
+        else:
+            self._slow_told = False
+            self._events.append(event)
+
+    def _note_homing(self, seconds: float) -> None:
+        if seconds >= SLOW_SECONDS and not self._slow_told:
+            self._slow_told = True
+            self._tell("the robot resets itself; Ctrl-C breaks that off")
+
+    def _look_after_control(self) -> None:
+        """Say when control stands still; RobotError where it has ended, or stood still for too long."""
+        if self._control is None:
+            return
+        if (code := self._control.poll()) is not None and (code < 0 or self._all_heard()):
+            raise RobotError(KILLED if code < 0 else f"the control process has ended ({code}); see {self.log.folder}")
+        silent = time.monotonic() - self._heard
+        self._stuck = self._stuck + 1 if silent > STUCK_SECONDS else 0
+        if self._stuck == LOOKS:
+            self.log.note("stuck")
+            self._tell(STOPPED)
+        if self._stuck > LOOKS and silent > self._hang_seconds:
+            raise RobotError(f"fault: the robot or its control process has not answered for {silent:.0f} s")
+
+    def _all_heard(self) -> bool:
+        """Whether everything has been noted that a control process said which has ended."""
+        self._threads[0].join(LOOK_SECONDS)
+        return self._heard_events.empty()
 
     def close(self) -> list[str]:
-        """Brake, let go of the robot, end both processes; what went wrong in doing so, in words."""
-        self.tell("stop")
-        with suppress(BrokenPipeError):
-            self._control.stdin.close()  # pyright: ignore
-        try:
-            self._control.wait(GRACE)  # pyright: ignore
-        except subprocess.TimeoutExpired:
-            self._control.kill()  # pyright: ignore
-            self._control.wait()  # pyright: ignore
+        """Brake, let go of the robot, end the processes; return what went wrong in doing so, in words."""
+        wrong = self._end_control(self._control) if self._control else []
         for thread in self._threads:
-            thread.join(GRACE)
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker.wait()
-        for file in (self._log, self._ticks, self._requests, self._chunks):
-            file.close()
-        os.close(self._bell)
-        self._unlock()
-        wrong = [event["text"] for event in self.events.queue if event["event"] == "failed"]
-        return wrong + [KILLED] * (self._control.returncode < 0)  # pyright: ignore
+            thread.join(GRACE_SECONDS)
+        if self._inference is not None:
+            self._inference.close()
+        self.log.close()
+        wrong += [e["text"] for e in self._heard_events.queue if e.get("event") == "failed"]
+        return wrong + [self.log.trouble] * bool(self.log.trouble)
 
-    def _supervise(self) -> None:
-        """Start inference again where it has ended; say when control stands still."""
-        self._stuck = self._stuck + 1 if time.monotonic() > self._heard + STUCK else 0
-        if self._stuck == LOOKS:
-            self.events.put({"event": "safety", "text": STOPPED})
-        if self._worker is not None and self._worker.poll() is not None and not self._over():
-            if math.isnan(self.inference_seconds):
-                raise RobotError(f"the inference process has ended ({self._worker.returncode}) before it was ready")
-            self.note("inference ended", code=self._worker.returncode)
-            self._start_inference()
+    def _end_control(self, control: subprocess.Popen[bytes]) -> list[str]:
+        self.order("stop")
+        with suppress(BrokenPipeError):
+            control.stdin.close()  # pyright: ignore
+        try:
+            control.wait(GRACE_SECONDS if self._stuck < LOOKS else STUCK_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            control.kill()
+            control.wait()
+        return [KILLED] * (control.returncode < 0)
 
-    def _over(self) -> bool:
-        return self._control is not None and self._control.poll() is not None
+    def hear(self, line: bytes) -> None:
+        """Take in a line of JSON from either process."""
+        with suppress(ValueError, TypeError, KeyError):
+            event = json.loads(line)
+            if event["event"] == "homing":
+                if event["seconds"] < RESET_SECONDS:
+                    self._is_alive()
+            else:
+                self.log.event(line)
+            if self._inference is not None:
+                self._inference.heard(event)
+            self._heard_events.put(event)
 
-    def restart_inference(self) -> None:
-        """End an inference that hangs; the next look finds it gone."""
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker.wait()
-            self._supervise()
+    def _hear_ticks(self, content: bytes) -> None:
+        self._is_alive()
+        self.log.ticks(content)
 
-    def _start_inference(self) -> None:
-        fds = {"requests": self._requests.fd, "chunks": self._chunks.fd}
-        given = {**(self._inference or {}), **fds}
-        self._worker = _python(
-            "fewstep.policy.worker", given, [*fds.values()], stdin=self._bell, stdout=subprocess.PIPE
-        )
-        self._read(os.dup(self._worker.stdout.fileno()), self._keep_event)  # pyright: ignore
-        self._worker.stdout.close()  # pyright: ignore
-
-    def _keep_ticks(self, content: bytes) -> None:
-        self._ticks.write(content)
+    def _is_alive(self) -> None:
         self._heard = time.monotonic()
-        if self._heard > self._told + ALIVE:  # systemd hears of the control process, not of this one
+        if self._heard > self._told + ALIVE_SECONDS:  # systemd hears of the control process, not of this one
             self._told = self._heard
             notify("WATCHDOG=1")
-
-    def _keep_event(self, content: bytes) -> None:
-        for line in content.splitlines():
-            self._log.write(line.decode() + "\n")
-            with suppress(json.JSONDecodeError):
-                self.events.put(json.loads(line))
-
-    def _read(self, fd: int, keep: Any) -> None:
-        def work() -> None:
-            with os.fdopen(fd, "rb", buffering=0) as file:
-                for part in _whole_lines(file) if keep == self._keep_event else iter(lambda: file.read(PIPE), b""):
-                    keep(part)
-
-        self._threads.append(thread := threading.Thread(target=work, daemon=True))
-        thread.start()
-
-    @staticmethod
-    def _pipe() -> tuple[int, int]:
-        ends = os.pipe()
-        with suppress(ImportError, OSError, AttributeError):
-            import fcntl
-
-            fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, PIPE)
-        return ends
 
 
 def notify(state: str) -> None:
@@ -189,62 +229,3 @@ def notify(state: str) -> None:
     if path := os.environ.get("NOTIFY_SOCKET", ""):
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
             out.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
-
-
-def _whole_lines(file: Any) -> Iterator[bytes]:
-    rest = b""
-    while content := file.read(1 << 16):
-        rest += content
-        whole, _, rest = rest.rpartition(b"\n")
-        if whole:
-            yield whole
-
-
-def _python(module: str, settings: Mapping[str, Any], fds: list[int], **streams: Any) -> subprocess.Popen[Any]:
-    command = [sys.executable, "-m", module, json.dumps(settings)]
-    return subprocess.Popen(command, pass_fds=fds, start_new_session=True, **streams)  # Ctrl-C is for the one in charge
-
-
-def set_aside(folder: Path) -> None:
-    """Move the log of an earlier run to earlier.1 and so on, inside `folder`; DataError while that run goes on."""
-    if not (folder / EVENTS).exists():
-        return
-    lock(Queue(), folder / EVENTS)()
-    place = next(p for n in count(1) if not (p := folder / f"earlier.{n}").exists())
-    place.mkdir()
-    for name in LOG:
-        with suppress(FileNotFoundError):
-            (folder / name).rename(place / name)
-
-
-def read_ticks(folder: Path | str, state: State = State.ACTIVE) -> np.ndarray:
-    """The ticks of a run in one state; RobotError where there is no such log."""
-    try:
-        fields = json.loads((Path(folder) / "run.json").read_text())["ticks"]
-        dtype = np.dtype([(name, kind, *map(tuple, shape)) for name, kind, *shape in fields])
-        ticks = np.fromfile(Path(folder) / "ticks.bin", dtype)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RobotError(f"{folder} holds no log of a run: {error}") from error
-    return ticks[ticks["state"] == STATES.index(state)]
-
-
-def missed(folder: Path | str, episode: int, hz: float, state: State) -> tuple[int, int]:
-    """How many ticks of an episode in this state were missed, and how many there should have been."""
-    ticks = read_ticks(folder, state)
-    time = ticks["time"][ticks["episode"] == episode]
-    due = round(np.ptp(time) * hz) + 1 if len(time) else 0
-    return due - len(time), due
-
-
-def latencies(folder: Path | str) -> list[float]:
-    """How long each chunk of a run took to make [s]."""
-    seconds = read_ticks(folder)["inference"]
-    found = seconds[np.flatnonzero(np.diff(seconds, prepend=0.0))].tolist()
-    if not found:
-        raise RobotError(f"{folder}: no chunk was made in this run")
-    return found
-
-
-def tick_fields(actions: int) -> list[Any]:
-    """The dtype of ticks.bin as plain values."""
-    return [list(x) for x in tick_type(actions).descr]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import math
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,19 @@ from yaml import YAMLError
 
 from ..demos.store import DemoStore
 from ..envs import ConfigError, Spec
-from ..envs.calibrate import SECONDS, delay
+from ..envs.calibrate import delay
 from ..envs.control import NOT_BEGUN
-from ..envs.safety import State, Watch
+from ..envs.control_process import ControlConfig, PolicyActor
+from ..envs.process import Messages
+from ..envs.states import State, Watch
 from .checkpoint import MODEL, find_policy, load_policy, write_file, writing
-from .node import START, Node, missed, notify, read_ticks, set_aside, tick_fields
-from .person import answer, begins
+from .node import START_SECONDS, Node, Served, notify
+from .person import Person
+from .run_log import LATENCY, RunLog, missed, read_ticks
 from .runner import promises
+from .signals import ended_by_signals, handled_signals
 
+HANG_SECONDS = 10.0  # without a tick, after which a run that nobody attends ends
 LOST = 0.01  # share of missed ticks that is told
 
 
@@ -70,37 +74,41 @@ class Run:
 def run(c: Run, console: Console) -> int:
     """Start both processes, then let the person begin each episode and judge it."""
     _check(c)
-    out = Path(c.out)
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        set_aside(out)
-    control, spec, inference = _policy(c) if c.policy else _recording(c, out)
-    facts = {"robot": c.robot, "options": c.options, "policy": c.policy, "actions": c.actions}
-    facts |= {"ticks": tick_fields(spec.action_size), "spec": spec.to_json(), **_hash(c.policy)}
-    write_file(out / "run.json", json.dumps(facts, indent=1).encode())
+    config, served, spec = _acting(c)
+    log = RunLog(Path(c.out))
+    if c.actions:
+        config = replace(config, replay=str(_recorded(c, log.folder)))
     console.print("This is no certified safety function: the emergency stop comes first.", style="bold")
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _interrupt) if main else None
-    node = Node(out, control, spec, inference)
+    with ended_by_signals():
+        return _run(c, log, config, served, spec, console)
+
+
+def _run(c: Run, log: RunLog, config: ControlConfig, served: Served | None, spec: Spec | None, console: Console) -> int:
+    def tell(text: str) -> None:
+        console.print(text, style="yellow", markup=False)
+
+    node = Node(log, config, tell, served, hang_seconds=HANG_SECONDS if c.unattended else math.inf)
     try:
-        ready = node.wait("ready", seconds=START)
+        ready = node.wait("ready", seconds=START_SECONDS)
+        spec = Spec.from_json(ready["spec"])
+        log.facts(spec, robot=c.robot, options=sorted(c.options), policy=c.policy, actions=c.actions, **_hash(c.policy))
         notify("READY=1")
         style = "" if ready["scheduling"].startswith("SCHED_FIFO") else "bold red"
         console.print(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}", style=style, markup=False)
-        c = replace(c, episodes=1, seconds=SECONDS) if c.calibrate else c
+        if c.calibrate:
+            c = replace(c, episodes=1, seconds=ready["seconds"])
         code = _episodes(c, node, ready["hz"], console)
     finally:
+        inference = node.inference_seconds
         wrong = node.close()
-        if main:
-            signal.signal(signal.SIGTERM, before)
         for text in wrong:
             console.print(text, style="bold red", markup=False)
-        console.print(f"stopped; log in {out}", markup=False)
-    return code or (1 if wrong else 0) or (_calibrated(out, node.inference_seconds, console) if c.calibrate else 0)
+        console.print(f"stopped; log in {c.out}", markup=False)
+    return code or (1 if wrong else 0) or (_calibrated(Path(c.out), spec, inference, console) if c.calibrate else 0)
 
 
 def _check(c: Run) -> None:
-    if bool(c.policy) == bool(c.actions):
+    if not c.calibrate and bool(c.policy) == bool(c.actions):
         raise ConfigError("run needs either a policy= or recorded actions=")
     if c.calibrate and c.shadow:
         raise ConfigError("calibrate=true moves the robot: it cannot be done with shadow=true")
@@ -116,51 +124,32 @@ def _check(c: Run) -> None:
         raise ConfigError(f"priority must be 0 to 99, not {c.priority}")
 
 
-def _calibrated(out: Path, inference: float, console: Console) -> int:
-    """Tell the delays from the log, and write them into latency.json."""
-    t = read_ticks(out)
-    acting = delay(t["time"], t["sent"], t["time"] - t["age"], t["measured"])
-    found = {"observation": float(np.median(t["age"])), "inference": inference, "actuation": acting}
-    write_file(out / "latency.json", json.dumps(found, indent=1).encode())
-    console.print("; ".join(f"{name} {1e3 * s:.1f} ms" for name, s in found.items()))
-    console.print(f"to send every action that much early: fewstep run lead={acting:.3f} ...")
-    return 0
-
-
 def _episodes(c: Run, node: Node, hz: float, console: Console) -> int:
     state, failed = "shadow" if c.shadow else "active", 0
+    person = Person(console, node.poll)
     for k in range(c.episodes):
-        if not c.unattended and not begins(console, k):
+        if not c.unattended and not person.begins(k):
             break
+        node.wait_for_inference()
         if not c.shadow:
-            node.tell("go hold")
-        node.tell(f"play {c.seed + k if c.seed >= 0 else '-'} {c.seconds} {state}")
-        with _interrupts(node, "disarmed" if c.shadow else "hold") as pressed:
-            ended = _follow(node, console)
+            node.order("arm")
+        node.order(f"play {c.seed + k if c.seed >= 0 else '-'} {c.seconds} {state}")
+        with _interrupts(node, "disarm" if c.shadow else "hold") as pressed:
+            ended = node.wait("ended")
         judged, why = ended.get("success"), ended.get("why") or "over"
         wrong = why == NOT_BEGUN or why.startswith("fault")
         if judged is None and not c.unattended:
-            judged = {"y": True, "n": False}.get(answer(console, "success? y, n, or Enter for unknown: ")[:1])
-        node.note("judged", episode=k, success=judged)
+            answer = person.answer("success? y, n, or Enter for unknown: ")
+            judged = {"y": True, "n": False}.get(answer[:1])
+        node.log.note("judged", episode=k, success=judged)
         console.print(f"episode {k}: {why}; success: {judged}", markup=False)
-        lost, due = missed(node.folder, ended["episode"], hz, State(state))
+        lost, due = missed(node.log.folder, ended["episode"], hz, State(state))
         if lost > LOST * due:
             console.print(f"{lost} of {due} ticks were missed: this computer does not keep {hz:g} Hz", style="bold red")
         failed += judged is False or wrong
         if c.unattended and (pressed or wrong):
             break
     return 1 if failed else 0
-
-
-def _follow(node: Node, console: Console) -> dict[str, Any]:
-    """Show what is said until the episode has ended."""
-    while True:
-        event = node.wait("ended", "safety", "refused", "inference ended")
-        if event["event"] == "ended":
-            return event
-        console.print(event.get("text", event["event"]), style="yellow", markup=False)
-        if "no action for" in event.get("text", ""):
-            node.restart_inference()
 
 
 @contextmanager
@@ -172,48 +161,43 @@ def _interrupts(node: Node, rest: str) -> Iterator[list[bool]]:
         if pressed:
             raise KeyboardInterrupt
         pressed.append(True)
-        node.tell(f"go {rest}")
+        node.order(rest)
 
-    if threading.current_thread() is not threading.main_thread():
+    with handled_signals(hold, signal.SIGINT, signal.SIGTSTP):
         yield pressed
-        return
-    numbers = [signal.SIGINT, *([signal.SIGTSTP] if hasattr(signal, "SIGTSTP") else [])]
-    before = {number: signal.signal(number, hold) for number in numbers}
-    try:
-        yield pressed
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _policy(c: Run) -> tuple[dict[str, Any], Spec, dict[str, Any]]:
+def _acting(c: Run) -> tuple[ControlConfig, Served | None, Spec | None]:
+    """Who acts, with what Spec: None where it is the robot's own."""
+    common: dict[str, Any] = {"robot": c.robot, "options": c.options, "free": tuple(c.free), "priority": c.priority}
+    common |= {"limits": read_limits(c.limits)}
+    if c.calibrate:
+        return ControlConfig(**common, watch=c.watch, calibrate=True), None, None
+    if c.actions:
+        spec = DemoStore.open(c.actions).spec
+        watch = replace(c.watch, action=math.inf)
+        return ControlConfig(**common, watch=watch, spec=spec.to_json()), None, spec
     policy = load_policy(c.policy)
     p, spec = policy.config, policy.spec
-    agent = {"observation_steps": p.observation_steps, "execute": p.execute, "promise": promises(policy)}
-    agent |= {"patience": p.horizon / spec.policy_hz, "lead": c.lead}
-    control = {**_common(c, spec), "agent": agent, "horizon": p.horizon, "replay": ""}
-    return control, spec, {"policy": str(find_policy(c.policy)), "threads": c.threads}
+    acting = PolicyActor(
+        observation_steps=p.observation_steps,
+        execute=p.execute,
+        promise=promises(policy),
+        patience=p.horizon / spec.policy_hz,
+        lead=c.lead,
+        horizon=p.horizon,
+    )
+    messages = Messages(spec, observation_steps=p.observation_steps, horizon=p.horizon)
+    served = Served(str(find_policy(c.policy)), c.threads, messages)
+    return ControlConfig(**common, watch=c.watch, spec=spec.to_json(), policy=acting), served, spec
 
 
-def _recording(c: Run, out: Path) -> tuple[dict[str, Any], Spec, None]:
-    store = DemoStore.open(c.actions)
-    recorded = store.episode(c.episode).data["action"]
-    with writing(out):
-        np.save(out / "actions.npy", recorded)
-    agent = {"observation_steps": 1, "execute": 1}
-    control = {**_common(c, store.spec), "agent": agent, "horizon": 1, "replay": str(out / "actions.npy")}
-    return control, store.spec, None
-
-
-def _common(c: Run, spec: Spec) -> dict[str, Any]:
-    watch = asdict(c.watch) | ({"action": math.inf} if c.actions else {})
-    given = {"robot": c.robot, "options": c.options, "free": list(c.free), "priority": c.priority}
-    given["calibrate"] = c.calibrate
-    return {**given, "watch": watch, "spec": spec.to_json(), "limits": read_limits(c.limits)}
+def _recorded(c: Run, folder: Path) -> Path:
+    """Write recorded actions where the control process finds them."""
+    place = (folder / "actions.npy").resolve()
+    with writing(place):
+        np.save(place, DemoStore.open(c.actions).episode(c.episode).data["action"])
+    return place
 
 
 def read_limits(path: str) -> dict[str, Any]:
@@ -232,3 +216,14 @@ def read_limits(path: str) -> dict[str, Any]:
 def _hash(policy: str) -> dict[str, str]:
     """SHA-256 of the weights that act."""
     return {"sha256": sha256((find_policy(policy) / MODEL).read_bytes()).hexdigest()} if policy else {}
+
+
+def _calibrated(out: Path, spec: Spec, inference: float, console: Console) -> int:
+    """Tell the delays from the log, and write them into latency.json."""
+    t = read_ticks(out)
+    acting = delay(t["time"], t["sent"], t["time"] - t["age"], t["measured"])
+    found = {"observation": float(np.median(t["age"])), "inference": inference, "actuation": acting}
+    write_file(out / LATENCY, json.dumps(found, indent=1).encode())
+    console.print("; ".join(f"{name} {1e3 * s:.1f} ms" for name, s in found.items()))
+    console.print(f"to send every action that much early: fewstep run lead={acting:.3f} ...")
+    return 0

@@ -19,7 +19,8 @@ from ..envs.limits import Limits
 from ..envs.live import Live
 from ..envs.page import Page
 from ..envs.robots import make_live
-from ..envs.safety import SafeRobot, State
+from ..envs.safety import SafeRobot
+from ..envs.states import State
 from ..envs.tasks import METAWORLD, TASKS, make_tool
 from ..envs.teleop import Device, Drive, Leader
 from .run import read_limits

@@ -7,8 +7,9 @@ from fakes import FakeClock
 from fewstep.envs import Field, RobotError, Spec, episode
 from fewstep.envs.calibrate import GRID, SECONDS, Sweep, delay
 from fewstep.envs.limits import Limits
-from fewstep.envs.safety import SafeRobot, State, Watch
+from fewstep.envs.safety import SafeRobot
 from fewstep.envs.simulated_arm import SimulatedArm
+from fewstep.envs.states import State, Watch
 
 
 @pytest.mark.parametrize("hz", [50.0, 500.0])

@@ -11,7 +11,8 @@ import pytest
 from fewstep.envs import Command, Obs, episode
 from fewstep.envs.agent import Agent, Chunk, Request
 from fewstep.envs.limits import Limits
-from fewstep.envs.safety import SafeRobot, State, Watch
+from fewstep.envs.safety import SafeRobot
+from fewstep.envs.states import State, Watch
 from fewstep.envs.tasks import make_expert, make_robot
 
 SECONDS, TROUBLE = 4.0, 1.5  # s of an episode, and when its trouble begins

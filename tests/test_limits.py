@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fewstep.envs import Field, RobotError, Spec
-from fewstep.envs.limits import Limiter, Limits
+from fewstep.envs.limiter import Limiter
+from fewstep.envs.limits import Limits
 
 DT = 0.02
 JOINT = Field((2,), "rad", low=(-1.0, -2.0), high=(1.0, 0.5), velocity=(1.0, 3.0), acceleration=(4.0, 30.0))
@@ -112,17 +113,55 @@ def test_an_arm_that_is_held_fast_is_not_left_behind() -> None:
     made, stuck = limiter(), START.copy()
     path = np.stack([made.next(np.array([1.0, 0.5, 3.0, 0.0]), stuck) for _ in range(200)])
     assert np.abs(path[-1] - stuck)[0] == pytest.approx(LIMITS.step[0], abs=1e-6)
-    stuck = START - [0.3, 0, 0, 0]  # pushed back
-    path = np.stack([made.next(np.array([1.0, 0.5, 3.0, 0.0]), stuck) for _ in range(200)])
-    assert np.abs(path[-1] - stuck)[0] == pytest.approx(LIMITS.step[0], abs=1e-6)
 
 
-@pytest.mark.parametrize("at", [np.array([5.0, 0, 0, 0]), np.array([math.nan, 0, 0, 0])])
-def test_a_pose_outside_the_limits_is_no_place_to_start(at: np.ndarray) -> None:
-    with pytest.raises(RobotError, match="outside its limits"):
-        limiter(at)
-    near = limiter(np.array([1.01, 0, 0, 0]))  # by less than a step: a joint rests on its stop
-    assert near.next(None)[0] == 1.0
+readings = st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=1, max_size=40)
+
+
+@settings(max_examples=200)
+@given(readings)
+@example([START[0] - 0.3] * 40)
+@example([1e6] * 40)
+def test_the_setpoint_never_goes_towards_a_measurement(measured: list[float]) -> None:
+    made = limiter()
+    held = [made.next(None, np.array([x, math.nan, math.nan, math.nan])) for x in measured]
+    assert (np.stack(held) == START).all()
+    wanting = [made.next(START, np.array([x, math.nan, math.nan, math.nan])) for x in measured]
+    assert (np.stack(wanting) == START).all()
+
+
+@pytest.mark.parametrize(("at", "why"), [(5.0, r"outside its limits in elements \[0\]"), (math.nan, "is not known")])
+def test_a_pose_outside_the_limits_is_no_place_to_start(at: float, why: str) -> None:
+    with pytest.raises(RobotError, match=why):
+        limiter(np.array([at, 0, 0, 0]))
+
+
+@pytest.mark.parametrize("begin", [1.2, -1.24])
+def test_from_just_outside_it_stays_until_commanded_and_comes_inside_within_all_limits(begin: float) -> None:
+    start = np.array([begin, 0.2, 0.0, 0.0])
+    made = limiter(start)
+    assert all((made.next(None) == start).all() for _ in range(20)), "held, it does not move at all"
+    path = np.stack([start, start, *(made.next(np.array([9 * begin, 0.2, 0.0, 0.0])) for _ in range(100))])
+    v = np.diff(path[:, 0]) / DT
+    assert (np.abs(v) <= LIMITS.velocity[0] + 1e-9).all() and (
+        np.abs(np.diff(v)) <= LIMITS.acceleration[0] * DT + 1e-9
+    ).all()
+    assert path[-1, 0] == pytest.approx(np.sign(begin)) and (np.abs(np.diff(np.abs(path[:, 0]))) >= 0).all()
+    back = np.stack([made.next(np.array([9 * begin, 0.2, 0.0, 0.0])) for _ in range(20)])
+    assert (np.abs(back[:, 0]) <= 1.0).all(), "once inside, it stays inside"
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-3, 3)), max_size=40))
+def test_differences_keep_their_bounds_and_hold_by_zero(sequence: list[float | None]) -> None:
+    field = Field((1,), "m", low=(-0.05,), high=(0.05,), velocity=(2.0,), acceleration=(40.0,), relative=True)
+    spec = Spec({}, {"move": field}, policy_hz=1 / DT)
+    made = Limiter(spec, Limits.of(spec))
+    made.start(np.array([math.nan]))
+    wanted = [None if x is None else np.array([x]) for x in sequence]
+    sent = np.concatenate([[0.0], *(made.next(x) for x in wanted), *(made.next(None) for _ in range(20))])
+    assert (np.abs(sent) <= 2.0 * DT + 1e-12).all()
+    assert (np.abs(np.diff(sent)) <= 40.0 * DT**2 + 1e-12).all()
+    assert sent[-1] == 0.0 and made.resting
 
 
 def test_limits_are_the_tightest_of_spec_and_file() -> None:

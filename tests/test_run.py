@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import motion
 import numpy as np
 import pytest
 import torch
@@ -22,12 +23,12 @@ from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError, RobotError, Spec
 from fewstep.envs.control import tick_type
 from fewstep.envs.robots import make_live
-from fewstep.envs.safety import State
+from fewstep.envs.states import State
 from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.cli import main
-from fewstep.policy.node import latencies, set_aside
-from fewstep.policy.person import begins
+from fewstep.policy.person import Person
 from fewstep.policy.policy import Policy, PolicyConfig
+from fewstep.policy.run_log import RunLog, latencies, set_aside
 from fewstep.policy.unet import UnetConfig
 
 OPTIONS = ("+options.hz=100", "+options.joints=3")
@@ -46,9 +47,9 @@ def policy(tmp_path_factory) -> Path:
 
 
 def ticks(out: Path) -> np.ndarray:
-    size = tick_type(3).itemsize
+    size = tick_type(3, 1).itemsize
     content = (out / "ticks.bin").read_bytes()
-    return np.frombuffer(content[: len(content) // size * size], tick_type(3))
+    return np.frombuffer(content[: len(content) // size * size], tick_type(3, 1))
 
 
 def events(out: Path) -> list[dict[str, Any]]:
@@ -61,11 +62,9 @@ def within_limits(out: Path) -> None:
     t = t[t["state"] != STATES.index(State.DISARMED)]
     assert len(t) > 20
     for number in set(t["episode"]):
-        sent = t["sent"][t["episode"] == number].astype(float)
-        assert np.isfinite(sent).all() and (np.abs(sent) <= 3).all()
-        v = np.diff(sent, axis=0) * HZ
-        assert (np.abs(v) <= 3.0 + 1e-3).all()
-        assert (np.abs(np.diff(v, axis=0)) * HZ <= 30.0 + 1.0).all()  # float32 rounding, twice differenced
+        of = t["episode"] == number
+        limits = {"low": -3.0, "high": 3.0, "velocity": 3.0, "acceleration": 30.0}
+        assert motion.worst(t["sent"][of], t["time"][of], HZ, **limits).keeps_limits()
 
 
 def run(policy: Path, out: Path, *more: str) -> int:
@@ -168,28 +167,43 @@ def test_wrong_settings_are_refused_before_anything_moves(policy: Path, tmp_path
 
 
 @pytest.fixture
-def person(monkeypatch) -> list[str]:
-    """What a person types, and then nothing more."""
-    said: list[str] = []
-    monkeypatch.setattr("builtins.input", lambda: said.pop(0) if said else (_ for _ in ()).throw(EOFError))
-    return said
+def person(monkeypatch) -> Iterator[tuple[Person, int]]:
+    """A person, and the end of a pipe on which one types for them."""
+    stdin, typing = os.pipe()
+    with os.fdopen(stdin) as file:
+        monkeypatch.setattr("sys.stdin", file)
+        yield Person(Console(quiet=True)), typing
 
 
-def test_nothing_but_enter_begins_an_episode(person: list[str]):
-    console = Console(quiet=True)
-    person += ["quit", "n", "q", "no", ""]
-    assert not begins(console, 0) and begins(console, 1) and not person
+def test_nothing_but_enter_begins_an_episode(person: tuple[Person, int]):
+    asked, typing = person
+    os.write(typing, b"quit\nn\nq\nno\n\n")
+    assert not asked.begins(0) and asked.begins(1)
+    os.close(typing)
     with pytest.raises(RobotError, match="nobody answers"):
-        begins(console, 2)
+        asked.begins(2)
+
+
+def test_while_a_person_thinks_what_goes_wrong_is_heard(person: tuple[Person, int]):
+    looks: list[float] = []
+
+    def meanwhile() -> None:
+        looks.append(time.monotonic())
+        if len(looks) > 5:
+            raise RobotError("the arm has gone")
+
+    with pytest.raises(RobotError, match="the arm has gone"):
+        Person(Console(quiet=True), meanwhile).begins(0)
+    assert max(np.diff(looks)) < 1.0
 
 
 def test_what_was_typed_before_the_question_is_no_answer(monkeypatch):
     ours, theirs = os.openpty()
     with os.fdopen(theirs, "r") as terminal:
         monkeypatch.setattr("sys.stdin", terminal)
-        monkeypatch.setattr("builtins.input", lambda: os.write(ours, b"q\n") and terminal.readline())
         os.write(ours, b"\n\n")
-        assert not begins(Console(quiet=True), 0)
+        typed = iter([b"q\n"])
+        assert not Person(Console(quiet=True), lambda: os.write(ours, next(typed, b""))).begins(0)
     os.close(ours)
 
 
@@ -376,13 +390,17 @@ def test_a_control_process_that_stays_stopped_is_told(live):
 def test_two_runs_do_not_share_a_log_and_an_earlier_one_is_kept(policy: Path, tmp_path: Path, live):
     node = live(*PATIENT, "seconds=4")
     node.acting()
+    facts = (node.out / "run.json").read_bytes()
     with pytest.raises(DataError, match="being written already"):
-        set_aside(node.out)
+        RunLog(node.out)
+    assert run(policy, node.out) == 1, "the other run says so"
+    assert (node.out / "run.json").read_bytes() == facts, "run.json belongs to the run that goes on"
     node.end()
+    (node.out / "lock").unlink()
     before = {file.name: file.read_bytes() for file in node.out.iterdir()}
     for number in (1, 2):
         set_aside(node.out)
-        assert [path.name for path in node.out.iterdir()] == [f"earlier.{k + 1}" for k in range(number)]
+        assert sorted(path.name for path in node.out.iterdir()) == [f"earlier.{k + 1}" for k in range(number)]
         (node.out / "events.jsonl").write_text("{}")
     assert {file.name: file.read_bytes() for file in (node.out / "earlier.1").iterdir()} == before
 

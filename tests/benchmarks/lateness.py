@@ -14,8 +14,8 @@ import torch
 from fewstep.envs.robots import make_live
 from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.cli import main as cli
-from fewstep.policy.node import read_ticks
 from fewstep.policy.policy import Policy, PolicyConfig
+from fewstep.policy.run_log import read_ticks
 from fewstep.policy.samplers import Sampler
 
 RATE = 60.0  # Hz of the policy, which executes 8 actions of a chunk

@@ -1,0 +1,27 @@
+"""Notices: what a loop has to say many times a second, told as often as somebody can read it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+SECONDS = 1.0  # between two notices of one kind
+
+
+class Notices:
+    """Tells each text once, and of one kind at most one a second, with the number of those left out."""
+
+    def __init__(self, hear: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
+        self._hear, self._now = hear, now
+        self._last: dict[str, tuple[float, str, int]] = {}  # per kind: when, what, and how many were left out
+
+    def say(self, kind: str, text: str) -> None:
+        """Tell a text, unless it is the last one again or comes too soon."""
+        when, told, left_out = self._last.get(kind, (-SECONDS, "", 0))
+        if text == told:
+            return
+        if self._now() - when < SECONDS:
+            self._last[kind] = when, told, left_out + 1
+            return
+        self._last[kind] = self._now(), text, 0
+        self._hear(text + (f" ({left_out} more like it)" if left_out else ""))

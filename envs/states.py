@@ -1,0 +1,35 @@
+"""What a robot may do now, and which ways lead from one state to another."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """What a robot may do now. FAULT is left on purpose only."""
+
+    DISARMED = "disarmed"  # nothing is sent
+    HOLD = "hold"  # it stays where it is
+    SHADOW = "shadow"  # everything runs, nothing is sent
+    ACTIVE = "active"
+    FAULT = "fault"  # it has braked, and holds
+
+
+NEXT = {  # to which states one can go by asking
+    State.DISARMED: {State.HOLD, State.SHADOW},
+    State.HOLD: {State.ACTIVE, State.SHADOW, State.DISARMED},
+    State.SHADOW: {State.HOLD, State.DISARMED},
+    State.ACTIVE: {State.HOLD},
+    State.FAULT: {State.HOLD, State.DISARMED},
+}
+
+
+SILENT = (State.DISARMED, State.SHADOW)  # nothing is sent
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What becomes a fault, in seconds: observations that are older, no action for longer while ACTIVE."""
+
+    observation: float = 0.25
+    action: float = 1.0
+    soft: float = 1.0  # over which full speed is reached after HOLD

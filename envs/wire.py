@@ -1,0 +1,65 @@
+"""Pipes between the control process and the one that started it: neither is ever waited for."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+EVENTS, TICKS = 1 << 18, 1 << 16  # bytes that wait where the pipe is full, until what can be spared is dropped
+BREAKING_OFF = ("stop", "hold", "disarm")  # orders for which nothing is gone on with
+
+
+class Wire:
+    """A pipe to write to. What does not fit waits; beyond `limit` bytes what can be spared is dropped, and counted."""
+
+    def __init__(self, fd: int, limit: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd, self._limit, self._waiting = fd, limit, bytearray()
+        self.dropped = 0
+
+    def send(self, content: bytes, spare: bool = True) -> None:
+        """Write as soon as it fits; spare: it may be dropped."""
+        if spare and len(self._waiting) > self._limit:
+            self.dropped += 1
+        else:
+            self._waiting += content
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, as far as it fits."""
+        try:
+            while self._waiting:
+                written = os.write(self._fd, memoryview(self._waiting)[: 1 << 16].tobytes())
+                del self._waiting[:written]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._waiting.clear()
+
+
+class Orders:
+    """Lines of a pipe, read without waiting. Its end is the order to stop: nobody is left to give another one."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd, self._rest, self._lines = fd, b"", list[str]()
+
+    def take(self) -> list[str]:
+        """Return what was ordered since the last time."""
+        self._read()
+        lines, self._lines = self._lines, []
+        return lines
+
+    def break_off(self) -> bool:
+        """Return whether something was ordered for which nothing is gone on with; it stays to be taken."""
+        self._read()
+        return any(line.split()[0] in BREAKING_OFF for line in self._lines)
+
+    def _read(self) -> None:
+        with suppress(BlockingIOError):
+            content = os.read(self._fd, 4096)
+            *whole, self._rest = (self._rest + content).split(b"\n")
+            lines = [line.decode() for line in whole if line.strip()]
+            if not content and "stop" not in self._lines:
+                lines.append("stop")
+            self._lines += lines

@@ -1,0 +1,48 @@
+"""Child processes: their modules are never taken from the current folder, and Ctrl-C does not reach them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+PIPE = 1 << 20  # bytes that a pipe holds while its reader is away
+
+
+def start(module: str, *arguments: str, fds: list[int], **streams: Any) -> subprocess.Popen[Any]:
+    """Start a module of this package. Ctrl-C is for the one in charge."""
+    command = [sys.executable, "-P", "-m", module, *arguments]
+    return subprocess.Popen(command, pass_fds=fds, start_new_session=True, **streams)
+
+
+def large_pipe() -> tuple[int, int]:
+    """Return both ends of a pipe that holds much."""
+    ends = os.pipe()
+    with suppress(ImportError, OSError, AttributeError):
+        import fcntl
+
+        fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, PIPE)
+    return ends
+
+
+def listen(fd: int, hear: Callable[[bytes], None], *, lines: bool) -> threading.Thread:
+    """Hand everything that comes through a pipe to `hear`, in a thread of its own; lines: whole ones only."""
+
+    def work() -> None:
+        rest = b""
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            while content := file.read(PIPE):
+                if not lines:
+                    hear(content)
+                    continue
+                *whole, rest = (rest + content).split(b"\n")
+                for line in whole:
+                    hear(line)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
