@@ -47,7 +47,8 @@ class Chunk:
         k = int(x)
         if k >= len(self.actions):
             return None
-        following = self.actions[min(k + 1, len(self.actions) - 1)]
+        last = k + 1 == len(self.actions)
+        following = _after(self.actions[k], spec) if last else self.actions[k + 1]
         return interpolate(spec, self.actions[k], following, max(0.0, x - k - 1e-6))
 
 
@@ -157,12 +158,22 @@ class Agent:
             self.chunk, self._pending = replace(chunk, time=now) if self._wait else chunk, False
 
 
+def _after(last: np.ndarray, spec: Spec) -> np.ndarray:
+    """What follows the last action (A,) of a chunk: the same targets, no difference."""
+    return np.where(spec.relative(), 0.0, last)
+
+
 def interpolate(spec: Spec, a: np.ndarray, b: np.ndarray, weight: float) -> np.ndarray:
-    """Between actions a and b (A,): angles the short way round, rotations on the sphere, discrete fields held at a."""
+    """Between actions a and b (A,): angles the short way round, rotations on the sphere, discrete fields held at a.
+
+    Relative fields are those of the nearer action: on a clock with jitter each difference is then sent just once.
+    """
     out = a.copy()
     for part, f in zip(spec.slices().values(), spec.actions.values(), strict=True):
         x, y = a[part], b[part]
-        if f.kind == "angle":
+        if f.relative:
+            out[part] = x if weight < 0.5 else y
+        elif f.kind == "angle":
             z = x + weight * ((y - x + np.pi) % (2 * np.pi) - np.pi)
             out[part] = np.where(np.abs(z) <= np.pi, z, (z + np.pi) % (2 * np.pi) - np.pi)
         elif f.kind == "quaternion":

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from .errors import RobotError, SpecError, names
+from .errors import RobotError, SpecError
+from .gym_spec import observed, spec_of, with_relative
 from .robot import Command, Obs, Outcome
-from .spec import Field, Spec
+from .spec import Spec
 
 SUCCESS = ("is_success", "success")  # entries of `info` that say whether the task is done
 
@@ -36,15 +38,24 @@ class GymRobot:
     """A gymnasium environment with Box or Dict observations and Box actions.
 
     spec: by default what the environment's spaces say, or its own `spec_fewstep` attribute. hz: steps per second, by
-    default metadata["render_fps"]. seconds: time limit, by default the environment's. Success is info["is_success"] or
-    info["success"] of the last step.
+    default metadata["render_fps"]. seconds: time limit, by default the environment's. relative: actions that are
+    differences, where neither `spec` nor the environment says so. Success is info["is_success"] or info["success"] of
+    the last step.
     """
 
     def __init__(
-        self, env: gym.Env, *, spec: Spec | None = None, hz: float | None = None, seconds: float | None = None
+        self,
+        env: gym.Env,
+        *,
+        spec: Spec | None = None,
+        hz: float | None = None,
+        seconds: float | None = None,
+        relative: Sequence[str] = (),
     ) -> None:
         self.env, self.name = env, env.spec.id if env.spec else type(env).__name__
-        self.spec = spec or getattr(env.unwrapped, "spec_fewstep", None) or spec_of(env, hz)
+        known = spec or getattr(env.unwrapped, "spec_fewstep", None) or spec_of(env, hz)
+        self.spec = with_relative(known, relative)
+        self._relative = self.spec.relative()
         self._check(hz)
         self.seconds = seconds or self._limit()
         self.clock = SimClock(self)
@@ -65,10 +76,13 @@ class GymRobot:
         return Obs(now, data, dict.fromkeys(data, now))
 
     def command(self, command: Command) -> np.ndarray:
-        """Latch an action, clipped to the action space; None repeats the last, or holds what is measured."""
+        """Latch an action, clipped to the action space; None holds.
+
+        To hold, a target is the last one, or what is measured where there is none; a difference is zero.
+        """
         action = command.action
         if action is None:
-            action = self._held() if self._latched is None else self._latched
+            action = self._held() if self._latched is None else self._without_differences(self._latched)
         sent = np.clip(np.asarray(action, np.float32), *self._bounds())
         self._latched = sent.copy()
         return sent
@@ -101,6 +115,8 @@ class GymRobot:
         space = cast(spaces.Box, self.env.action_space)
         exact = np.clip(action.reshape(space.shape).astype(space.dtype), space.low, space.high)
         self._raw, reward, terminated, truncated, self.info = self.env.step(exact)
+        if self._latched is not None:
+            self._latched = self._without_differences(self._latched)  # a difference belongs to one step
         self._steps += 1
         self._best = max(self._best, float(reward))
         out_of_time = truncated or self._steps >= self.seconds * self.spec.command_hz - 1e-6
@@ -116,6 +132,12 @@ class GymRobot:
                 out[part] = data[f.measured_by].ravel()
         return out
 
+    def _without_differences(self, action: np.ndarray) -> np.ndarray:
+        """The same targets, and no difference."""
+        if not self._relative.any():
+            return action
+        return np.where(self._relative, self._rest(), action)
+
     def _rest(self) -> np.ndarray:
         return np.clip(np.zeros(self.spec.action_size, np.float32), *self._bounds())
 
@@ -127,7 +149,7 @@ class GymRobot:
     def _check(self, hz: float | None) -> None:
         if hz and hz != self.spec.command_hz:
             raise RobotError(f"environment {self.name!r} runs at {self.spec.command_hz:g} Hz: hz={hz:g} cannot be had")
-        table, size = _observed(self.env), int(np.prod(self.env.action_space.shape or ()))
+        table, size = observed(self.env), int(np.prod(self.env.action_space.shape or ()))
         for key, f in self.spec.observations.items():
             if key not in table or np.prod(table[key].shape or ()) != f.size:
                 raise SpecError(f"environment {self.name!r} has no observation {key!r} of {f.shape}; it has {table}")
@@ -139,32 +161,3 @@ class GymRobot:
         if not steps:
             raise RobotError(f"environment {self.name!r} has no time limit: give one with seconds=")
         return steps / self.spec.command_hz
-
-
-def spec_of(env: gym.Env, hz: float | None = None) -> Spec:
-    """A Spec from an environment's spaces; RobotError where it has none that fit."""
-    name = env.spec.id if env.spec else type(env).__name__
-    hz = hz or env.metadata.get("render_fps")
-    if not hz:
-        raise RobotError(f"environment {name!r} does not say its rate (metadata['render_fps']): give hz=")
-    if not isinstance(env.action_space, spaces.Box):
-        raise RobotError(f"environment {name!r} has {env.action_space} actions; fewstep drives Box actions")
-    table = _observed(env)
-    if bad := [k for k, v in table.items() if not isinstance(v, spaces.Box)]:
-        raise RobotError(f"environment {name!r}: observations {names(bad)} are no Box; flatten them first")
-    return Spec({k: _field(v) for k, v in table.items()}, {"action": _field(env.action_space)}, float(hz))
-
-
-def _observed(env: gym.Env) -> dict[str, spaces.Space]:
-    space = env.observation_space
-    return dict(space.spaces) if isinstance(space, spaces.Dict) else {"state": space}
-
-
-def _field(box: Any) -> Field:
-    if box.dtype == np.uint8 and len(box.shape) == 3:
-        return Field(tuple(box.shape), kind="image")
-    low, high = box.low.ravel(), box.high.ravel()
-    bounded = bool(np.isfinite(low).all() and np.isfinite(high).all())
-    if not bounded:
-        return Field(tuple(box.shape))
-    return Field(tuple(box.shape), low=tuple(map(float, low)), high=tuple(map(float, high)))

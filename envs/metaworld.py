@@ -31,7 +31,10 @@ SPEC = Spec(
         "objects": Field((14,)),  # position [m] and quaternion of up to two
         "goal": Field((3,), "m"),
     },
-    {"move": Field((3,), low=(-1.0,) * 3, high=(1.0,) * 3), "grip": Field((1,), low=(-1.0,), high=(1.0,))},
+    {
+        "move": Field((3,), low=(-1.0,) * 3, high=(1.0,) * 3, relative=True),  # of the hand, in units of 1 cm
+        "grip": Field((1,), low=(-1.0,), high=(1.0,)),  # effort
+    },
     policy_hz=HZ,
 )
 _WELD = (0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 5)  # what metaworld 3.1.1 writes

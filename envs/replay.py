@@ -12,11 +12,15 @@ NEAR = 1e-3  # of the largest recorded difference: so near the first action the 
 
 
 class Replay:
-    """Goes to the first of the actions (T, A), then follows them at the policy's rate, and holds at the end."""
+    """Goes to the first of the actions (T, A), then follows them at the policy's rate, and holds at the end.
+
+    Where all actions are relative there is no pose to go to: it follows them from where the robot is.
+    """
 
     def __init__(self, actions: np.ndarray, spec: Spec) -> None:
         self._actions, self._spec = np.asarray(actions, float), spec
-        self._span = np.ptp(self._actions, axis=0).max() if len(actions) else 0.0
+        self._targets = ~spec.relative()
+        self._span = np.ptp(self._actions[:, self._targets], axis=0).max(initial=0.0) if len(actions) else 0.0
 
     @property
     def seconds(self) -> float:
@@ -26,14 +30,17 @@ class Replay:
     def reset(self, seed: int | None = None) -> None:
         """Begin again."""
         self._chunk: Chunk | None = None
-        self._there = False
+        self._there = not self._targets.any()
 
     def act(self, obs: Obs) -> Command:
-        """The recorded action of this moment, or the first one until the robot has been sent there."""
+        """The recorded action of this moment, or the first targets until the robot has been sent there."""
         if self._there and self._chunk is None:
             self._chunk = Chunk(0, obs.time, 1 / self._spec.policy_hz, self._actions)
-        return Command(self._chunk.at(obs.time, self._spec) if self._chunk else self._actions[0], "replay")
+        if self._chunk is None:
+            return Command(np.where(self._targets, self._actions[0], 0.0), "replay")
+        return Command(self._chunk.at(obs.time, self._spec), "replay")
 
     def sent(self, action: np.ndarray) -> None:
         """Hear where the robot was sent."""
-        self._there |= bool(np.abs(action - self._actions[0]).max() <= NEAR * self._span + 1e-6)
+        away = np.abs(action - self._actions[0])[self._targets]
+        self._there |= bool(away.max(initial=0.0) <= NEAR * self._span + 1e-6)

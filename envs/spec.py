@@ -26,6 +26,7 @@ class Field:
     low, high: bounds per element; empty means unbounded.
     measured_by: for an action field, the observation that measures the same quantity.
     velocity, acceleration: limits per element, in unit/s and unit/s^2; empty means none given.
+    relative: the action is a difference, added once per policy period to where the robot is; holding sends zeros.
     """
 
     shape: tuple[int, ...]
@@ -37,6 +38,7 @@ class Field:
     measured_by: str = ""
     velocity: tuple[float, ...] = ()
     acceleration: tuple[float, ...] = ()
+    relative: bool = False
 
     @property
     def size(self) -> int:
@@ -69,6 +71,16 @@ class Field:
                 raise SpecError(f"field {key!r}: {name} must be positive, not {getattr(self, name)}")
         if any(a > b for a, b in zip(self.low, self.high, strict=False)):
             raise SpecError(f"field {key!r}: low is above high")
+        if self.relative:
+            self._check_relative(key)
+
+    def _check_relative(self, key: str) -> None:
+        if self.kind not in ("linear", "angle"):
+            raise SpecError(f"field {key!r}: what is relative is linear or an angle, not {self.kind}")
+        if self.measured_by:
+            raise SpecError(
+                f"field {key!r} is relative: {self.measured_by!r} cannot measure a difference, so leave out measured_by"
+            )
 
 
 @dataclass(frozen=True)
@@ -88,22 +100,33 @@ class Spec:
             raise SpecError("a Spec needs at least one action field")
         for key, f in (*self.observations.items(), *self.actions.items()):
             f.check(key)
+        for key, f in self.observations.items():
+            if f.relative:
+                raise SpecError(f"observation {key!r} cannot be relative: only an action can")
         for key, f in self.actions.items():
-            if f.kind == "image" or f.size == 0:
-                raise SpecError(f"action {key!r} needs elements, and cannot be an image")
-            if not f.measured_by:
-                continue
-            if f.measured_by not in self.observations:
-                raise SpecError(
-                    f"action {key!r} is measured by {f.measured_by!r}, which is no observation; "
-                    f"valid: {names(self.observations)}"
-                )
-            if (n := self.observations[f.measured_by].size) != f.size:
-                raise SpecError(f"action {key!r} has {f.size} elements, but is measured by {f.measured_by!r} with {n}")
+            self._check_action(key, f)
         object.__setattr__(self, "command_hz", self.command_hz or self.policy_hz)
         for name in ("policy_hz", "command_hz"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SpecError(f"{name} must be positive, not {getattr(self, name)}")
+        if any(f.relative for f in self.actions.values()) and self.command_hz != self.policy_hz:
+            raise SpecError(
+                "a relative action is a difference per policy period: "
+                f"command_hz must be {self.policy_hz:g} like policy_hz, not {self.command_hz:g}"
+            )
+
+    def _check_action(self, key: str, f: Field) -> None:
+        if f.kind == "image" or f.size == 0:
+            raise SpecError(f"action {key!r} needs elements, and cannot be an image")
+        if not f.measured_by:
+            return
+        if f.measured_by not in self.observations:
+            raise SpecError(
+                f"action {key!r} is measured by {f.measured_by!r}, which is no observation; "
+                f"valid: {names(self.observations)}"
+            )
+        if (n := self.observations[f.measured_by].size) != f.size:
+            raise SpecError(f"action {key!r} has {f.size} elements, but is measured by {f.measured_by!r} with {n}")
 
     @property
     def action_size(self) -> int:
@@ -126,6 +149,10 @@ class Spec:
     def held(self) -> np.ndarray:
         """(A,) True where an element is discrete and so never interpolated."""
         return np.concatenate([np.full(f.size, f.kind == "discrete") for f in self.actions.values()])
+
+    def relative(self) -> np.ndarray:
+        """(A,) True where an element is a difference and not a target."""
+        return np.concatenate([np.full(f.size, f.relative) for f in self.actions.values()])
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values."""
@@ -156,7 +183,7 @@ def differences(ours: Spec, theirs: Spec) -> list[str]:
         if group == "actions":
             out += [f"action {k!r} is not expected" for k in b if k not in a]
         for key in (k for k in a if k in b):
-            for part in ("shape", "unit", "kind"):
+            for part in ("shape", "unit", "kind", "relative"):
                 if (x := getattr(a[key], part)) != (y := getattr(b[key], part)):
                     out.append(f"{group[:-1]} {key!r}: {part} is {y}, expected {x}")
     if list(ours.actions) != list(theirs.actions) and not out:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -66,9 +67,18 @@ def find_task(task: str) -> Task:
 
 
 def make_robot(
-    task: str, *, hz: float | None = None, seconds: float | None = None, pictures: bool = False, quick: bool = False
+    task: str,
+    *,
+    hz: float | None = None,
+    seconds: float | None = None,
+    pictures: bool = False,
+    quick: bool = False,
+    relative: Sequence[str] = (),
 ) -> Robot:
-    """A task as `find_task` knows it, as a Robot. pictures: it can render; quick: fast rather than fine."""
+    """Make a Robot of a task as `find_task` knows it.
+
+    pictures: it can render; quick: fast rather than fine; hz, seconds, relative: as of GymRobot.
+    """
     known = find_task(task)
     gym = _load("gymnasium", "sim")
     if known.module:
@@ -88,7 +98,7 @@ def make_robot(
         raise RobotError(f"task {task!r} draws no pictures: {error}") from error
     from .gym_robot import GymRobot
 
-    return GymRobot(env, spec=spec, hz=hz, seconds=seconds)
+    return GymRobot(env, spec=spec, hz=hz, seconds=seconds, relative=relative)
 
 
 def make_expert(task: str) -> Actor:

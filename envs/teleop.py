@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from .errors import RobotError
+from .errors import RobotError, names
 from .robot import Command, Obs, Robot, measured
 from .spec import Spec
 
@@ -52,14 +52,14 @@ class Tool(Protocol):
 class Axes:
     """A Tool for robots whose action elements are what a hand moves: its axes, in order, the gripper last.
 
-    A discrete element goes to its low or high end at once.
+    A discrete element goes to its low or high end at once; a relative one is the hand's share of its bound.
     """
 
     def __init__(self, spec: Spec) -> None:
         self._low, self._high = spec.bounds()
         if not np.isfinite(self._high - self._low).all():
             raise RobotError("this robot's actions have no bounds, so nothing says how far a device moves them")
-        self._held, n = spec.held(), spec.action_size
+        self._held, self._relative, n = spec.held(), spec.relative(), spec.action_size
         gripper = list(spec.actions)[-1] in ("gripper", "grip") or bool(self._held[-1])
         if n - gripper > len(NOTHING) - 1:
             raise RobotError(f"a device has {len(NOTHING)} axes, this robot {n} action elements: use a leader arm")
@@ -78,7 +78,9 @@ class Axes:
         known = np.isfinite(measured)
         near = np.clip(went, measured - LEASH * span, measured + LEASH * span)
         ends = np.where(m > 0, self._high, np.where(m < 0, self._low, action))
-        return np.clip(np.where(self._held, ends, np.where(known, near, went)), self._low, self._high)
+        targets = np.where(self._held, ends, np.where(known, near, went))
+        differences = np.where(m > 0, m * self._high, -m * self._low)
+        return np.clip(np.where(self._relative, differences, targets), self._low, self._high)
 
 
 class Drive:
@@ -116,6 +118,8 @@ class Leader:
     def __init__(self, leader: Robot, spec: Spec) -> None:
         self._leader, self._spec = leader, spec
         measured(spec, leader.observe())  # says at once what it lacks
+        if differences := [key for key, f in spec.actions.items() if f.relative]:
+            raise RobotError(f"actions {names(differences)} are differences, which no leader's pose can be")
 
     def reset(self, seed: int | None = None) -> None:
         """A leader has no memory."""

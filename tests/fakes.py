@@ -92,6 +92,34 @@ class UnjudgedPoint(Point):
     judged = False
 
 
+class Displaced(gym.Env[dict[str, np.ndarray], np.ndarray]):
+    """A hand in the plane that goes on from where it is by each action; the last element is the gripper's effort."""
+
+    metadata = {"render_fps": 25}  # noqa: RUF012  (gymnasium's own way)
+    observation_space = gym.spaces.Dict({"hand": gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)})
+    action_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        super().reset(seed=seed)
+        self.hand, self.actions = self.np_random.uniform(-1, 1, 2), []
+        return {"hand": self.hand}, {}
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        self.actions.append(action.copy())
+        self.hand = self.hand + 0.05 * action[:2]
+        return {"hand": self.hand}, 0.0, False, False, {"success": False}
+
+
+DISPLACED = Spec(
+    {"hand": Field((2,), "m")},
+    {
+        "move": Field((2,), low=(-1.0,) * 2, high=(1.0,) * 2, relative=True),
+        "gripper": Field((1,), low=(-1.0,), high=(1.0,)),
+    },
+    policy_hz=25,
+)
+
+
 # gymnasium's checker would warn of the shared array: robots have to cope with it.
 gym.register("Point-v0", Point, max_episode_steps=20, disable_env_checker=True)
 gym.register("UnjudgedPoint-v0", UnjudgedPoint, max_episode_steps=20, disable_env_checker=True)

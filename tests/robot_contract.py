@@ -33,6 +33,8 @@ class RobotContract:
     simulated = True
     seconds = 60.0  # time given to one episode; a few are enough on hardware
     tolerance = 1e-3  # how far a held action may lie from what is measured, in robot units
+    still: tuple[str, ...] = ()  # observations of the robot itself, beside those that measure an action
+    drift = 0.01  # how far these may move in a second of holding, once the robot has settled, in robot units
 
     def make_robot(self) -> Robot:
         """A new robot of the kind under test."""
@@ -128,6 +130,22 @@ class RobotContract:
         wait(robot, 1)
         np.testing.assert_allclose(robot.command(HOLD), held, atol=self.tolerance)
 
+    def test_holding_stands_still(self, robot: Robot) -> None:
+        if self.simulated:
+            push(robot, 20)
+        relative, (low, high) = robot.spec.relative(), robot.spec.bounds()
+        nothing = np.clip(0.0, low, high)[relative]
+        measuring = {field.measured_by for field in robot.spec.actions.values() if field.measured_by}
+        places = []
+        for _ in range(2):  # in the first second it may settle
+            for _ in range(round(min(1.0, self.seconds) * robot.spec.command_hz)):
+                np.testing.assert_array_equal(robot.command(HOLD)[relative], nothing, "holding sends a difference")
+                wait(robot, 1)
+            places.append(robot.observe().data)
+        for key in measuring | set(self.still):
+            away = np.abs(places[1][key].astype(float) - places[0][key]).max()
+            assert away <= self.drift, f"{key!r} went {away} while the robot was told to hold"
+
     def test_waiting_reaches_its_deadline(self, robot: Robot) -> None:
         clock, times = robot.clock, [robot.clock.now()]
         for _ in range(5):
@@ -162,6 +180,17 @@ def wait(robot: Robot, ticks: int) -> None:
     """Let time pass."""
     for _ in range(ticks):
         robot.clock.wait_until(robot.clock.now() + 1 / robot.spec.command_hz)
+
+
+def push(robot: Robot, ticks: int) -> None:
+    """Move: differences in full, targets a tenth of their range."""
+    held, (low, high) = robot.command(HOLD), robot.spec.bounds()
+    bounded = np.isfinite(high - low)
+    far = held + np.where(bounded, 0.1 * (high - low), 0.1)
+    full = np.where(bounded, high, 1.0)
+    for _ in range(ticks):
+        robot.command(Command(np.where(robot.spec.relative(), full, far).astype(np.float32), "operator"))
+        wait(robot, 1)
 
 
 def assert_same(a: Obs, b: Obs, keys: list[str] | None = None) -> None:

@@ -20,7 +20,7 @@ EXTRAS = (
     *("matplotlib", "pygame", "safetensors", "tensorboard", "torch"),
     *("av", "h5py", "imagecodecs", "pyarrow", "rosbags"),
 )
-SIMULATED = ("rendering", "pick_place", "push_t", "gym_robot", "metaworld")  # envs that draw or simulate need MuJoCo
+SIMULATED = ("rendering", "pick_place", "push_t", "gym_", "metaworld")  # envs that draw or simulate need MuJoCo
 FOREIGN = ("lerobot", "robomimic", "rosbag")  # formats that need libraries of their own
 WITH_TORCH = {"normalise"}  # of demos
 

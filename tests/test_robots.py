@@ -3,10 +3,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import Rail
+from fakes import DISPLACED, Displaced, Rail
 from robot_contract import RobotContract
 
 from fewstep.envs import Command, Obs, Outcome, Robot, WallClock
+from fewstep.envs.gym_robot import GymRobot
 from fewstep.envs.tasks import make_robot
 
 
@@ -47,6 +48,21 @@ class TestPushT(RobotContract):
 class TestPushTInMujoco(RobotContract):
     def make_robot(self) -> Robot:
         return make_robot("pusht-mujoco")
+
+
+class TestHandThatIsDisplaced(RobotContract):
+    still = ("hand",)
+
+    def make_robot(self) -> Robot:
+        return GymRobot(Displaced(), spec=DISPLACED, seconds=10)
+
+
+class TestMetaWorld(RobotContract):
+    still = ("hand",)
+
+    def make_robot(self) -> Robot:
+        pytest.importorskip("metaworld")
+        return make_robot("metaworld/push")
 
 
 class Jumpy(Rail):
@@ -103,6 +119,27 @@ class Seedless(Rail):
         super().reset(None)
 
 
+class Creeping(Rail):
+    def command(self, command: Command) -> np.ndarray:
+        self.target = self.target + np.float32(0.01)
+        return super().command(command)
+
+
+class Repeating(GymRobot):
+    """Repeats the last action, differences too."""
+
+    def __init__(self) -> None:
+        super().__init__(Displaced(), spec=DISPLACED, seconds=10)
+        self._relative[:] = False
+
+
+class Unmarked(GymRobot):
+    """Its Spec does not say that actions are differences."""
+
+    def __init__(self) -> None:
+        super().__init__(Displaced(), seconds=10)
+
+
 class Judged(Rail):
     def outcome(self) -> Outcome | None:
         return Outcome(False)
@@ -121,11 +158,15 @@ class Judged(Rail):
         (Prophetic, "observations_are_what_the_spec_says"),
         (Seedless, "the_seed_decides_the_start"),
         (Judged, "an_episode_ends_and_another_begins"),
+        (Creeping, "holding_stands_still"),
+        (Repeating, "holding_stands_still"),
+        (Unmarked, "holding_stands_still"),
     ],
 )
-def test_the_contract_finds_faults(faulty: type[Rail], test: str) -> None:
+def test_the_contract_finds_faults(faulty: Any, test: str) -> None:
     contract: Any = RobotContract()
     contract.make_robot = faulty
+    contract.still = ("hand",) if issubclass(faulty, GymRobot) else ()
     robot = faulty()
     robot.reset(0)
     with pytest.raises(AssertionError):
