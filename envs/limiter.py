@@ -29,7 +29,7 @@ class Limiter:
         kinds = [(f.kind, f.size) for f in spec.actions.values()]
         self._angle = np.concatenate([np.full(n, kind == "angle") for kind, n in kinds])
         self._jumps = np.concatenate([np.full(n, kind in ("discrete", "quaternion")) for kind, n in kinds])
-        self._relative = np.concatenate([np.full(f.size, getattr(f, "relative", False)) for f in spec.actions.values()])
+        self._relative = spec.relative()
         self.measured = np.concatenate([np.full(f.size, bool(f.measured_by)) for f in spec.actions.values()])
         self.at = np.where(self.measured, 0.0, np.clip(0.0, limits.low, limits.high))
         self.located = False

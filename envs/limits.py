@@ -64,7 +64,7 @@ def _field(key: str, spec: Spec, tighter: Mapping[str, Any], free: bool) -> list
         out["step"] = REACH * out["velocity"]
     if (out["low"] > out["high"]).any():
         raise RobotError(f"limits of {key!r}: nothing lies between low {out['low']} and high {out['high']}")
-    relative = getattr(f, "relative", False)
+    relative = f.relative
     needed = {"discrete": ("low", "high"), "angle": ("velocity", "acceleration")}.get(f.kind, LIMITS[:4])
     needed = ("low", "high") if relative else needed
     if relative and ((out["low"] > 0) | (out["high"] < 0)).any():
