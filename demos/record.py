@@ -11,6 +11,7 @@ import numpy as np
 
 from ..envs import Actor, DataError, Obs, Outcome, Robot, Step, differences, episode
 from ..envs.errors import names
+from ..envs.frames import Periods
 from .episode import ACTION, TIME, Episode
 from .pictures import ENCODINGS, Pictures
 from .store import DemoStore
@@ -25,13 +26,14 @@ class Recorder:
     def __init__(self, store: DemoStore) -> None:
         self.store = store
         self._frames: list[dict[str, Any]] = []
-        self._start, self._period = 0.0, -1  # time of the first frame [s], and the last period that has one
+        self._start, self._periods = 0.0, Periods(store.spec)  # time of the first frame [s]
 
     def step(self, step: Step) -> None:
         """Hear of one tick; raises DataError where it does not fit the store's Spec."""
         if not self._frames:
-            self._start, self._period = step.obs.time, -1
-        if self._due(step.obs.time):
+            self._start = step.obs.time
+            self._periods.begin(self._start)
+        if self._periods.due(step.obs.time):
             time = np.array(step.obs.time - self._start)
             self._frames.append({**self._observed(step.obs), ACTION: np.array(step.sent), TIME: time})
 
@@ -66,15 +68,6 @@ class Recorder:
         if field is None or field.kind != "image":
             return np.stack(parts)
         return Pictures(parts, field.shape, self.store.images)
-
-    def _due(self, time: float) -> bool:
-        """Whether `time` [s] begins a period that has no frame yet; half a command period early still does."""
-        spec = self.store.spec
-        if spec.command_hz <= spec.policy_hz:
-            return True
-        period = int((time - self._start + 0.5 / spec.command_hz) * spec.policy_hz)
-        due, self._period = period > self._period, max(period, self._period)
-        return due
 
 
 def record(

@@ -7,10 +7,11 @@ import gc
 import json
 import os
 import signal
-import sys
+import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from .states import Watch
 from .tasks import make_tool
 from .wire import EVENTS, TICKS, Orders, Wire
 
+WAIT_SECONDS = 0.01  # between two looks for the order to begin
 MCL_CURRENT = 1  # of mlockall(2): what is in memory now stays there
 
 
@@ -57,10 +59,9 @@ class PolicyActor:
 
 @dataclass(frozen=True)
 class OperatorActor:
-    """A person. leader: another robot in their hand; hands, frames: file descriptors; slots: frames that can wait."""
+    """A person. leader: another robot in their hand; hands, frames: file descriptors of shared memory."""
 
     leader: bool
-    slots: int
     hands: int = -1
     frames: int = -1
 
@@ -137,14 +138,11 @@ def _control(config: ControlConfig, robot: Robot, events: Wire) -> Control:
     spec = robot.spec if config.spec is None else Spec.from_json(config.spec)
     if wrong := differences(spec, robot.spec):
         raise RobotError(f"what shall run does not fit robot {config.robot!r}: {'; '.join(wrong)}")
+    orders, tell = Orders(0), partial(_tell, robot, events)
+    if config.operator:
+        tell("made", spec=robot.spec.to_json())
+        _wait_to_begin(orders)
     limits = Limits.of(robot.spec, config.limits, config.free)
-    orders = Orders(sys.stdin.fileno())
-    control: Control
-
-    def tell(event: str, **more: Any) -> None:
-        content = {"time": robot.clock.now(), "event": event, **more}
-        events.send(json.dumps(content).encode() + b"\n")
-
     attended = HomingRobot(
         robot,
         alive=lambda seconds: tell("homing", seconds=seconds),
@@ -152,7 +150,7 @@ def _control(config: ControlConfig, robot: Robot, events: Wire) -> Control:
     )
     safe = SafeRobot(attended, limits, config.watch, lambda text: tell("safety", text=text), WallClock())
     actor, inference = _actor(config, spec, robot.spec, limits)
-    listener = FrameSender(spec, config.operator.frames, config.operator.slots) if config.operator else None
+    listener = FrameSender(robot.spec, config.operator.frames) if config.operator else None
     control = Control(safe, actor, orders, events, Wire(config.ticks, TICKS), inference, listener)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: setattr(control, "stopping", True))
@@ -162,7 +160,20 @@ def _control(config: ControlConfig, robot: Robot, events: Wire) -> Control:
     return control
 
 
+def _tell(robot: Robot, events: Wire, event: str, **more: Any) -> None:
+    events.send(json.dumps({"time": robot.clock.now(), "event": event, **more}).encode() + b"\n")
+
+
+def _wait_to_begin(orders: Orders) -> None:
+    """Wait until whoever records knows the robot's Spec and has made room for its frames."""
+    while not (words := orders.take()):
+        time.sleep(WAIT_SECONDS)
+    if words[0] != "begin":
+        raise RobotError("told to stop before it began")
+
+
 def _actor(config: ControlConfig, spec: Spec, served: Spec, limits: Limits) -> tuple[Actor, Timed | None]:
+    """Return who acts; spec: of what acts, served: of the robot."""
     if config.calibrate:
         return Sweep(served), None
     if config.replay:

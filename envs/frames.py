@@ -47,8 +47,8 @@ def frame_slots(spec: Spec) -> int:
 class FrameSender:
     """Puts the frames of an episode where another process finds them; never waits for it."""
 
-    def __init__(self, spec: Spec, fd: int, slots: int) -> None:
-        self._spec, self._ring = spec, Ring(frame_type(spec), slots, fd)
+    def __init__(self, spec: Spec, fd: int) -> None:
+        self._spec, self._ring = spec, Ring(frame_type(spec), frame_slots(spec), fd)
         self._record = np.zeros((), self._ring.dtype)
         self._periods, self._episode = Periods(spec), -1
 
@@ -71,10 +71,8 @@ class FrameSender:
 class FrameReader:
     """The other end."""
 
-    def __init__(self, spec: Spec) -> None:
-        self._spec, self.slots = spec, frame_slots(spec)
-        self._ring = Ring(frame_type(spec), self.slots)
-        self.fd = self._ring.fd
+    def __init__(self, spec: Spec, fd: int) -> None:
+        self._spec, self._ring = spec, Ring(frame_type(spec), frame_slots(spec), fd)
 
     @property
     def lost(self) -> int:

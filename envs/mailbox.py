@@ -54,13 +54,15 @@ class Slot:
 class SharedMemory:
     """Slots for records of a numpy dtype, taken and touched at once, so that no write can fail later.
 
-    fd: of the memory that another process made and handed on; it has no name, and is free once the last process that
-    holds it is gone, however it ended. RobotError where there is not enough of it.
+    fd: of memory that another process made and handed on, or of `empty_memory`; by default new. It has no name, and is
+    free once the last process that holds it is gone, however it ended. RobotError where there is not enough of it.
     """
 
     def __init__(self, dtype: np.dtype, slots: int, fd: int | None) -> None:
         self.dtype, size = dtype, HEAD.size + dtype.itemsize
-        self.fd = _nameless(slots * size) if fd is None else os.dup(fd)
+        self.fd = empty_memory() if fd is None else os.dup(fd)
+        if not os.fstat(self.fd).st_size:
+            _take(self.fd, slots * size)
         self._memory = mmap.mmap(self.fd, slots * size)
         self._slots = [Slot(self._memory, k * size, dtype.itemsize) for k in range(slots)]
 
@@ -120,24 +122,25 @@ class Ring(SharedMemory):
         return np.frombuffer(content, self.dtype)[0]
 
 
-def _nameless(size: int) -> int:
-    """Take memory: writing it now fails with an error, where writing it later would end the process."""
+def empty_memory() -> int:
+    """Return the file descriptor of shared memory whose size is not known yet."""
     try:
-        fd = _new_file()
-        os.truncate(fd, 0)
+        if hasattr(os, "memfd_create"):  # needs no mounted /dev/shm, and is as large as the memory
+            return os.memfd_create("fewstep")
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+    except OSError as error:
+        raise RobotError(f"no shared memory is to be had: {error.strerror or error}") from error
+
+
+def _take(fd: int, size: int) -> None:
+    """Write memory once: that fails with an error now, where it would end the process later."""
+    try:
         zeros = memoryview(bytes(size))
         while zeros:
             zeros = zeros[os.write(fd, zeros) :]
     except OSError as error:
         raise RobotError(f"no shared memory of {size} bytes is to be had: {error.strerror or error}") from error
-    return fd
-
-
-def _new_file() -> int:
-    if hasattr(os, "memfd_create"):  # needs no mounted /dev/shm, and is as large as the memory
-        return os.memfd_create("fewstep")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
 
 
 def _check(number: int, content: bytes) -> int:

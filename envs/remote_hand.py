@@ -26,10 +26,9 @@ def hand_type(actions: int) -> np.dtype:
 class HandSender:
     """Tells what a hand does now."""
 
-    def __init__(self, spec: Spec) -> None:
-        self._mailbox = Mailbox(hand_type(spec.action_size))
+    def __init__(self, spec: Spec, fd: int) -> None:
+        self._mailbox = Mailbox(hand_type(spec.action_size), fd)
         self._record = np.zeros((), self._mailbox.dtype)
-        self.fd = self._mailbox.fd
 
     def send(self, move: np.ndarray = NOTHING, pose: np.ndarray | None = None) -> None:
         """Replace what was told before. move (7,), as in Hand; pose (A,): where a leader is."""

@@ -35,6 +35,13 @@ def make_live(name: str, options: Mapping[str, Any]) -> Robot:
     return made
 
 
+def is_driver(name: str) -> bool:
+    """Whether a robot of this name is driven by its own code, and no simulated task."""
+    module, colon, maker = name.partition(":")
+    installed = {point.name for point in entry_points(group=GROUP)}
+    return name == "simulated" or name in installed or bool(colon and callable(getattr(_import(module), maker, None)))
+
+
 def _made(name: str, options: Mapping[str, Any], found: Mapping[str, Any]) -> Any:
     if name == "simulated":
         return SimulatedArm(**options)

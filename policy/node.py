@@ -112,6 +112,13 @@ class Node:
                     return event
         raise RobotError(f"nothing heard of {' or '.join(names)} in {seconds:g} s")
 
+    def next_event(self, name: str) -> dict[str, Any] | None:
+        """The next event of this name, of those that `poll` has noted; None where there is none."""
+        while self._events:
+            if (event := self._events.popleft())["event"] == name:
+                return event
+        return None
+
     def wait_for_inference(self) -> None:
         """Return once a policy is there to answer."""
         if self._inference is None or self._inference.ready:

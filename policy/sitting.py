@@ -1,33 +1,41 @@
-"""A sitting: `fewstep record teleop=...`, in which a person drives a robot and records."""
+"""Recordings by hand: a person, a device, and a robot, which is a simulation in real time or one with limits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from inspect import cleandoc
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from ..demos.session import Session
 from ..demos.store import DemoStore
-from ..envs import Robot, RobotError
+from ..envs import Robot, RobotError, Spec
+from ..envs.control_process import ControlConfig, OperatorActor
 from ..envs.devices import DEVICES, Keyboard
-from ..envs.limits import Limits
+from ..envs.frames import FrameReader
 from ..envs.live import Live
+from ..envs.mailbox import empty_memory
 from ..envs.page import Page
-from ..envs.robots import make_live
-from ..envs.safety import SafeRobot
-from ..envs.states import State
+from ..envs.remote_hand import HandSender
+from ..envs.robot import measured
+from ..envs.robots import is_driver, make_live
 from ..envs.tasks import METAWORLD, TASKS, make_tool
 from ..envs.teleop import Device, Drive, Leader
+from .hand_session import HandSession
+from .node import START_SECONDS, Node
 from .run import read_limits
+from .run_log import RunLog
+from .signals import ended_by_signals
 
 PAGE = "page"
 DEMONSTRATIONS = 10_000  # the first start seed of demonstrations; they end where test seeds begin
 PATIENCE = 600.0  # s that a person has for an episode in simulation
+Open = Callable[[Spec], DemoStore]
 
 
 @dataclass(frozen=True)
@@ -40,35 +48,32 @@ class Sitting:
     limits: str = ""
     free: Sequence[str] = ()
     port: int = 8007  # of the page
+    priority: int = 50
+    out: str = "out/record"  # log of a robot that is no simulation
 
-    @contextmanager
-    def robot(self, console: Console) -> Iterator[Robot]:
-        """The robot; one that is no simulation within its limits, and active."""
-        simulated = self.name in TASKS or self.name.startswith(METAWORLD)
-        looks = {"pictures": True, "quick": True} if self.device == PAGE else {}
-        made = make_live(self.name, {**({"seconds": PATIENCE} | looks if simulated else {}), **self.options})
-        if self.device == PAGE and not isinstance(made, Live):
-            raise RobotError(f"a page shows simulated tasks only, and {self.name!r} is none")
-        robot = made if isinstance(made, Live) else Hardware(made, self, console)
-        try:
-            yield robot
-        finally:
-            robot.close()
-
-    def record(self, robot: Any, make: Callable[[], DemoStore], episodes: int, seed: int, console: Console) -> int:
-        """Until so many are kept, or the person quits; the store is made once there is a device.
+    def record(self, make: Open, episodes: int, seed: int, console: Console) -> int:
+        """Until so many are kept, or the person quits; the store is made once there are a robot and a device.
 
         seed: of the first start; negative for one after those of the episodes that the store holds.
         """
+        if not is_driver(self.name):
+            return self._record_simulation(make, episodes, seed, console)
+        if self.device == PAGE:
+            raise RobotError(f"a page shows simulated tasks only, and {self.name!r} is none")
+        with ended_by_signals(), ExitStack() as stack:
+            return self._record_robot(make, episodes, seed, console, stack)
 
+    def _record_simulation(self, make: Open, episodes: int, seed: int, console: Console) -> int:
         def tell(text: str) -> None:
-            console.print(text.replace("\n", "\r\n") + "\r", markup=False)  # a raw terminal does not return by itself
+            _print(console, text)
             if isinstance(device, Page):
                 device.tell(text, recording=session.recording)
 
         with ExitStack() as stack:
+            robot = self._simulation()
+            stack.callback(robot.close)
             actor, device = self._hold(robot, stack)
-            store = stack.enter_context(make())
+            store = stack.enter_context(make(robot.spec))
             show = partial(device.show, robot.robot.render) if isinstance(device, Page) else lambda: None
             words = device if isinstance(actor, Leader) else None
             first = seed if seed >= 0 else DEMONSTRATIONS + len(store)
@@ -79,6 +84,14 @@ class Sitting:
             kept = session.run(episodes)
             tell(f"{kept} kept; {store.path} now has {store.size}")
         return kept
+
+    def _simulation(self) -> Live:
+        built_in = self.name in TASKS or self.name.startswith(METAWORLD)
+        looks = {"pictures": True, "quick": True} if self.device == PAGE else {}
+        made = make_live(self.name, {**({"seconds": PATIENCE} | looks if built_in else {}), **self.options})
+        if not isinstance(made, Live):
+            raise RobotError(f"{self.name!r} is no simulated task")
+        return made
 
     def _hold(self, robot: Robot, stack: ExitStack) -> tuple[Drive | Leader, Device]:
         """Who acts, and the device that says words."""
@@ -93,18 +106,49 @@ class Sitting:
         stack.callback(device.close)
         return Leader(leader, robot.spec), device
 
+    def _record_robot(self, make: Open, episodes: int, seed: int, console: Console, stack: ExitStack) -> int:
+        """Everything that moves the robot passes its control process, as in `fewstep run`."""
+        tell = partial(_print, console)
+        console.print("This is no certified safety function: the emergency stop comes first.", style="bold")
+        leader = None if self.device in DEVICES else make_live(self.device, {})
+        if leader is not None:
+            stack.callback(leader.close)
+        hands, frames = empty_memory(), empty_memory()
+        acting = OperatorActor(leader is not None, hands, frames)
+        config = ControlConfig(
+            self.name, dict(self.options), None, read_limits(self.limits), tuple(self.free),
+            priority=self.priority, operator=acting,
+        )  # fmt: skip
+        node = Node(RunLog(Path(self.out)), config, tell, fds=(hands, frames))
+        stack.callback(_close, node, tell)
+        spec = Spec.from_json(node.wait("made", seconds=START_SECONDS)["spec"])
+        if leader is None:
+            make_tool(self.name, spec)  # says at once what it lacks
+        else:
+            measured(spec, leader.observe())
+        hand, reader = HandSender(spec, hands), FrameReader(spec, frames)
+        node.order("begin")
+        ready = node.wait("ready", seconds=START_SECONDS)
+        node.log.facts(spec, robot=self.name, options=sorted(self.options), teleop=self.device)
+        device = Keyboard() if leader is not None else DEVICES[self.device]()
+        stack.callback(device.close)
+        store = stack.enter_context(make(spec))
+        tell(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}")
+        tell(cleandoc(type(device).__doc__ or ""))
+        first = seed if seed >= 0 else DEMONSTRATIONS + len(store)
+        starts = iter(range(first, first + 10**9))
+        session = HandSession(node, reader, hand, device, leader, store, lambda: next(starts), tell)
+        kept = session.run(episodes)
+        tell(f"{kept} kept; {store.path} now has {store.size}")
+        return kept
 
-class Hardware(SafeRobot):
-    """A SafeRobot that is active from the start, and after every reset."""
 
-    def __init__(self, robot: Robot, sitting: Sitting, console: Console) -> None:
-        limits = Limits.of(robot.spec, read_limits(sitting.limits), sitting.free)
-        super().__init__(robot, limits, hear=lambda text: console.print(text + "\r", markup=False))
+def _print(console: Console, text: str) -> None:
+    console.print(text.replace("\n", "\r\n") + "\r", markup=False)  # a raw terminal does not return by itself
 
-    def reset(self, seed: int | None = None) -> None:
-        """Reset, and be active again unless a fault is latched."""
-        if self.state is State.DISARMED:
-            self.go(State.HOLD)
-        super().reset(seed)
-        if self.state is State.HOLD:
-            self.go(State.ACTIVE)
+
+def _close(node: Node, tell: Callable[[str], None]) -> None:
+    """End the control process, which brakes first; RobotError where that went wrong."""
+    if wrong := node.close():
+        raise RobotError("; ".join(wrong))
+    tell("stopped")

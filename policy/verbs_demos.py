@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from ..demos.formats.source import Choice
 from ..demos.pictures import ENCODINGS
 from ..demos.record import record as record_episodes
 from ..demos.store import DemoStore
-from ..envs import ConfigError, Outcome
+from ..envs import ConfigError, Outcome, Spec
 from ..envs.errors import pick
 from ..envs.tasks import make_expert, make_robot
 from .checkpoint import load_policy
@@ -93,9 +92,11 @@ def record(c: Record, console: Console) -> int:
 def _by_hand(c: Record, console: Console) -> int:
     sitting = Sitting(c.robot or c.task, c.options, c.teleop, c.limits, c.free, c.port)
     notes = {"robot": sitting.name, "actor": c.teleop}
-    with sitting.robot(console) as robot:
-        store = partial(_writable, Path(c.data), robot.spec, notes, c.images)
-        kept = sitting.record(robot, store, c.episodes, c.seed, console)
+
+    def make(spec: Spec) -> DemoStore:
+        return _writable(Path(c.data), spec, notes, c.images)
+
+    kept = sitting.record(make, c.episodes, c.seed, console)
     return 0 if kept else 1
 
 
