@@ -13,8 +13,9 @@ from gymnasium import spaces
 from .errors import RobotError, SpecError, names
 from .spec import Field, Spec
 
-# Environments whose spaces do not say that their actions displace the hand or the joints, by the module of their class:
-# {number of action elements: how many of them, the first ones, are displacements}. The gripper after them is a target.
+# Environments whose actions displace the hand or the joints, which their spaces do not say, by the
+# module of their class: {number of action elements: how many of them, the first ones, displace}.
+# The gripper after them is a target.
 DISPLACING: dict[str, dict[int, int]] = {
     "gymnasium_robotics.envs.fetch.fetch_env": {4: 3},
     "panda_gym.envs.panda_tasks": {3: 3, 4: 3, 7: 7, 8: 7},
@@ -24,18 +25,20 @@ DISPLACING: dict[str, dict[int, int]] = {
 def spec_of(env: gym.Env, hz: float | None = None) -> Spec:
     """Return the Spec that an environment's spaces describe; RobotError where they do not fit.
 
-    Known environments whose actions are displacements get an action "move", which is relative, and "gripper".
+    Known environments whose actions are displacements get a relative action "move", and "gripper".
     """
     name = env.spec.id if env.spec else type(env).__name__
     hz = hz or env.metadata.get("render_fps")
     if not hz:
         raise RobotError(f"environment {name!r} does not say its rate (metadata['render_fps']): give hz=")
-    if not isinstance(env.action_space, spaces.Box):
-        raise RobotError(f"environment {name!r} has {env.action_space} actions; fewstep drives Box actions")
-    table = observed(env)
-    if bad := [k for k, v in table.items() if not isinstance(v, spaces.Box)]:
+    space, table = env.action_space, observed(env)
+    if not isinstance(space, spaces.Box):
+        raise RobotError(f"environment {name!r} has {space} actions; fewstep drives Box actions")
+    bad = [key for key, one in table.items() if not isinstance(one, spaces.Box)]
+    if bad:
         raise RobotError(f"environment {name!r}: observations {names(bad)} are no Box; flatten them first")
-    return Spec({k: _field(v) for k, v in table.items()}, _actions(env, env.action_space), float(hz))
+    observations = {key: _field(one) for key, one in table.items()}
+    return Spec(observations, _actions(env, space), float(hz))
 
 
 def observed(env: gym.Env) -> dict[str, spaces.Space]:
@@ -48,7 +51,9 @@ def with_relative(spec: Spec, relative: Sequence[str]) -> Spec:
     """Return the Spec with these actions marked as relative; SpecError where one is unknown."""
     if unknown := set(relative) - spec.actions.keys():
         raise SpecError(f"relative={names(unknown)} is no action; valid: {names(spec.actions)}")
-    actions = {key: replace(f, relative=f.relative or key in relative) for key, f in spec.actions.items()}
+    actions = dict(spec.actions)
+    for key in relative:
+        actions[key] = replace(actions[key], relative=True)
     return replace(spec, actions=actions)
 
 

@@ -154,6 +154,14 @@ class Spec:
         """(A,) True where an element is a difference and not a target."""
         return np.concatenate([np.full(f.size, f.relative) for f in self.actions.values()])
 
+    def element_names(self) -> list[str]:
+        """A name for each element of the action: "gripper", "joints[0]", or "joints.base" where it has one."""
+        called = []
+        for key, f in self.actions.items():
+            each = [f"{key}.{name}" for name in f.names] or [f"{key}[{i}]" for i in range(f.size)]
+            called += [key] if f.size == 1 and not f.names else each
+        return called
+
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values."""
         return to_plain(self)
