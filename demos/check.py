@@ -12,6 +12,7 @@ from .check_recording import Recording, channels
 from .check_report import Finding, Level
 from .check_time import times
 from .check_values import clipped, unusable, values
+from .marks import FILE as MARKS
 from .store import DemoStore
 
 __all__ = ["Finding", "Level", "broken", "check"]
@@ -37,6 +38,8 @@ def _named(finding: Finding, store: DemoStore) -> Finding:
 
 
 def _findings(store: DemoStore, horizon: int) -> Iterator[Finding]:
+    if store.marks.damage:
+        yield Finding("warning", MARKS, store.marks.damage)
     arrays = channels(store)
     yield from times(store)
     yield from values(store, arrays)

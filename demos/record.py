@@ -14,6 +14,7 @@ from ..envs.errors import names
 from ..envs.frames import Periods
 from .episode import ACTION, TIME, Episode
 from .pictures import ENCODINGS, Pictures
+from .starts import Starts
 from .store import DemoStore
 
 
@@ -24,7 +25,7 @@ class Recorder:
     """
 
     def __init__(self, store: DemoStore) -> None:
-        self.store = store
+        self.store, self._starts = store, Starts(store)
         self._frames: list[dict[str, Any]] = []
         self._start, self._periods = 0.0, Periods(store.spec)  # time of the first frame [s]
 
@@ -37,20 +38,27 @@ class Recorder:
             time = np.array(step.obs.time - self._start)
             self._frames.append({**self._observed(step.obs), ACTION: np.array(step.sent), TIME: time})
 
-    def end(self, outcome: Outcome) -> Episode | None:
-        """Append the episode and return it; None where there was no step. A Ctrl-C waits until it is stored."""
+    def end(self, outcome: Outcome, seed: int | None = None) -> Episode | None:
+        """Append the episode and return it; None where there was no step. A Ctrl-C waits until it is stored.
+
+        seed: that it started from, which counts as tried.
+        """
         frames, self._frames = self._frames, []
         if not frames:
             return None
         data = {key: self._together(key, [frame[key] for frame in frames]) for key in frames[0]}
         done = Episode(data, self.store.spec, outcome.success)
         with _uninterrupted():
+            if seed is not None:
+                self._starts.tried(seed, kept=True)
             self.store.append(done)
         return done
 
-    def discard(self) -> None:
-        """Forget the episode that has begun."""
+    def discard(self, seed: int | None = None) -> None:
+        """Forget the episode that has begun; seed: that it started from, where that counts as tried."""
         self._frames = []
+        if seed is not None:
+            self._starts.tried(seed, kept=False)
 
     def _observed(self, obs: Obs) -> dict[str, Any]:
         """Copies of what the Spec names, since a driver may fill the same buffer again; images encoded."""
@@ -93,7 +101,7 @@ def record(
             if step is not None:
                 recorder.step(step)
         outcome = robot.outcome() or Outcome(None, why="the time is over")
-        stored = recorder.end(outcome) if keep(outcome) else recorder.discard()
+        stored = recorder.end(outcome, seed) if keep(outcome) else recorder.discard(seed)
         kept += stored is not None
         if progress is not None:
             progress(outcome, stored)

@@ -21,12 +21,13 @@ class Session:
     """Ticks on from one episode to the next, whoever acts; an episode is on disk before the next can begin.
 
     words: a device that only says what was pressed, where the actor has none of its own; tell: hears what happens.
-    seed: of the first start, for robots that draw it; show: called every tick, for who looks on.
+    seed: gives that of the next start, for robots that draw it; show: called every tick, for who looks on.
     """
 
     def __init__(
         self, robot: Robot, actor: Actor, store: DemoStore, tell: Callable[[str], None],
-        words: Device | None = None, seed: int | None = None, show: Callable[[], None] = lambda: None,
+        words: Device | None = None, seed: Callable[[], int | None] = lambda: None,
+        show: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         if wrong := differences(store.spec, robot.spec):
             raise DataError(f"the robot does not fit {store.path}: {'; '.join(wrong)}")
@@ -81,7 +82,7 @@ class Session:
 
     def _end(self, outcome: Outcome) -> None:
         self.recording = False
-        stored = self._recorder.end(outcome)
+        stored = self._recorder.end(outcome, self._start)
         self.kept += stored is not None
         how = {True: "success", False: "failure", None: "not judged"}[outcome.success]
         self._tell(f"kept: {how}, {len(stored or ())} frames; {len(self._store)} episodes in all")
@@ -89,13 +90,14 @@ class Session:
 
     def _drop(self) -> None:
         self.recording = False
-        self._recorder.discard()
+        self._recorder.discard(self._start)
         self._tell("discarded")
         self._reset()
 
     def _reset(self) -> None:
-        self._robot.reset(None if self._seed is None else self._seed + self.kept)
-        self._actor.reset(None if self._seed is None else self._seed + self.kept)
+        self._start = self._seed()
+        self._robot.reset(self._start)
+        self._actor.reset(self._start)
 
 
 class Cadence:

@@ -55,6 +55,7 @@ class Catalogue:
             "success": store.success,
             "judged": [_judged(store.marks, number) for number in range(len(store))],
             "deleted": [number in store.marks.deleted for number in range(len(store))],
+            "warning": store.marks.damage,
         }
 
     def picture(self, number: int, camera: int, frame: int) -> bytes:
@@ -72,7 +73,7 @@ class Catalogue:
     def mark(self, number: int, change: Mapping[str, Any]) -> dict[str, Any]:
         """Delete or judge an episode; returns what is true of it now."""
         with self._lock:
-            marked(Marks.read(self.path), number, change).write(self.path)
+            Marks.update(self.path, lambda marks: marked(marks, number, change))
             self.reopen()
         store = self.store
         facts = {"success": store.success[number], "judged": _judged(store.marks, number)}

@@ -6,6 +6,7 @@ from .errors import (
     ConfigError,
     DataError,
     FewstepError,
+    FewstepWarning,
     RobotError,
     SpecError,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "FewstepError",
+    "FewstepWarning",
     "Field",
     "Obs",
     "Outcome",

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .agent import Agent
-from .calibrate import SECONDS, Sweep
+from .calibrate import Sweep
 from .clock import WallClock
 from .control import Control, Timed
 from .errors import FewstepError, RobotError
@@ -89,6 +89,10 @@ class ControlConfig:
     ticks: int = -1
 
 
+class NotBegunError(Exception):
+    """Raised when the order to stop comes before anything has begun."""
+
+
 def real_time(priority: int) -> str:
     """Freeze the garbage collector, keep the memory, and ask for SCHED_FIFO; says what became of that."""
     gc.collect()
@@ -110,6 +114,8 @@ def main(config: ControlConfig) -> None:
     events = Wire(config.events, EVENTS)
     try:
         _serve(config, events)
+    except NotBegunError:
+        pass
     except FewstepError as error:
         _tell_failure(events, str(error))
     except Exception as error:
@@ -155,7 +161,9 @@ def _control(config: ControlConfig, robot: Robot, events: Wire) -> Control:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: setattr(control, "stopping", True))
     safe.reset(None)
-    facts = {"spec": robot.spec.to_json(), "hz": robot.spec.command_hz, "seconds": getattr(actor, "seconds", SECONDS)}
+    facts = {"spec": robot.spec.to_json(), "hz": robot.spec.command_hz}
+    if isinstance(actor, Sweep):
+        facts |= {"seconds": actor.seconds, "skipped": actor.skipped}
     control.tell("ready", pid=os.getpid(), scheduling=real_time(config.priority), **facts)
     return control
 
@@ -169,13 +177,13 @@ def _wait_to_begin(orders: Orders) -> None:
     while not (words := orders.take()):
         time.sleep(WAIT_SECONDS)
     if words[0] != "begin":
-        raise RobotError("told to stop before it began")
+        raise NotBegunError
 
 
 def _actor(config: ControlConfig, spec: Spec, served: Spec, limits: Limits) -> tuple[Actor, Timed | None]:
     """Return who acts; spec: of what acts, served: of the robot."""
     if config.calibrate:
-        return Sweep(served), None
+        return Sweep(served, limits), None
     if config.replay:
         return Replay(np.load(config.replay, allow_pickle=False), spec), None
     if config.operator:

@@ -30,6 +30,10 @@ class ConfigError(FewstepError):
     """Raised when a setting does not exist or settings contradict each other."""
 
 
+class FewstepWarning(UserWarning):
+    """What went on all the same, and a user should know of."""
+
+
 def pick(table: Mapping[str, T], name: str, what: str) -> T:
     """Look `name` up in a closed table, or raise ConfigError listing what is valid."""
     if name not in table:

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from inspect import cleandoc
@@ -19,7 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from ..envs import ConfigError, FewstepError
+from ..envs import ConfigError, FewstepError, FewstepWarning
 from ..envs.errors import names
 from ..envs.plain import from_plain
 
@@ -58,6 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point: 0 for success, 1 for findings or failure, 2 for a wrong command line, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_warned, errors, warnings.showwarning)
+        return _run(arguments, console, errors)
+
+
+def _run(arguments: list[str], console: Console, errors: Console) -> int:
     try:
         if not arguments or arguments[0] in ("-h", "--help", "help"):
             _overview(console)
@@ -79,6 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         errors.print("stopped")
         return 130
+
+
+def _warned(errors: Console, others: Any, message: Any, category: type[Warning], *where: Any) -> None:
+    """Show a warning of ours in plain words, and others as Python does."""
+    if not issubclass(category, FewstepWarning):
+        return others(message, category, *where)
+    errors.print(f"fewstep: {message}", style="yellow", markup=False, soft_wrap=True)
 
 
 def load(name: str) -> Verb:

@@ -44,7 +44,7 @@ class HandSession:
         self._store, self._seed, self._tell = store, seed, tell
         self._recorder, self._cadence = Recorder(store), Cadence(store.spec.policy_hz)
         self._playing, self._recording, self._verdict = False, False, ""
-        self._lost, self.kept = 0, 0
+        self._start, self._lost, self.kept = 0, 0, 0
 
     def run(self, episodes: int) -> int:
         """Until so many episodes are kept, or the person quits; returns how many."""
@@ -101,7 +101,8 @@ class HandSession:
         if self._leader is not None:
             self._tell("the robot comes to its leader; recording begins when it is there")
         self._node.order("arm")
-        self._node.order(f"play {self._seed()} inf active")
+        self._start = self._seed()
+        self._node.order(f"play {self._start} inf active")
 
     def _end(self, ended: dict[str, Any]) -> None:
         """Keep or drop what was recorded, as the person, the robot or a fault has decided."""
@@ -110,11 +111,11 @@ class HandSession:
         failed = why.startswith("fault") or why == NOT_BEGUN
         dropped = self._verdict in DROPPED or (failed and self._verdict not in WORDS)
         if dropped or not was_recording:
-            self._recorder.discard()
+            self._recorder.discard(self._start)
             self._tell(f"discarded: {why if failed else self._verdict or 'nothing was recorded yet'}")
             return
         success = WORDS.get(self._verdict, ended.get("success"))
-        stored = self._recorder.end(Outcome(success))
+        stored = self._recorder.end(Outcome(success), self._start)
         self.kept += stored is not None
         how = {True: "success", False: "failure", None: "not judged"}[success]
         self._tell(f"kept: {how}, {len(stored or ())} frames; {len(self._store)} episodes in all")

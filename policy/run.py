@@ -20,7 +20,7 @@ from yaml import YAMLError
 
 from ..demos.store import DemoStore
 from ..envs import ConfigError, Spec
-from ..envs.calibrate import delay
+from ..envs.calibrate import delays
 from ..envs.control import NOT_BEGUN
 from ..envs.control_process import ControlConfig, PolicyActor
 from ..envs.process import Messages
@@ -45,7 +45,8 @@ class Run:
     long at most. limits: a YAML file {action: {low, high, velocity, acceleration, step}} that tightens those of the
     robot; free: actions that go without. shadow: everything runs, nothing is sent. unattended: ask nobody anything,
     and end with the first fault.
-    calibrate: in place of the policy a small motion; it tells how old observations are and how long commands take.
+    calibrate: in place of a policy a small motion of one joint after the other; it tells how old observations are and
+    how long commands take, and with a policy how long its inference takes.
     lead: s that a command takes to act, and is sent early. watch: s until old observations and missing actions are a
     fault, and of a soft start.
     priority: of SCHED_FIFO, 0 to go without. threads: of the inference.
@@ -74,16 +75,16 @@ class Run:
 def run(c: Run, console: Console) -> int:
     """Start both processes, then let the person begin each episode and judge it."""
     _check(c)
-    config, served, spec = _acting(c)
+    config, served = _acting(c)
     log = RunLog(Path(c.out))
     if c.actions:
         config = replace(config, replay=str(_recorded(c, log.folder)))
     console.print("This is no certified safety function: the emergency stop comes first.", style="bold")
     with ended_by_signals():
-        return _run(c, log, config, served, spec, console)
+        return _run(c, log, config, served, console)
 
 
-def _run(c: Run, log: RunLog, config: ControlConfig, served: Served | None, spec: Spec | None, console: Console) -> int:
+def _run(c: Run, log: RunLog, config: ControlConfig, served: Served | None, console: Console) -> int:
     def tell(text: str) -> None:
         console.print(text, style="yellow", markup=False)
 
@@ -97,6 +98,8 @@ def _run(c: Run, log: RunLog, config: ControlConfig, served: Served | None, spec
         console.print(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}", style=style, markup=False)
         if c.calibrate:
             c = replace(c, episodes=1, seconds=ready["seconds"])
+            for name, why in ready["skipped"].items():
+                console.print(f"{name} is left out: {why}", markup=False)
         code = _episodes(c, node, ready["hz"], console)
     finally:
         inference = node.inference_seconds
@@ -104,7 +107,9 @@ def _run(c: Run, log: RunLog, config: ControlConfig, served: Served | None, spec
         for text in wrong:
             console.print(text, style="bold red", markup=False)
         console.print(f"stopped; log in {c.out}", markup=False)
-    return code or (1 if wrong else 0) or (_calibrated(Path(c.out), spec, inference, console) if c.calibrate else 0)
+    if c.calibrate and not code:
+        code = _calibrated(Path(c.out), spec, inference, console)
+    return code or (1 if wrong else 0)
 
 
 def _check(c: Run) -> None:
@@ -167,16 +172,16 @@ def _interrupts(node: Node, rest: str) -> Iterator[list[bool]]:
         yield pressed
 
 
-def _acting(c: Run) -> tuple[ControlConfig, Served | None, Spec | None]:
-    """Who acts, with what Spec: None where it is the robot's own."""
+def _acting(c: Run) -> tuple[ControlConfig, Served | None]:
+    """Who acts in the control process, and which policy is served to it."""
     common: dict[str, Any] = {"robot": c.robot, "options": c.options, "free": tuple(c.free), "priority": c.priority}
     common |= {"limits": read_limits(c.limits)}
-    if c.calibrate:
-        return ControlConfig(**common, watch=c.watch, calibrate=True), None, None
+    if c.calibrate and not c.policy:
+        return ControlConfig(**common, watch=c.watch, calibrate=True), None
     if c.actions:
         spec = DemoStore.open(c.actions).spec
         watch = replace(c.watch, action=math.inf)
-        return ControlConfig(**common, watch=watch, spec=spec.to_json()), None, spec
+        return ControlConfig(**common, watch=watch, spec=spec.to_json()), None
     policy = load_policy(c.policy)
     p, spec = policy.config, policy.spec
     acting = PolicyActor(
@@ -189,7 +194,8 @@ def _acting(c: Run) -> tuple[ControlConfig, Served | None, Spec | None]:
     )
     messages = Messages(spec, observation_steps=p.observation_steps, horizon=p.horizon)
     served = Served(str(find_policy(c.policy)), c.threads, messages)
-    return ControlConfig(**common, watch=c.watch, spec=spec.to_json(), policy=acting), served, spec
+    watched = {"watch": c.watch, "spec": spec.to_json(), "calibrate": c.calibrate}
+    return ControlConfig(**common, **watched, policy=acting), served
 
 
 def _recorded(c: Run, folder: Path) -> Path:
@@ -220,10 +226,16 @@ def _hash(policy: str) -> dict[str, str]:
 
 def _calibrated(out: Path, spec: Spec, inference: float, console: Console) -> int:
     """Tell the delays from the log, and write them into latency.json."""
-    t = read_ticks(out)
-    acting = delay(t["time"], t["sent"], t["time"] - t["age"], t["measured"])
-    found = {"observation": float(np.median(t["age"])), "inference": inference, "actuation": acting}
-    write_file(out / LATENCY, json.dumps(found, indent=1).encode())
-    console.print("; ".join(f"{name} {1e3 * s:.1f} ms" for name, s in found.items()))
-    console.print(f"to send every action that much early: fewstep run lead={acting:.3f} ...")
-    return 0
+    found = delays(spec, read_ticks(out))
+    content = {"observation": found.observation, "actuation": found.actuation, "still": list(found.still)}
+    content |= {} if math.isnan(inference) else {"inference": inference}
+    write_file(out / LATENCY, json.dumps(content, indent=1).encode())
+    for name, seconds in found.observation.items():
+        console.print(f"observation {name}: {1e3 * seconds:.1f} ms old", markup=False)
+    console.print(f"actuation: {1e3 * found.median:.1f} ms, the slowest {1e3 * found.worst:.1f} ms", markup=False)
+    if found.still:
+        console.print(f"did not follow: {', '.join(found.still)}", style="bold red", markup=False)
+    if not math.isnan(inference):
+        console.print(f"inference: {1e3 * inference:.1f} ms", markup=False)
+    console.print(f"to send every action that much early: fewstep run lead={found.median:.3f} ...", markup=False)
+    return 1 if found.still else 0

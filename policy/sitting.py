@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from ..demos.session import Session
+from ..demos.starts import next_seed
 from ..demos.store import DemoStore
 from ..envs import Robot, RobotError, Spec
 from ..envs.control_process import ControlConfig, OperatorActor
@@ -33,7 +34,6 @@ from .run_log import RunLog
 from .signals import ended_by_signals
 
 PAGE = "page"
-DEMONSTRATIONS = 10_000  # the first start seed of demonstrations; they end where test seeds begin
 PATIENCE = 600.0  # s that a person has for an episode in simulation
 Open = Callable[[Spec], DemoStore]
 
@@ -76,8 +76,7 @@ class Sitting:
             store = stack.enter_context(make(robot.spec))
             show = partial(device.show, robot.robot.render) if isinstance(device, Page) else lambda: None
             words = device if isinstance(actor, Leader) else None
-            first = seed if seed >= 0 else DEMONSTRATIONS + len(store)
-            session = Session(robot, actor, store, tell, words, first, show)
+            session = Session(robot, actor, store, tell, words, next_seed(store, seed), show)
             if isinstance(actor, Drive):
                 actor.hear = session.hear
             tell(f"open {device.address}" if isinstance(device, Page) else cleandoc(type(device).__doc__ or ""))
@@ -114,11 +113,14 @@ class Sitting:
         if leader is not None:
             stack.callback(leader.close)
         hands, frames = empty_memory(), empty_memory()
-        acting = OperatorActor(leader is not None, hands, frames)
         config = ControlConfig(
-            self.name, dict(self.options), None, read_limits(self.limits), tuple(self.free),
-            priority=self.priority, operator=acting,
-        )  # fmt: skip
+            robot=self.name,
+            options=dict(self.options),
+            limits=read_limits(self.limits),
+            free=tuple(self.free),
+            priority=self.priority,
+            operator=OperatorActor(leader is not None, hands, frames),
+        )
         node = Node(RunLog(Path(self.out)), config, tell, fds=(hands, frames))
         stack.callback(_close, node, tell)
         spec = Spec.from_json(node.wait("made", seconds=START_SECONDS)["spec"])
@@ -135,9 +137,7 @@ class Sitting:
         store = stack.enter_context(make(spec))
         tell(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}")
         tell(cleandoc(type(device).__doc__ or ""))
-        first = seed if seed >= 0 else DEMONSTRATIONS + len(store)
-        starts = iter(range(first, first + 10**9))
-        session = HandSession(node, reader, hand, device, leader, store, lambda: next(starts), tell)
+        session = HandSession(node, reader, hand, device, leader, store, next_seed(store, seed), tell)
         kept = session.run(episodes)
         tell(f"{kept} kept; {store.path} now has {store.size}")
         return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..demos.formats.diffusion_policy import import_pusht
 from ..demos.formats.source import Choice
 from ..demos.pictures import ENCODINGS
 from ..demos.record import record as record_episodes
+from ..demos.starts import Starts
 from ..demos.store import DemoStore
 from ..envs import ConfigError, Outcome, Spec
 from ..envs.errors import pick
@@ -24,7 +26,7 @@ from ..envs.tasks import make_expert, make_robot
 from .checkpoint import load_policy
 from .runner import Inline, agent
 from .show import bar, versions
-from .sitting import DEMONSTRATIONS, Sitting
+from .sitting import Sitting
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Record:
     no simulation moves within its limits only; limits, free: as in `fewstep run`; options: what its maker takes.
     data: the store, made where there is none, else appended to. episodes: how many to keep; unsuccessful ones are
     dropped unless failures=true, and after twice as many starts it gives up. policy: a run folder whose policy acts in
-    place of the expert. seed: of the first start, by default one after those of the episodes in the store.
+    place of the expert. seed: of the first start, by default one after those that were tried for the store.
     repeats: episodes from each start; an expert with several ways shows them in turn. images: jpeg or lossless,
     by default jpeg; a store goes on as it began.
     """
@@ -72,8 +74,9 @@ def record(c: Record, console: Console) -> int:
     actor = agent(p := load_policy(c.policy), Inline(p)) if c.policy else make_expert(c.task)
     notes = {"task": c.task, "actor": c.policy or "scripted expert", **versions()}
     with _writable(Path(c.data), robot.spec, notes, c.images) as store:
-        first = c.seed if c.seed >= 0 else DEMONSTRATIONS + len(store)
-        seeds, failed = [first + i // c.repeats for i in range(2 * c.episodes)], []
+        given = (c.seed + i // c.repeats for i in count())
+        seeds = given if c.seed >= 0 else Starts(store).go_on(actor, c.repeats)
+        failed: list[Outcome] = []
         with bar(console) as progress:
             line = progress.add_task("recording", total=c.episodes)
 
@@ -82,7 +85,7 @@ def record(c: Record, console: Console) -> int:
                 progress.advance(line, stored is not None)
 
             kept = record_episodes(
-                robot, actor, store, seeds, float("inf"),
+                robot, actor, store, islice(seeds, 2 * c.episodes), float("inf"),
                 keep=lambda o: c.failures or bool(o.success), progress=heard, most=c.episodes,
             )  # fmt: skip
         console.print(f"{kept} kept, {len(failed)} failed; {c.data} now has {store.size}", markup=False)

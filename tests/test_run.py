@@ -126,8 +126,8 @@ def test_the_delays_of_a_robot_are_measured(policy: Path, tmp_path: Path, capsys
     delays = ("+options.observing=0.06", "+options.acting=0.12", "+options.lag=0")
     assert run(policy, tmp_path, "calibrate=true", *delays) == 0
     found = json.loads((tmp_path / "latency.json").read_text())
-    assert found["observation"] == pytest.approx(0.06, abs=0.03)  # on a machine that does other things; how exact it is
-    assert found["actuation"] == pytest.approx(0.12, abs=0.03)  # otherwise stands in test_calibrate
+    assert found["observation"]["joints"] == pytest.approx(0.06, abs=0.03)  # on a machine that does other things
+    assert np.median(list(found["actuation"].values())) == pytest.approx(0.12, abs=0.03)  # exact: test_calibrate
     assert 0 < found["inference"] < 5 and "lead=0.1" in capsys.readouterr().out
     within_limits(tmp_path)
 

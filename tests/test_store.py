@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -346,7 +347,7 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pyte
     sync, left = os.fsync, [0]
 
     def full(handle: int) -> None:
-        left[0] -= 1
+        left[0] -= stat.S_ISREG(os.fstat(handle).st_mode)
         if left[0] == 0:
             raise OSError(errno.ENOSPC, "No space left on device")
         sync(handle)

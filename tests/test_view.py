@@ -327,13 +327,17 @@ def test_damage_is_told_and_does_not_end_the_server(server: Server) -> None:
         assert reply.status == 500 and what in json.loads(content)["error"]
     mark(server, 0, deleted=True)
     assert "damaged in data/force" in findings(server)["error"]
+
+
+@pytest.mark.filterwarnings("ignore::fewstep.envs.FewstepWarning")
+def test_damaged_marks_are_told_on_the_page_which_marks_on(server: Server) -> None:
+    path = server.catalogue.path
+    assert summary(server)["warning"] == ""
     (path / FILE).write_text("{")
-    for reply, content in (
-        ask(server, "/"),
-        ask(server, "/marks", "POST", {"episode": 0, "deleted": True}, **own(server)),
-    ):
-        assert reply.status == 500 and f"{FILE} is damaged" in content.decode()
-    assert (path / FILE).read_text() == "{"
+    assert f"{FILE} is damaged" in summary(server)["warning"]
+    assert mark(server, 0, deleted=True)["deleted"]
+    assert summary(server)["warning"] == "" and summary(server)["deleted"][0]
+    assert (path / f"{FILE}.damaged").read_text() == "{"
 
 
 def test_a_store_that_is_none_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
