@@ -86,7 +86,7 @@ def run(c: Run, console: Console) -> int:
 
 def _run(c: Run, log: RunLog, config: ControlConfig, served: Served | None, console: Console) -> int:
     def tell(text: str) -> None:
-        console.print(text, style="yellow", markup=False)
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
 
     node = Node(log, config, tell, served, hang_seconds=HANG_SECONDS if c.unattended else math.inf)
     try:
@@ -95,18 +95,18 @@ def _run(c: Run, log: RunLog, config: ControlConfig, served: Served | None, cons
         log.facts(spec, robot=c.robot, options=sorted(c.options), policy=c.policy, actions=c.actions, **_hash(c.policy))
         notify("READY=1")
         style = "" if ready["scheduling"].startswith("SCHED_FIFO") else "bold red"
-        console.print(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}", style=style, markup=False)
+        console.print(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}", style=style, markup=False, soft_wrap=True)
         if c.calibrate:
             c = replace(c, episodes=1, seconds=ready["seconds"])
             for name, why in ready["skipped"].items():
-                console.print(f"{name} is left out: {why}", markup=False)
+                console.print(f"{name} is left out: {why}", markup=False, soft_wrap=True)
         code = _episodes(c, node, ready["hz"], console)
     finally:
         inference = node.inference_seconds
         wrong = node.close()
         for text in wrong:
-            console.print(text, style="bold red", markup=False)
-        console.print(f"stopped; log in {c.out}", markup=False)
+            console.print(text, style="bold red", markup=False, soft_wrap=True)
+        console.print(f"stopped; log in {c.out}", markup=False, soft_wrap=True)
     if c.calibrate and not code:
         code = _calibrated(Path(c.out), spec, inference, console)
     return code or (1 if wrong else 0)
@@ -147,7 +147,7 @@ def _episodes(c: Run, node: Node, hz: float, console: Console) -> int:
             answer = person.answer("success? y, n, or Enter for unknown: ")
             judged = {"y": True, "n": False}.get(answer[:1])
         node.log.note("judged", episode=k, success=judged)
-        console.print(f"episode {k}: {why}; success: {judged}", markup=False)
+        console.print(f"episode {k}: {why}; success: {judged}", markup=False, soft_wrap=True)
         lost, due = missed(node.log.folder, ended["episode"], hz, State(state))
         if lost > LOST * due:
             console.print(f"{lost} of {due} ticks were missed: this computer does not keep {hz:g} Hz", style="bold red")
@@ -231,11 +231,15 @@ def _calibrated(out: Path, spec: Spec, inference: float, console: Console) -> in
     content |= {} if math.isnan(inference) else {"inference": inference}
     write_file(out / LATENCY, json.dumps(content, indent=1).encode())
     for name, seconds in found.observation.items():
-        console.print(f"observation {name}: {1e3 * seconds:.1f} ms old", markup=False)
-    console.print(f"actuation: {1e3 * found.median:.1f} ms, the slowest {1e3 * found.worst:.1f} ms", markup=False)
+        console.print(f"observation {name}: {1e3 * seconds:.1f} ms old", markup=False, soft_wrap=True)
+    console.print(
+        f"actuation: {1e3 * found.median:.1f} ms, the slowest {1e3 * found.worst:.1f} ms", markup=False, soft_wrap=True
+    )
     if found.still:
-        console.print(f"did not follow: {', '.join(found.still)}", style="bold red", markup=False)
+        console.print(f"did not follow: {', '.join(found.still)}", style="bold red", markup=False, soft_wrap=True)
     if not math.isnan(inference):
-        console.print(f"inference: {1e3 * inference:.1f} ms", markup=False)
-    console.print(f"to send every action that much early: fewstep run lead={found.median:.3f} ...", markup=False)
+        console.print(f"inference: {1e3 * inference:.1f} ms", markup=False, soft_wrap=True)
+    console.print(
+        f"to send every action that much early: fewstep run lead={found.median:.3f} ...", markup=False, soft_wrap=True
+    )
     return 1 if found.still else 0

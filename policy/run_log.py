@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ class LogFile:
                 written += os.write(self._fd, content[written:])  # says why the rest does not fit
         except OSError as error:
             self.trouble = f"{self._path} could not be written any more: {error.strerror or error}"
-            os.ftruncate(self._fd, size)
+            with suppress(OSError):
+                os.ftruncate(self._fd, size)
 
     def close(self) -> None:
         """Close the file; may be called again."""

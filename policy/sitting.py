@@ -144,7 +144,9 @@ class Sitting:
 
 
 def _print(console: Console, text: str) -> None:
-    console.print(text.replace("\n", "\r\n") + "\r", markup=False)  # a raw terminal does not return by itself
+    console.print(
+        text.replace("\n", "\r\n") + "\r", markup=False, soft_wrap=True
+    )  # a raw terminal does not return by itself
 
 
 def _close(node: Node, tell: Callable[[str], None]) -> None:

@@ -35,7 +35,8 @@ class Record:
 
     teleop: page (in a browser, at `port`), keyboard, gamepad, spacemouse, or a leader arm, named as robot= is; a person
     then drives `robot` (by default the task, in real time), says when an episode begins, and judges it. A robot that is
-    no simulation moves within its limits only; limits, free: as in `fewstep run`; options: what its maker takes.
+    no simulation moves within its limits only; limits, free: as in `fewstep run`; options: what its maker takes; out:
+    the log of its control process.
     data: the store, made where there is none, else appended to. episodes: how many to keep; unsuccessful ones are
     dropped unless failures=true, and after twice as many starts it gives up. policy: a run folder whose policy acts in
     place of the expert. seed: of the first start, by default one after those that were tried for the store.
@@ -59,6 +60,7 @@ class Record:
     free: tuple[str, ...] = ()
     hz: float | None = None
     seconds: float | None = None
+    out: str = "out/record"
 
 
 def record(c: Record, console: Console) -> int:
@@ -93,7 +95,7 @@ def record(c: Record, console: Console) -> int:
 
 
 def _by_hand(c: Record, console: Console) -> int:
-    sitting = Sitting(c.robot or c.task, c.options, c.teleop, c.limits, c.free, c.port)
+    sitting = Sitting(c.robot or c.task, c.options, c.teleop, c.limits, c.free, c.port, out=c.out)
     notes = {"robot": sitting.name, "actor": c.teleop}
 
     def make(spec: Spec) -> DemoStore:

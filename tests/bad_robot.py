@@ -93,10 +93,11 @@ class BadRobot:
 
     def observe(self) -> Obs:
         self._look()
-        t, now = self._trouble, self.clock.now()
+        t = self._trouble
         if t["hang"] and t["hang"] != self._hung:
             self._hung = t["hang"]
             time.sleep(t["hang"])
+        now = self.clock.now()
         if t["blind"]:
             raise OSError("No such device")
         if t["chatty"]:
@@ -150,3 +151,34 @@ class BadRobot:
     def _say(self, kind: str, **more: Any) -> None:
         if self._log is not None:
             self._log.write(json.dumps({"t": time.monotonic(), "kind": kind, **more}) + "\n")
+
+
+class BadLeader:
+    """A leader arm that a person swings, a radian away from where the follower begins; `BAD_LEADER` is its trouble."""
+
+    def __init__(self) -> None:
+        self.spec, self.clock = spec(), BadClock()
+        self._begun, self._file = time.monotonic(), Path(os.environ["BAD_LEADER"])
+
+    def reset(self, seed: int | None = None) -> None:
+        raise AssertionError("a leader is in a person's hand: nobody resets it")
+
+    def observe(self) -> Obs:
+        trouble = json.loads(self._file.read_text()) if self._file.exists() else {}
+        if trouble.get("lost"):
+            raise OSError("No such device: /dev/ttyACM1")
+        if trouble.get("hang"):
+            time.sleep(trouble["hang"])
+            self._file.unlink()
+        now = self.clock.now()
+        pose = 1.0 + 0.3 * np.sin(2 * (time.monotonic() - self._begun)) * np.array([1.0, 0.5, -1.0])
+        return Obs(now, {"joints": pose.astype(np.float32)}, {"joints": now})
+
+    def command(self, command: Command) -> np.ndarray:
+        raise AssertionError("nobody commands a leader")
+
+    def outcome(self) -> Outcome | None:
+        return None
+
+    def close(self) -> None:
+        pass

@@ -47,7 +47,10 @@ def worst(x: np.ndarray, t: np.ndarray, hz: float, *, low: Any, high: Any, veloc
 
 def records(log: Path) -> list[dict[str, Any]]:
     """What the recorder of a BadRobot wrote."""
-    return [json.loads(line) for line in log.read_text().splitlines()]
+    if not log.exists():
+        return []
+    whole = log.read_text().rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def judged(log: Path, hz: float, begin: float = 0.0) -> Worst:
