@@ -169,9 +169,11 @@ class BadLeader:
             raise OSError("No such device: /dev/ttyACM1")
         if trouble.get("hang"):
             time.sleep(trouble["hang"])
-            self._file.unlink()
+            self._file.write_text(json.dumps(trouble | {"hang": 0}))
         now = self.clock.now()
-        pose = 1.0 + 0.3 * np.sin(2 * (time.monotonic() - self._begun)) * np.array([1.0, 0.5, -1.0])
+        pose = trouble.get("centre", 1.0) + 0.3 * np.sin(2 * (time.monotonic() - self._begun)) * np.array(
+            [1.0, 0.5, -1.0]
+        )
         return Obs(now, {"joints": pose.astype(np.float32)}, {"joints": now})
 
     def command(self, command: Command) -> np.ndarray:
