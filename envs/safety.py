@@ -47,6 +47,7 @@ class SafeRobot:
         self._hear, self._notices = hear, Notices(hear)
         self._obs: Obs | None = None
         self._measured = np.full(robot.spec.action_size, np.nan)
+        self._taken = False  # whether the robot has taken the last setpoint
         self._trouble = ""  # why the newest observation cannot be
         self._since = self._fresh = self._sent = self.clock.now()
         self.waiting = waiting or self.clock
@@ -66,15 +67,23 @@ class SafeRobot:
 
     def _arm(self) -> None:
         """Begin where the robot is; where it has followed its setpoint all the time, that goes on."""
-        obs = self.observe()
+        obs = self._observed_now()
         if (age := self._age(obs, self.clock.now())) > self.watch.observation:
             raise RobotError(f"the observation is {age:.2f} s old: nobody knows where the robot is")
         if self._trouble:
             raise RobotError(f"what is measured cannot be: {self._trouble}")
         if not self._plausible.still:
             raise RobotError("the robot moves: it can be armed where it stands still only")
-        reach = self.limits.step
-        self._limiter.start(self._measured, np.where(np.isfinite(reach), reach, -1.0))
+        followed = np.isfinite(self.limits.step) & self._taken
+        self._limiter.start(self._measured, np.where(followed, self.limits.step, -1.0))
+
+    def _observed_now(self) -> Obs:
+        """Observe; RobotError where the robot gives no new observation, whatever it gave before."""
+        before, self._obs = self._obs, None
+        try:
+            return self.observe()
+        finally:
+            self._obs = self._obs or before
 
     def fault(self, why: str) -> None:
         """Brake, hold, and stay so until `go(HOLD)`; a robot to which nothing is sent has nothing to latch."""
@@ -90,7 +99,8 @@ class SafeRobot:
         if self.state in SILENT:
             self._obs = None
             self.observe()
-            self._limiter.start(self._measured)
+            self._limiter.start(self._measured)  # says whether it could begin here
+            self._limiter.lift()
         elif self._came_to_rest() and self._was_reset(seed):
             self._begin_again()
         self._since = self._fresh = self.clock.now()
@@ -172,9 +182,10 @@ class SafeRobot:
             told = self.robot.command(Command(setpoint, source))
             if np.shape(told) != (self.spec.action_size,):
                 raise RobotError(f"command() returned {told!r}, not the {self.spec.action_size} numbers that it sent")
-            self._sent = self.clock.now()
+            self._sent, self._taken = self.clock.now(), setpoint is not None
             return told
         except Exception as error:
+            self._taken = False
             if setpoint is not None:
                 self._limiter.take_back()
             self.fault(f"the robot takes no command: {error}")
