@@ -163,7 +163,9 @@ class Day:
     def _go(self, state: State) -> None:
         p, before = self.puppet, self.safe.state
         setpoint = self.safe._limiter
-        lost = not (setpoint.located and self.safe._taken) or (np.abs(p.at + p.offset - setpoint.at) > self._reach).any()
+        lost = (
+            not (setpoint.located and self.safe._taken) or (np.abs(p.at + p.offset - setpoint.at) > self._reach).any()
+        )
         with suppress(RobotError):
             self.safe.go(state)
             if state is State.HOLD and before is not State.ACTIVE and lost:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -283,6 +284,37 @@ def test_an_inference_that_dies_is_started_again_and_goes_on(live):
     assert node.end() == 0
     assert any(e["event"] == "inference ended" for e in events(node.out))
     within_limits(node.out)
+
+
+def test_no_episode_begins_before_an_inference_that_died_is_back(policy: Path, tmp_path: Path, monkeypatch, capsys):
+    stdin, keys = os.pipe()
+    out = tmp_path / "out"
+
+    def until(found: Callable[[], Any]) -> None:
+        end = time.monotonic() + 60
+        while not found():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    def said(name: str) -> int:
+        return [e["event"] for e in events(out)].count(name) if (out / "events.jsonl").exists() else 0
+
+    def person() -> None:
+        os.write(keys, b"\n")
+        until(lambda: said("begins") and (ticks(out)["state"] == STATES.index(State.ACTIVE)).sum() > 50)
+        os.kill([e["pid"] for e in events(out) if e["event"] == "inference ready"][-1], signal.SIGKILL)
+        until(lambda: said("ended"))
+        os.write(keys, b"n\n\ny\nq\n")
+
+    with os.fdopen(stdin) as file:
+        monkeypatch.setattr("sys.stdin", file)
+        threading.Thread(target=person, daemon=True).start()
+        assert run(policy, out, "unattended=false", "episodes=3", "seconds=3", "watch.action=0.5") == 1
+    os.close(keys)
+    order = [e["event"] for e in events(out) if e["event"] in ("begins", "inference ready", "inference ended")]
+    assert order == ["inference ready", "begins", "inference ended", "inference ready", "begins"]
+    assert "waiting for the inference process" in capsys.readouterr().out
+    within_limits(out)
 
 
 def test_a_hang_shorter_than_its_watch_costs_a_pause_and_no_fault(live):
