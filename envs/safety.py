@@ -55,6 +55,7 @@ class SafeRobot:
 
     def go(self, state: State) -> None:
         """Change the state on purpose; RobotError where there is no way, or the pose is no place to start."""
+        state = State(state)
         if state not in NEXT[self.state]:
             raise RobotError(f"no way from {self.state} to {state}; valid: {names(NEXT[self.state])}")
         if state in SILENT and self.state not in SILENT and not self.resting:
