@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..envs import DataError, Spec
+from ..envs import DataError, Spec, caps
 from ..envs.errors import names
 from .pictures import Pictures
 
@@ -26,6 +26,8 @@ def columns(spec: Spec) -> dict[str, Column]:
     for key, field in spec.observations.items():
         if field.size == 0:
             raise DataError(f"observation {key!r} has no elements: its shape is {field.shape}")
+        if field.size * field.dtype.itemsize > (size := 3 * caps.PIXELS if field.kind == "image" else caps.FREE):
+            raise DataError(f"observation {key!r}: a frame of shape {field.shape} would take more than {size} bytes")
         if key in (ACTION, TIME):
             raise DataError(f"an observation cannot be called {key!r}: that name is taken; rename it in the Spec")
         if not re.fullmatch(r"\w[\w .-]*", key) or key == "zarr.json":
@@ -60,6 +62,8 @@ class Episode:
         lengths = {key: len(values) for key, values in data.items()}
         if len(set(lengths.values())) > 1:
             raise DataError(f"arrays of an episode differ in length: {lengths}")
+        if not isinstance(self.success, bool | np.bool_ | None):
+            raise DataError(f"an episode succeeded (True), failed (False) or is unknown (None), not {self.success!r}")
         object.__setattr__(self, "data", data)
 
     def __len__(self) -> int:

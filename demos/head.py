@@ -1,17 +1,19 @@
 """What lies at a path: the head of a store, or something else that can be imported."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..envs import DataError, Spec, SpecError
+from ..envs.files import require_plain
+from ..envs.tables import read_json
 
 FORMAT, VERSION = "fewstep-demos", 1
 
 
 def read_head(path: Path) -> dict[str, Any]:
     """Format, version, Spec, provenance, and how images are encoded; DataError says what lies there instead."""
+    require_plain(path / "zarr.json", path)
     if not is_store(path):
         raise DataError(_stranger(path))
     attributes = _attributes(path)
@@ -29,10 +31,11 @@ def is_store(path: Path) -> bool:
 
 def _attributes(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-    except (OSError, KeyError, TypeError, ValueError):
+        found = read_json(path / "zarr.json", inside=path)
+    except (FileNotFoundError, DataError):  # whatever lies there, it is no store
         return {}
-    return found if isinstance(found, dict) else {}
+    attributes = found.get("attributes") if isinstance(found, dict) else None
+    return attributes if isinstance(attributes, dict) else {}
 
 
 def read_spec(path: Path, attributes: Mapping[str, Any]) -> Spec:

@@ -14,7 +14,10 @@ import numpy as np
 from numcodecs import Zstd
 
 from ..envs import DataError
-from ..envs.errors import pick
+from ..envs.errors import pick, refusing
+from ..envs.files import require_plain
+from .codecs import zstd_size
+from .picture_files import open_picture
 
 READ = 2**23  # bytes of raw pictures that are read at once
 CHUNK = 2**20  # bytes of a file; the last one is written again by every append
@@ -38,27 +41,35 @@ def _to_jpeg(picture: np.ndarray) -> bytes:
 
 
 def _from_jpeg(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    from PIL import Image
-
-    return np.asarray(Image.open(BytesIO(content), formats=("JPEG",))).reshape(shape)
+    return open_picture(content, (shape[0], shape[1]), ("JPEG",)).reshape(shape)
 
 
 ZSTD = Zstd(1)  # stronger ones take longer and gain nothing on pictures with noise
+
+
+def _from_zstd(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    if (size := zstd_size(content)) != np.prod(shape):
+        raise ValueError(f"it holds {size} bytes in place of {np.prod(shape)}")
+    return np.frombuffer(ZSTD.decode(content), "u1").reshape(shape)
+
+
 ENCODINGS = {
-    "lossless": Encoding(
-        lambda x: ZSTD.encode(np.ascontiguousarray(x)), lambda b, s: np.frombuffer(ZSTD.decode(b), "u1").reshape(s)
-    ),
+    "lossless": Encoding(lambda x: ZSTD.encode(np.ascontiguousarray(x)), _from_zstd),
     "jpeg": Encoding(_to_jpeg, _from_jpeg),
 }
 
 
 class Pictures(Sequence[np.ndarray]):
-    """T encoded pictures; indexing decodes one, slicing none, and numpy sees an array (T, height, width, 3) uint8."""
+    """T encoded pictures; indexing decodes one, slicing none, and numpy sees an array (T, height, width, 3) uint8.
+
+    where: the place that a DataError names.
+    """
 
     dtype = np.dtype("uint8")
 
-    def __init__(self, encoded: Sequence[bytes], shape: tuple[int, ...], encoding: str) -> None:
+    def __init__(self, encoded: Sequence[bytes], shape: tuple[int, ...], encoding: str, where: str = "") -> None:
         self.encoded, self.encoding, self.shape = encoded, encoding, (len(encoded), *shape)
+        self._where = where
         self._decode = pick(ENCODINGS, encoding, "encoding of images").decode
 
     @classmethod
@@ -80,13 +91,15 @@ class Pictures(Sequence[np.ndarray]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return Pictures(self.encoded[index], self.shape[1:], self.encoding)
+            return Pictures(self.encoded[index], self.shape[1:], self.encoding, self._where)
         if not isinstance(index, int | np.integer):
             return np.asarray(self)[index]
+        content = self.encoded[int(index)]
         try:
-            return self._decode(self.encoded[int(index)], self.shape[1:])
-        except (ValueError, OSError, RuntimeError, SyntaxError) as error:  # what decoders raise
-            raise DataError(f"picture {index} is damaged: {error}") from error
+            return self._decode(content, self.shape[1:])
+        except Exception as error:  # whatever decoders raise
+            where = f"{self._where}: " if self._where else ""
+            raise DataError(f"{where}picture {index} is damaged: {error}") from error
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         out = np.empty(self.shape, dtype or self.dtype)
@@ -142,10 +155,8 @@ class Raw(Sequence[bytes]):
         frame = self._range[index]
         if (first := max(frame // self._step * self._step, self._range.start)) != self._first:
             last, self._read = min(first // self._step * self._step + self._step, self._range.stop), np.empty(0)
-            try:
+            with refusing(DataError, f"cannot read {self._where} from frame {first} on", self._where):
                 self._first, self._read = first, np.asarray(self._array[first:last])
-            except (OSError, ValueError, RuntimeError, KeyError) as error:  # what their libraries raise
-                raise DataError(f"cannot read {self._where} from frame {first} on: {error}") from error
         return self._encode(self._read[frame - first])
 
 
@@ -179,6 +190,7 @@ class Blobs(Sequence[bytes]):
 
     def _read(self, file: int, offset: int, size: int) -> bytes:
         path = self._folder / "c" / str(file)
+        require_plain(path, self._folder.parents[2])  # of the store
         try:
             with open(path, "rb", buffering=0) as chunk:
                 chunk.seek(offset)

@@ -12,17 +12,20 @@ import numpy as np
 import zarr
 
 from ..envs import DataError, Spec, differences
-from ..envs.errors import names, pick
+from ..envs.errors import names, pick, refusing
+from ..envs.files import require_plain
 from .episode import Column, Episode, columns
 from .files import AtomicStore, lock, new_folder
 from .head import FORMAT, VERSION, read_head, read_spec
+from .marks import FILE as MARKS
 from .marks import Marks
 from .pictures import CHUNK, ENCODINGS, Blobs, Pictures, encoded
+from .store_arrays import create, find, opened, read, reading, write
+from .zarr_layout import SLACK
 
 ENDS, SUCCESS = "meta/episode_ends", "meta/success"
 BYTES, PLACES = "bytes", "ends"  # of the images of a field
 TOGETHER = 64  # pictures that are written at once
-CHUNK_BYTES, CHUNK_FRAMES = 2**18, 4096  # a chunk has at most so many, and at least one frame
 
 
 class DemoStore:
@@ -39,10 +42,13 @@ class DemoStore:
         attributes = read_head(path)
         self.path, self.spec, self.provenance = path, read_spec(path, attributes), attributes["provenance"]
         self.images = attributes["images"]  # how they are encoded
+        pick(ENCODINGS, self.images, "encoding of images")
         self._release = lock(self, path / "zarr.json") if mode == "a" else None  # no append replaces this file
-        self._group = zarr.open_group(AtomicStore(path, read_only=mode == "r"), mode="r" if mode == "r" else "r+")
+        self._group = opened(path, mode)
         self._ends = self._committed()  # before the arrays, which a writer grows first
-        self.marks = Marks.read(path)
+        with refusing(DataError, f"{path / MARKS} is damaged", path):
+            require_plain(path / MARKS, path)
+            self.marks = Marks.read(path)
         gone = self.marks.deleted if mode == "r" and not deleted else ()
         self.numbers = np.array([i for i in range(len(self._ends)) if i not in gone], int)
         self.ends = np.cumsum(np.diff(self._ends, prepend=0)[self.numbers])
@@ -73,11 +79,11 @@ class DemoStore:
                     group.create_array(
                         f"data/{key}/{BYTES}", shape=(0,), dtype="uint8", chunks=(CHUNK,), compressors=None
                     )
-                    _create(group, f"data/{key}/{PLACES}", Column((), np.dtype("int64")))
+                    create(group, f"data/{key}/{PLACES}", Column((), np.dtype("int64")))
                 else:
-                    _create(group, f"data/{key}", column)
-            _create(group, SUCCESS, Column((), np.dtype("int8")))
-            _create(group, ENDS, Column((), np.dtype("int64")))
+                    create(group, f"data/{key}", column)
+            create(group, SUCCESS, Column((), np.dtype("int8")))
+            create(group, ENDS, Column((), np.dtype("int64")))
         return cls(Path(path), "a")
 
     @classmethod
@@ -86,7 +92,8 @@ class DemoStore:
 
         A reader sees the episodes that were there when it opened the store; deleted: those that are marked so, too.
         """
-        return cls(Path(path), mode, deleted)
+        with refusing(DataError, f"cannot read {path}", path):
+            return cls(Path(path), mode, deleted)
 
     def close(self) -> None:
         """Let others append; may be called again."""
@@ -132,6 +139,7 @@ class DemoStore:
         gone = len(self.marks.deleted.intersection(self.numbers.tolist()))
         return f"{len(self)} episodes, {self.frames} frames" + (f", {gone} of the episodes deleted" if gone else "")
 
+    @reading
     def array(self, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Frames from start up to, not including, stop (None: all that follow) of one array, (frames, ...)."""
         if key not in self._columns:
@@ -143,16 +151,21 @@ class DemoStore:
         parts = [self._read(self._arrays[key], a, b) for a, b in self._places(start, max(start, stop))]
         return np.concatenate(parts) if len(parts) != 1 else parts[0]
 
+    @reading
     def pictures(self, key: str) -> Pictures:
         """All images of a field; those that are indexed are read and decoded, no others."""
         ends = self._read(self._array(f"data/{key}/{PLACES}"), 0, self._recorded)
         if (np.diff(ends, prepend=0) <= 0).any() or len(ends) < self._recorded:
             raise DataError(f"{self.path} is damaged: data/{key}/{PLACES} does not grow")
+        most = 2 * self.spec.observations[key].size + SLACK  # what cannot be compressed becomes larger
+        if np.diff(ends, prepend=0).max(initial=0) > most:
+            raise DataError(f"{self.path} is damaged: data/{key}/{PLACES} has a picture of more than {most} bytes")
         bounds = np.stack([np.concatenate([[0], ends[:-1]]), ends], 1)
         seen = [bounds[a:b] for a, b in self._places(0, self.frames)]
         blobs = Blobs(self.path / "data" / key / BYTES, np.concatenate(seen) if seen else bounds[:0])
-        return Pictures(blobs, self.spec.observations[key].shape, self.images)
+        return Pictures(blobs, self.spec.observations[key].shape, self.images, f"{self.path}, {key}")
 
+    @reading
     def episode(self, index: int) -> Episode:
         """One episode, its images as Pictures; negative indices count from the last."""
         if not -len(self) <= index < len(self):
@@ -183,12 +196,12 @@ class DemoStore:
     def _append(self, episodes: Sequence[Episode]) -> None:
         ends = self.frames + np.cumsum([len(episode) for episode in episodes])
         for key, array in self._arrays.items():
-            _write(array, self.frames, np.concatenate([episode.data[key] for episode in episodes]))
+            write(array, self.frames, np.concatenate([episode.data[key] for episode in episodes]))
         for key in self._pictures:
             self._append_pictures(key, (part for e in episodes for part in encoded(e.data[key], self.images)))
         success = np.array([-1 if e.success is None else int(e.success) for e in episodes])
-        _write(self._array(SUCCESS), len(self), success)
-        _write(self._array(ENDS), len(self), ends)
+        write(self._array(SUCCESS), len(self), success)
+        write(self._array(ENDS), len(self), ends)
         self.ends = self._ends = np.append(self.ends, ends)
         self.numbers = np.arange(len(self.ends))
 
@@ -197,9 +210,9 @@ class DemoStore:
         ends, content = self._array(f"data/{key}/{PLACES}"), self._array(f"data/{key}/{BYTES}")
         at = [int(self._read(ends, self.frames - 1, self.frames)[0]) if self.frames else 0]
         while some := list(islice(parts, TOGETHER)):
-            _write(content, at[-1], np.frombuffer(b"".join(some), np.uint8))
+            write(content, at[-1], np.frombuffer(b"".join(some), np.uint8))
             at += (at[-1] + np.cumsum([len(part) for part in some])).tolist()
-        _write(ends, self.frames, np.array(at[1:]))
+        write(ends, self.frames, np.array(at[1:]))
 
     def _places(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Where frames `start` to `stop` of the episodes that are seen lie among those of all; one place at least."""
@@ -218,33 +231,12 @@ class DemoStore:
         return ends
 
     def _read(self, array: zarr.Array, start: int, stop: int | None) -> np.ndarray:
-        try:
-            return np.asarray(array[start:stop])
-        except (OSError, ValueError, RuntimeError) as error:  # what decompressors raise
-            raise DataError(f"{self.path} is damaged in {array.path}, {start} to {stop}: {error}") from error
+        return read(self.path, array, start, stop)
 
     def _array(self, name: str, column: Column | None = None) -> zarr.Array:
-        try:
-            array = self._group.get(name)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{self.path} is damaged: cannot read {name}: {error}") from error
-        if not isinstance(array, zarr.Array):
-            raise DataError(f"{self.path} is damaged: it lacks {name}")
+        array = find(self.path, self._group, name)
         if column and (
             array.shape[1:] != column.shape or array.shape[0] < self._recorded or array.dtype != column.dtype
         ):
             raise DataError(f"{self.path} is damaged: {name} is {array.shape} {array.dtype}, not as its Spec says")
         return array
-
-
-def _create(group: zarr.Group, name: str, column: Column) -> None:
-    shape, dtype = column
-    frames = min(max(CHUNK_BYTES // (dtype.itemsize * int(np.prod(shape))), 1), CHUNK_FRAMES)
-    fill = np.nan if dtype.kind == "f" else 0  # a lost chunk reads as NaN, which `check` finds
-    group.create_array(name, shape=(0, *shape), dtype=dtype, chunks=(frames, *shape), fill_value=fill)
-
-
-def _write(array: zarr.Array, start: int, values: np.ndarray) -> None:
-    """Make `values` the end of `array`, from `start` on."""
-    array.resize((start + len(values), *array.shape[1:]))
-    array[start:] = values

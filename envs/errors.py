@@ -1,6 +1,7 @@
 """The one family of errors: everything that a user can cause derives from FewstepError."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -34,9 +35,30 @@ class FewstepWarning(UserWarning):
     """What went on all the same, and a user should know of."""
 
 
+@contextmanager
+def refusing(kind: type[FewstepError], what: str, file: object = None) -> Iterator[None]:
+    """Turn whatever the block raises into `kind`, which begins with `what`; our own errors pass, and name the file.
+
+    For reading what others wrote: where a file is damaged, the libraries below may raise anything.
+    """
+    try:
+        yield
+    except FewstepError as error:
+        if file is None or str(file) in str(error):
+            raise
+        raise type(error)(f"{file}: {error}") from error
+    except Exception as error:
+        said = " ".join(str(error).split())
+        if isinstance(error, KeyError):
+            said = f"it lacks {said}"
+        elif not said or not isinstance(error, OSError | ValueError | RuntimeError):
+            said = f"{type(error).__name__} {said}".rstrip()
+        raise kind(f"{what}: {said}") from error
+
+
 def pick(table: Mapping[str, T], name: str, what: str) -> T:
     """Look `name` up in a closed table, or raise ConfigError listing what is valid."""
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise ConfigError(f"unknown {what} {name!r}; valid: {names(table)}")
     return table[name]
 

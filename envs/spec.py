@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class Field:
         """Raise SpecError, naming `key`, where the description contradicts itself."""
         if self.kind not in KINDS:
             raise SpecError(f"field {key!r}: unknown kind {self.kind!r}; valid: {names(KINDS)}")
-        if any(n < 0 for n in self.shape):
+        if any(isinstance(n, bool) or not isinstance(n, Integral) or n < 0 for n in self.shape):
             raise SpecError(f"field {key!r}: no shape can be {self.shape}")
         if self.kind == "quaternion" and self.shape != (4,):
             raise SpecError(f"field {key!r}: a quaternion has shape (4,), not {self.shape}")

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from ..demos.files import replace
 from ..envs import CheckpointError, ConfigError, FewstepError, Spec, differences
-from ..envs.errors import names
+from ..envs.errors import names, refusing
 from ..envs.plain import from_plain, to_plain
+from ..envs.tables import read_json
 from .policy import Policy, PolicyConfig
 
 FORMAT, VERSION = "fewstep-policy", 1
@@ -48,10 +48,11 @@ def load_policy(folder: Path | str, device: str | torch.device = "cpu") -> Polic
     folder = find_policy(folder)
     meta = read_meta(folder)
     try:
-        spec, config = Spec.from_json(meta["spec"]), from_plain(PolicyConfig, meta["config"], "config")
-        with torch.device("meta"):  # shapes only: they take memory once the file has shown that it fills them
-            policy = Policy(spec, config)
-    except (FewstepError, ValueError, TypeError, RuntimeError, OverflowError) as error:
+        with refusing(CheckpointError, "it describes no policy"):
+            spec, config = Spec.from_json(meta["spec"]), from_plain(PolicyConfig, meta["config"], "config")
+            with torch.device("meta"):  # shapes only: they take memory once the file has shown that it fills them
+                policy = Policy(spec, config)
+    except FewstepError as error:
         raise CheckpointError(f"{folder / META}: {error}") from error
     tensors = read_tensors(folder / MODEL)
     _fit(folder / MODEL, tensors, policy.state_dict())
@@ -72,10 +73,7 @@ def find_policy(name: Path | str) -> Path:
 def read_meta(folder: Path | str) -> dict[str, Any]:
     """The content of policy.json: format, version, spec, config and provenance."""
     path = find_policy(folder) / META
-    try:
-        meta = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    meta = read_json(path, CheckpointError)
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no fewstep policy: its format must be {FORMAT!r}")
     if meta.get("version") != VERSION:
@@ -89,10 +87,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file."""
     if not path.is_file():
         raise CheckpointError(f"{path} is missing")
-    try:
+    with refusing(CheckpointError, f"{path} is damaged"):
         return load(path.read_bytes())
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
 def require_match(policy: Policy, robot: Spec) -> None:

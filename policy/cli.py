@@ -15,9 +15,7 @@ from typing import Any, cast, get_type_hints
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from ..envs import ConfigError, FewstepError, FewstepWarning
@@ -120,7 +118,9 @@ def settings(name: str, verb: Verb, overrides: Sequence[str]) -> Any:
         if missing := [k for k in config if OmegaConf.is_missing(config, k)]:
             raise ConfigError(f"`fewstep {name}` needs " + " ".join(f"{k}=..." for k in missing))
         plain = OmegaConf.to_container(config, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except FewstepError:
+        raise
+    except Exception as error:  # Hydra raises errors of its own, of OmegaConf and of Python where keys are odd
         valid = ", ".join(f.name for f in fields(verb.settings))
         said = ADVICE.split(" ".join(str(error).split()))[0]
         raise ConfigError(f"{said}\nkeys of `fewstep {name}`: {valid}") from error

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING
 from rich.console import Console
-from yaml import YAMLError
 
 from ..demos.store import DemoStore
 from ..envs import ConfigError, Spec
@@ -25,6 +23,7 @@ from ..envs.control import NOT_BEGUN
 from ..envs.control_process import ControlConfig, PolicyActor
 from ..envs.process import Messages
 from ..envs.states import State, Watch
+from ..envs.tables import read_table
 from .checkpoint import MODEL, find_policy, load_policy, write_file, writing
 from .node import START_SECONDS, Node, Served, notify
 from .person import Person
@@ -208,15 +207,7 @@ def _recorded(c: Run, folder: Path) -> Path:
 
 def read_limits(path: str) -> dict[str, Any]:
     """The table of a YAML file {action: {limit: number}}; empty for none."""
-    if not path:
-        return {}
-    try:
-        table = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, OmegaConfBaseException, ValueError, YAMLError) as error:
-        raise ConfigError(f"{path} is no YAML file of limits: {error}") from error
-    if not isinstance(table, dict):
-        raise ConfigError(f"{path} is no table {{action: {{limit: number}}}}")
-    return table  # pyright: ignore[reportReturnType]
+    return read_table(path, "limits") if path else {}
 
 
 def _hash(policy: str) -> dict[str, str]:

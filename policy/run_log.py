@@ -14,11 +14,13 @@ import numpy as np
 from ..demos.files import lock
 from ..envs import RobotError, Spec
 from ..envs.control import STATES, tick_type
+from ..envs.errors import refusing
+from ..envs.files import require_plain
 from ..envs.states import State
+from ..envs.tables import read_json
 from .checkpoint import write_file, writing
 
 EVENTS, TICKS, FACTS, LATENCY = "events.jsonl", "ticks.bin", "run.json", "latency.json"
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError, OverflowError)
 
 
 class LogFile:
@@ -105,22 +107,22 @@ def set_aside(folder: Path) -> None:
 
 def read_ticks(folder: Path | str, state: State = State.ACTIVE) -> np.ndarray:
     """The ticks of a run in one state; RobotError where there is no such log."""
-    try:
-        fields = json.loads((Path(folder) / FACTS).read_text())["ticks"]
+    folder = Path(folder)
+    with refusing(RobotError, f"{folder} holds no log of a run", folder):
+        fields = read_json(folder / FACTS, RobotError, inside=folder)["ticks"]
         dtype = np.dtype([(name, kind, *map(tuple, shape)) for name, kind, *shape in fields])
         _require_numbers(dtype)
-        whole = (Path(folder) / TICKS).stat().st_size // dtype.itemsize
-        ticks = np.fromfile(Path(folder) / TICKS, dtype, whole)
+        require_plain(folder / TICKS, folder, RobotError)
+        whole = (folder / TICKS).stat().st_size // dtype.itemsize
+        ticks = np.fromfile(folder / TICKS, dtype, whole)
         return ticks[ticks["state"] == STATES.index(state)]
-    except DAMAGE as error:
-        raise RobotError(f"{folder} holds no log of a run: {error}") from error
 
 
 def _require_numbers(dtype: np.dtype) -> None:
     expected = tick_type(1, 1)
     kinds = {name: dtype[name].base for name in dtype.names or ()}
     if kinds != {name: expected[name].base for name in expected.names or ()}:
-        raise ValueError(f"its ticks hold {kinds}")
+        raise RobotError(f"its ticks hold {kinds}")
 
 
 def missed(folder: Path | str, episode: int, hz: float, state: State) -> tuple[int, int]:

@@ -15,6 +15,8 @@ from omegaconf import MISSING
 from rich.console import Console
 
 from ..envs import ConfigError, FewstepError
+from ..envs.errors import refusing
+from ..envs.tables import read_json
 from . import evaluate as rollouts
 from .checkpoint import load_policy, require_match, write_file
 from .policy import Policy
@@ -140,7 +142,8 @@ def evaluate(c: Evaluate, console: Console) -> int:
     console.print(results_table(evaluation))
     console.print(f"written to {out / 'evaluation.json'}")
     if c.compare:
-        console.print(comparison_table(evaluation, _read(c.compare)))
+        with refusing(FewstepError, f"{c.compare} is no evaluation.json"):
+            console.print(comparison_table(evaluation, _read(c.compare)))
     return 0
 
 
@@ -186,6 +189,17 @@ def run_evaluation(policy: Policy, jobs: list[rollouts.Job], console: Console, w
 
 def _replay(c: Evaluate, job: rollouts.Job, console: Console) -> int:
     before = _read(c.replay)
+    with refusing(FewstepError, f"{c.replay} is no evaluation.json", c.replay):
+        job, failed = _again(before, job)
+    Path(c.out).mkdir(parents=True, exist_ok=True)
+    for path in rollouts.film(job, failed, Path(c.out), c.videos):
+        console.print(f"written to {path}")
+    console.print(f"{len(failed)} of {len(job.seeds)} episodes had failed")
+    return 0
+
+
+def _again(before: dict[str, Any], job: rollouts.Job) -> tuple[rollouts.Job, list[int]]:
+    """The job of an earlier evaluation, with this sampler where it is there, and the seeds on which it had failed."""
     row = next((r for r in before["results"] if _same(r["sampler"], job.sampler)), before["results"][0])
     given = row["sampler"] | {"times": tuple(row["sampler"]["times"])}
     job = replace(
@@ -197,12 +211,7 @@ def _replay(c: Evaluate, job: rollouts.Job, console: Console) -> int:
         recorded=row["recorded"],
         late=row["late"],
     )
-    failed = [e["seed"] for e in row["rollouts"] if not e["success"]]
-    Path(c.out).mkdir(parents=True, exist_ok=True)
-    for path in rollouts.film(job, failed, Path(c.out), c.videos):
-        console.print(f"written to {path}")
-    console.print(f"{len(failed)} of {len(job.seeds)} episodes had failed")
-    return 0
+    return job, [e["seed"] for e in row["rollouts"] if not e["success"]]
 
 
 def _same(row: dict[str, Any], sampler: Sampler) -> bool:
@@ -210,8 +219,6 @@ def _same(row: dict[str, Any], sampler: Sampler) -> bool:
 
 
 def _read(path: str) -> dict[str, Any]:
-    try:
-        evaluation = json.loads(Path(path).read_text())
+    with refusing(FewstepError, f"{path} is no evaluation.json", path):
+        evaluation = read_json(path, FewstepError)
         return evaluation if evaluation["results"] else evaluation["results"][0]
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise FewstepError(f"{path} is no evaluation.json: {error}") from error

@@ -157,7 +157,7 @@ class Day:
         else:
             if what == 9:
                 p.offset, p.deaf, p.blind, p.old = np.zeros(3), False, False, 0.0
-            self._go(State.HOLD if what < 9 else rng.choice(list(State)))
+            self._go(State.HOLD if what < 9 else State(str(rng.choice(list(State)))))
             self._go(State.ACTIVE)
 
     def _go(self, state: State) -> None:

@@ -153,6 +153,26 @@ def test_other_seeds_cannot_be_compared(workshop, capsys):
     assert "different seeds" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "{}", '{"results": []}', '{"results": [{}]}', '{"results": 5}', "x"]
+)
+@pytest.mark.parametrize("key", ["compare", "replay"])
+def test_a_damaged_evaluation_is_an_error_not_a_trace(workshop, tmp_path, content, key, capsys):
+    (tmp_path / "evaluation.json").write_text(content)
+    options = ["task=pickplace", "seconds=0.1", "workers=1", "episodes=1", f"out={tmp_path}/out"]
+    assert main(["evaluate", f"policy={workshop}/run", f"{key}={tmp_path}/evaluation.json", *options]) == 1
+    assert f"{tmp_path}/evaluation.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["check", "data=x", "hydra=1"], ["export", "recipe=1"], ["train", "data=x", "hydra=1"], ["check", "=", "@"]],
+)
+def test_keys_that_confuse_hydra_are_an_error_not_a_trace(words, capsys):
+    assert main(words) == 2
+    assert f"keys of `fewstep {words[0]}`" in capsys.readouterr().err
+
+
 def test_seeds_of_demonstrations_are_refused(workshop, capsys):
     assert main(["evaluate", f"policy={workshop}/run", "task=pickplace", "seed=10000"]) == 2
     assert "belong to demonstrations" in capsys.readouterr().err

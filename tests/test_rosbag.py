@@ -320,7 +320,7 @@ CAMERA = yaml("camera: {topic: /camera}")
         ([raw(0, SQUARE, "rgba8")], CAMERA, "4 x 4 in rows of 12 bytes cannot have 48 bytes"),
         ([compressed(0, b"nonsense", "jpeg")], CAMERA, "cannot decode an image of format 'jpeg'.* valid: jpeg, png"),
         ([compressed(0, encoded(SQUARE, "bmp"), "bmp")], CAMERA, "cannot decode an image of format 'bmp'"),
-        ([compressed(0, DEPTH, "16UC1; png")], CAMERA, "'16UC1; png' of I;16; valid: colour or grey of 8 bits"),
+        ([compressed(0, DEPTH, "16UC1; png")], CAMERA, "'16UC1; png' is of mode I;16; valid: L, RGB, RGBA"),
         ([compressed(0, DEPTH[:40], "png")], CAMERA, "cannot decode an image of format 'png'"),
         ([raw(0, SQUARE)], yaml(actions="actions: {x: {topic: /camera}}"), "action 'x' .* cannot be an image"),
     ],

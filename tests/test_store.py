@@ -19,7 +19,7 @@ from hypothesis.extra.numpy import arrays
 
 from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
-from fewstep.envs import DataError, Field, Spec
+from fewstep.envs import DataError, FewstepError, Field, Spec
 
 SMALL = Spec({"q": Field((2,), "rad")}, {"arm": Field((2,), "rad"), "grip": Field((1,), kind="discrete")}, 20)
 
@@ -66,6 +66,12 @@ def test_an_episode_has_the_types_of_its_spec() -> None:
 def test_an_episode_that_does_not_fit_says_where(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         small(**changes)
+
+
+@pytest.mark.parametrize("success", ["", 1, 0.5, [True]])
+def test_an_episode_succeeded_failed_or_is_unknown(success: Any) -> None:
+    with pytest.raises(DataError, match=r"succeeded .True., failed .False. or is unknown .None., not"):
+        Episode(small().data, SMALL, success)
 
 
 def test_an_episode_names_what_is_missing() -> None:
@@ -271,6 +277,42 @@ def test_damage_is_reported_as_damage(tmp_path: Path, file: str, content: bytes 
         (store.path / file).write_bytes(content)
     with pytest.raises(DataError, match="damaged"):
         DemoStore.open(store.path).episode(0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": False}, "unknown encoding of images False; valid: jpeg, lossless"),
+        ({"images": ["jpeg"]}, "unknown encoding of images"),
+        ({"spec": {"observations": []}}, "not a Spec"),
+        ({"spec": 5}, "not a Spec"),
+        ({"shape": [10**9]}, "a frame of shape .* would take more than 67108864 bytes"),
+        ({"shape": [10**50]}, "would take more than"),
+        ({"shape": [-1]}, "no shape can be"),
+        ({"shape": [True]}, "expected int, not True"),
+    ],
+)
+def test_a_head_that_makes_no_sense_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    DemoStore.create(tmp_path / "s", SMALL).close()
+    head = json.loads((tmp_path / "s/zarr.json").read_text())
+    if "shape" in changes:
+        head["attributes"]["spec"]["observations"]["q"] |= changes
+    else:
+        head["attributes"] |= changes
+    (tmp_path / "s/zarr.json").write_text(json.dumps(head))
+    with pytest.raises(FewstepError, match=message) as caught:
+        DemoStore.open(tmp_path / "s")
+    assert str(tmp_path / "s") in str(caught.value)
+
+
+def test_a_chunk_has_at_least_one_frame(tmp_path: Path) -> None:
+    DemoStore.create(tmp_path / "s", SMALL).close()
+    file = tmp_path / "s/data/q/zarr.json"
+    about = json.loads(file.read_text())
+    about["chunk_grid"]["configuration"]["chunk_shape"][0] = 0
+    file.write_text(json.dumps(about))
+    with pytest.raises(DataError, match=r"q/zarr\.json is damaged: no chunk can have the shape"):
+        DemoStore.open(tmp_path / "s")
 
 
 def test_a_lost_chunk_reads_as_nan(tmp_path: Path) -> None:

@@ -322,11 +322,11 @@ def test_damage_is_told_and_does_not_end_the_server(server: Server) -> None:
     path = server.catalogue.path
     (path / "data/force/c/0/0").write_bytes(b"no chunk")
     (path / "data/top/bytes/c/0").write_bytes(b"")
-    for place, what in [("/episode/0/100", "damaged in data/force"), ("/picture/0/0/0", "ends too early")]:
+    for place, what in [("/episode/0/100", "data/force/c/0/0 is damaged"), ("/picture/0/0/0", "ends too early")]:
         reply, content = ask(server, place)
         assert reply.status == 500 and what in json.loads(content)["error"]
     mark(server, 0, deleted=True)
-    assert "damaged in data/force" in findings(server)["error"]
+    assert "data/force/c/0/0 is damaged" in findings(server)["error"]
 
 
 @pytest.mark.filterwarnings("ignore::fewstep.envs.FewstepWarning")

@@ -8,7 +8,8 @@ from types import ModuleType
 from typing import Any
 
 from ...envs import DataError, FewstepError
-from ...envs.errors import names, pick
+from ...envs.errors import names, pick, refusing
+from ...envs.files import require_plain
 from ..head import is_store
 from ..store import DemoStore
 from .source import Choice, save
@@ -55,12 +56,18 @@ EXPORTS = {"lerobot": "lerobot_export", "diffusion_policy": "diffusion_policy", 
 def import_demonstrations(source: str | Path, out: str | Path, choice: Choice | None = None) -> None:
     """Write the episodes of a dataset in any known format as a DemoStore at `out`; a failure leaves nothing there."""
     path = Path(source)
+    require_plain(path)
     with _module(FORMATS[recognise(path)].module).read(path, choice or Choice()) as found:
         save(found, out)
 
 
 def recognise(path: Path) -> str:
     """The name of the format of what lies at `path`; DataError lists what can be read."""
+    with refusing(DataError, f"cannot read {path}"):
+        return _recognised(path)
+
+
+def _recognised(path: Path) -> str:
     if not path.exists():
         raise DataError(f"there is nothing at {path}")
     if path.suffix in PICKLED:

@@ -2,7 +2,7 @@
 
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import zarr
 
-from ...envs import DataError, Field, Spec
+from ...envs import DataError, Field, Spec, caps
+from ...envs.caps import require_ratio
 from ...envs.errors import names
 from ...envs.pusht import SPEC as PUSHT
 from ...envs.pusht import corners
@@ -19,7 +20,7 @@ from ..episode import ACTION, TIME, Episode, columns
 from ..files import new_folder
 from ..pictures import Pictures, Raw
 from ..store import DemoStore
-from .source import Choice, Source, observing, save
+from .source import Choice, Source, observing, reader, save
 from .whole import Archive, Folder
 
 OURS = "fewstep"  # attribute of a buffer that we wrote: Spec, provenance, and how each episode ended
@@ -27,7 +28,7 @@ Arrays = dict[str, Any]  # one episode: (T, ...) each
 Transform = Callable[[Arrays], Arrays]
 
 
-@contextmanager
+@reader("a Diffusion Policy replay buffer")
 def read(
     path: Path,
     choice: Choice,
@@ -44,10 +45,12 @@ def read(
     """
     notes = {"source": path.name, "format": "Diffusion Policy replay buffer", **(notes or {})}
     images = choice.images or "lossless"
+    if not path.exists():
+        raise DataError(f"there is nothing at {path}")
     with _buffer(path) as group:
         ends, arrays = _read(group, path, choice)
         if ours := group.attrs.get(OURS):
-            yield _returned(ours, ends, arrays, np.asarray(group["meta/time"]), images)
+            yield _returned(ours, ends, arrays, _numbers(_time(group), 0, ends[-1]), images)
             return
         hz = choice.hz or 10.0
         spec = spec or _spec(arrays, hz)
@@ -93,10 +96,27 @@ def _part(arrays: Mapping[str, zarr.Array], start: int, stop: int, images: str) 
 
     def part(key: str, array: zarr.Array) -> Any:
         if not _pictures(array) or array.dtype != np.uint8:
-            return np.asarray(array[start:stop])
-        return Pictures(Raw(array, start, stop, images, f"data/{key}"), array.shape[1:], images)
+            return _numbers(array, start, stop)
+        store: Any = array.store
+        return Pictures(Raw(array, start, stop, images, f"{store.place}, {array.path}"), array.shape[1:], images)
 
     return {key: part(key, array) for key, array in arrays.items()}
+
+
+def _numbers(array: zarr.Array, start: int, stop: int) -> np.ndarray:
+    """Some frames at once, where the files of the whole array are large enough for them."""
+    frame = int(np.prod(array.shape[1:], dtype=object)) * array.dtype.itemsize
+    if (stop - start) * frame > caps.FREE:
+        store: Any = array.store
+        require_ratio(array.shape[0] * frame, store.stored(array.path), f"{store.place}, {array.path}")
+    return np.asarray(array[start:stop])
+
+
+def _time(group: zarr.Group) -> zarr.Array:
+    found = group.get("meta/time")
+    if not isinstance(found, zarr.Array):
+        raise DataError("it lacks 'meta/time'")
+    return found
 
 
 def import_pusht(source: str | Path, out: str | Path) -> None:
@@ -116,19 +136,10 @@ def _pusht(raw: Arrays) -> Arrays:
 
 @contextmanager
 def _buffer(source: Path) -> Iterator[zarr.Group]:
-    """The group that holds `data` and `meta`; any failure to read it is a DataError."""
-    if not source.exists():
-        raise DataError(f"there is nothing at {source}")
-    with suppress(ImportError):  # images of UMI
-        from imagecodecs.numcodecs import register_codecs
-
-        register_codecs(verbose=False)
-    try:
-        folder = _inside(source) if source.is_file() else ""
-        with Archive(source, mode="r") if source.is_file() else Folder(source, read_only=True) as store:
-            yield zarr.open_group(store, path=folder, mode="r")
-    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-        raise DataError(f"cannot read {source} as a Diffusion Policy replay buffer: {error}") from error
+    """The group that holds `data` and `meta`."""
+    folder = _inside(source) if source.is_file() else ""
+    with Archive(source, mode="r") if source.is_file() else Folder(source, read_only=True) as store:
+        yield zarr.open_group(store, path=folder, mode="r", use_consolidated=False)
 
 
 def _inside(source: Path) -> str:
@@ -146,7 +157,7 @@ def _read(group: zarr.Group, source: Path, choice: Choice) -> tuple[list[int], d
     data, meta = group.get("data"), group.get("meta/episode_ends")
     if not isinstance(data, zarr.Group) or not isinstance(meta, zarr.Array):
         raise DataError(f"{source} is no Diffusion Policy replay buffer: it lacks 'data' or 'meta/episode_ends'")
-    ends = np.asarray(meta[:])
+    ends = _numbers(meta, 0, meta.shape[0])
     if not len(ends) or ends.dtype.kind not in "iu" or (np.diff(ends, prepend=0) <= 0).any():
         raise DataError(f"{source}: meta/episode_ends must be whole numbers that grow from above 0")
     arrays = {key: _array(data, key, source) for key in [*_chosen(data, choice), ACTION]}

@@ -11,16 +11,24 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ...envs import DataError, FewstepError, Field, Spec
-from ...envs.errors import names
+from ...envs import DataError, FewstepError, Field, Spec, caps
+from ...envs.caps import require_ratio, require_room
+from ...envs.errors import names, refusing
+from ...envs.files import require_plain
 from ..episode import ACTION, TIME, Episode
 from ..pictures import Pictures, Raw
 from .natural import natural
-from .source import Choice, Source, observing
+from .source import Choice, Source, observing, reader
 
 OURS = "fewstep"  # attribute of `data` in a file that we wrote: Spec and provenance; `time` lies beside the actions
 STATES, USUAL_HZ, ROBOSUITE = "states", 20.0, 1  # robosuite's rate where nothing is said, and its number in robomimic
-DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError)  # what h5py raises
+FILTERS = {  # each once: one gzip in another makes a thousand times as much again
+    h5py.h5z.FILTER_DEFLATE: "gzip",
+    h5py.h5z.FILTER_SHUFFLE: "shuffle",
+    h5py.h5z.FILTER_FLETCHER32: "fletcher32",
+    h5py.h5z.FILTER_LZF: "lzf",
+    h5py.h5z.FILTER_SZIP: "szip",
+}
 MEANINGS = {  # of robosuite's names; it keeps quaternions as x, y, z, w
     r"robot\d+_eef_quat(_site)?": Field((4,), kind="quaternion", names=("w", "x", "y", "z")),
     r"robot\d+_eef_pos": Field((3,), "m", names=("x", "y", "z")),
@@ -30,7 +38,7 @@ MEANINGS = {  # of robosuite's names; it keeps quaternions as x, y, z, w
 Environment = Mapping[str, Any]
 
 
-@contextmanager
+@reader("HDF5 of robomimic or robosuite")
 def read(path: Path, choice: Choice) -> Iterator[Source]:
     """The demonstrations of one file, in the order of their numbers.
 
@@ -40,12 +48,10 @@ def read(path: Path, choice: Choice) -> Iterator[Source]:
     success: a demonstration's own attribute, else whether a sparse reward was full at some time, else None. `dones` do
     not tell: in some files they mark success, in others only the end.
     """
-    with _damage(path):
-        file = h5py.File(path, "r")
-    with file:
-        with _damage(path):
-            demos = _demos(file)
-            environment, ours = _environment(file["data"].attrs), file["data"].attrs.get(OURS)
+    require_plain(path)
+    with h5py.File(path, "r") as file:
+        demos = _demos(file)
+        environment, ours = _environment(file["data"].attrs), _attribute(file["data"].attrs, OURS)
         with _damage(path, demos[0]):
             spec, notes = _ours(demos[0], ours, choice) if ours else _theirs(demos[0], environment, choice, path.name)
         images = choice.images or "lossless"
@@ -67,14 +73,13 @@ def _theirs(demo: h5py.Group, environment: Environment, choice: Choice, name: st
 
 
 @contextmanager
-def _damage(path: Path, demo: h5py.Group | None = None) -> Iterator[None]:
-    where = f"{path}, {_name(demo)}" if demo else str(path)
+def _damage(path: Path, demo: h5py.Group) -> Iterator[None]:
+    where = f"{path}, {_name(demo)}"
     try:
-        yield
+        with refusing(DataError, "cannot be read"):
+            yield
     except FewstepError as error:
         raise DataError(f"{where}: {error}") from error
-    except DAMAGE as error:
-        raise DataError(f"cannot read {where} as HDF5 of robomimic or robosuite: {error}") from error
 
 
 def _episodes(
@@ -82,31 +87,46 @@ def _episodes(
 ) -> Iterator[Episode]:
     for demo in demos:
         with _damage(path, demo):
-            episode = _episode(demo, spec, environment, images)
+            episode = _episode(path, demo, spec, environment, images)
         yield episode
 
 
-def _episode(demo: h5py.Group, spec: Spec, environment: Environment, images: str) -> Episode:
+def _episode(path: Path, demo: h5py.Group, spec: Spec, environment: Environment, images: str) -> Episode:
     group = _observed(demo)
-    data = {key: _values(_array(group, key), field, images) for key, field in spec.observations.items()}
-    actions = _array(demo, "actions")[...]
+    data = {key: _values(path, _array(group, key), field, images) for key, field in spec.observations.items()}
+    actions = _numbers(_array(demo, "actions"))
     if not len(actions):
         raise DataError("it has no frames")
-    time = _array(demo, TIME)[...] if OURS in demo.parent.attrs else np.arange(len(actions)) / spec.policy_hz
+    time = _numbers(_array(demo, TIME)) if OURS in demo.parent.attrs else np.arange(len(actions)) / spec.policy_hz
     data |= {ACTION: actions.reshape(len(actions), -1), TIME: time}
     return Episode(data, spec, _success(demo, environment))
 
 
-def _values(array: h5py.Dataset, field: Field, images: str) -> Any:
+def _values(path: Path, array: h5py.Dataset, field: Field, images: str) -> Any:
     """One number per frame becomes (T, 1), and a quaternion w, x, y, z; images are read when they are stored."""
     if field.kind == "image":
         if not _pictures(array):
             raise DataError(f"{_name(array)!r} has {array.shape} {array.dtype}: no images of uint8 as in the first one")
-        return Pictures(Raw(array, 0, len(array), images, str(array.name)), array.shape[1:], images)
-    values = array[...]
+        return Pictures(Raw(array, 0, len(array), images, f"{path}, {array.name}"), array.shape[1:], images)
+    values = _numbers(array)
     if field.kind == "quaternion" and values.shape[1:] == (4,):
         return np.roll(values, 1, axis=1)
     return values[:, None] if values.ndim == 1 else values
+
+
+def _numbers(array: h5py.Dataset) -> np.ndarray:
+    """All of an array that is no images."""
+    require_ratio(array.nbytes, array.id.get_storage_size(), _name(array))
+    return array[...]
+
+
+def _attribute(attributes: h5py.AttributeManager, key: str) -> Any:
+    """What an attribute says, None where there is none."""
+    if key not in attributes:
+        return None
+    if (size := attributes.get_id(key).get_storage_size()) > caps.JSON:
+        raise DataError(f"its attribute {key!r} has {size} bytes, at most {caps.JSON} are read (JSON)")
+    return attributes[key]
 
 
 def _demos(file: h5py.File) -> list[h5py.Group]:
@@ -142,7 +162,20 @@ def _array(group: h5py.Group, key: str) -> h5py.Dataset:
         raise DataError(f"no array of numbers {key!r}{old}; there are {names(arrays)}")
     if arrays[key].external or arrays[key].is_virtual:
         raise DataError(f"the numbers of {key!r} lie in another file; copy them into this one")
+    _require_chunks(arrays[key])
     return arrays[key]
+
+
+def _require_chunks(array: h5py.Dataset) -> None:
+    """Raise DataError for filters that are not in FILTERS, twice the same, and chunks that would fill the memory."""
+    made = array.id.get_create_plist()
+    used = [made.get_filter(k)[0] for k in range(made.get_nfilters())]
+    if len(set(used) & FILTERS.keys()) < len(used):
+        raise DataError(f"{_name(array)!r} has filters {used} of HDF5; valid: {names(FILTERS.values())}, each once")
+    if array.size and not array.id.get_storage_size():
+        raise DataError(f"the numbers of {_name(array)!r} have never been written")
+    size = int(np.prod(array.chunks or (), dtype=object)) * array.dtype.itemsize
+    require_room(size, array.id.get_storage_size(), f"a chunk of {_name(array)!r}")
 
 
 def _name(group: h5py.Group | h5py.Dataset) -> str:
@@ -179,13 +212,11 @@ def _field(key: str, array: h5py.Dataset, known: Mapping[str, Field]) -> Field:
     return Field(shape, kind="image" if _pictures(array) else "linear")
 
 
-def _environment(attributes: Mapping[str, Any]) -> Environment:
+def _environment(attributes: h5py.AttributeManager) -> Environment:
     """What the file says of its environment, in JSON: `env_args` of robomimic, `env_info` of robosuite."""
-    text = next((attributes[key] for key in ("env_args", "env_info") if key in attributes), "{}")
-    try:
+    text = next((_attribute(attributes, key) for key in ("env_args", "env_info") if key in attributes), "{}")
+    with refusing(DataError, "its env_args or env_info is no JSON"):
         found = json.loads(text, parse_constant=str)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise DataError(f"its env_args or env_info is no JSON: {error}") from error
     return found if isinstance(found, dict) else {}
 
 
@@ -204,11 +235,11 @@ def _hz(environment: Environment, choice: Choice) -> tuple[float, str]:
 
 
 def _success(demo: h5py.Group, environment: Environment) -> bool | None:
-    stated, rewards = demo.attrs.get("success"), _arrays(demo).get("rewards")
+    stated, rewards = _attribute(demo.attrs, "success"), _arrays(demo).get("rewards")
     if isinstance(stated, bool | np.bool_ | np.integer):
         return bool(stated)
     settings = _settings(environment)
     full = settings.get("reward_scale", 1.0)
     if rewards is None or settings.get("reward_shaping") is not False or not isinstance(full, int | float) or full <= 0:
         return None
-    return bool(np.max(rewards[...], initial=-np.inf) > full - 1e-6)
+    return bool(np.max(_numbers(_array(demo, "rewards")), initial=-np.inf) > full - 1e-6)

@@ -1,7 +1,6 @@
 """ROS bags: .bag of ROS 1, folders, .db3 and .mcap of ROS 2, or a folder of such; each bag becomes one episode."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 
 from ...envs import DataError, Spec
 from ...envs.errors import names
+from ...envs.files import require_plain
 from ..episode import ACTION, TIME, Episode
 from . import is_bag
 from .natural import natural
@@ -18,10 +18,10 @@ from .rosbag_reader import Bag, opened, saying
 from .rosbag_resample import check_gaps, latest, resample, ticks
 from .rosbag_streams import Heard, Stream, hear, pictures, stream
 from .rosbag_values import CAMERAS, joints, paths
-from .source import Choice, Source
+from .source import Choice, Source, reader
 
 
-@contextmanager
+@reader("ROS bags")
 def read(path: Path, choice: Choice) -> Iterator[Source]:
     """One episode for each bag, resampled to the rate of the choice, else of the file of fields.
 
@@ -46,7 +46,13 @@ def read(path: Path, choice: Choice) -> Iterator[Source]:
 
 
 def _bags(path: Path) -> list[Path]:
-    return [path] if is_bag(path) else sorted(filter(is_bag, path.iterdir()), key=lambda bag: natural(bag.name))
+    """One bag, or all in a folder; their files are plain ones, and lie in them."""
+    bags = [path] if is_bag(path) else sorted(filter(is_bag, path.iterdir()), key=lambda bag: natural(bag.name))
+    for bag in bags:
+        require_plain(bag, None if bag == path else path)
+        for file in bag.iterdir() if bag.is_dir() else ():
+            require_plain(file, bag)
+    return bags
 
 
 def _found(bag: Bag) -> dict[str, Found]:

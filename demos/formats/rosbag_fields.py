@@ -7,13 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from ...envs import ConfigError, DataError
 from ...envs.errors import names
 from ...envs.plain import from_plain
+from ...envs.tables import read_table
 
 COMMANDS = ("action", "cmd", "command", "desired", "goal", "setpoint", "target")  # in the name of a topic of actions
 
@@ -52,12 +49,13 @@ class Plan:
 
 def load(path: Path) -> Plan:
     """Read such a file; DataError says what is wrong with it."""
+    given = read_table(path, "fields", DataError)
     try:
-        plan = from_plain(Plan, OmegaConf.to_container(OmegaConf.load(path)))
+        plan = from_plain(Plan, given)
         tables = {"observations": plan.observations, "actions": plan.actions}
         entries = {g: {str(k): _entry(v, f"{g}.{k}") for k, v in table.items()} for g, table in tables.items()}
         return Plan(plan.hz, **entries)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException, ConfigError) as error:
+    except ConfigError as error:
         raise DataError(f"{path} is no YAML file of fields: {error}") from error
 
 

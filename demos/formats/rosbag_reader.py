@@ -9,8 +9,10 @@ import numpy as np
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
-from ...envs import DataError, FewstepError
-from ...envs.errors import names
+from ...envs import DataError, FewstepError, caps
+from ...envs.errors import names, refusing
+from ...envs.files import read_plain
+from ...envs.tables import require_small
 from .rosbag_values import stamp
 
 
@@ -51,6 +53,8 @@ class Bag:
 def opened(path: Path) -> Iterator[Bag]:
     """Open a bag; bags of ROS 2 that do not define their messages have those of Humble."""
     with damage(path):
+        if (about := path / "metadata.yaml").exists():
+            require_small(read_plain(about, caps.BAG_YAML, inside=path).decode(), caps.BAG_VALUES)
         reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
         reader.open()
     try:
@@ -62,12 +66,8 @@ def opened(path: Path) -> Iterator[Bag]:
 @contextmanager
 def damage(path: Path) -> Iterator[None]:
     """Whatever the libraries raise becomes a DataError."""
-    try:
+    with refusing(DataError, f"cannot read {path} as a ROS bag"):
         yield
-    except FewstepError:
-        raise
-    except Exception as error:  # rosbags asserts, and the decompressors and databases below it have errors of their own
-        raise DataError(f"cannot read {path} as a ROS bag: {type(error).__name__} {error}".rstrip()) from error
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ...envs import DataError
+from ...envs import DataError, caps
 from ...envs.errors import names
+from ..picture_files import open_picture
 from .rosbag_fields import Entry
 
 CAMERAS = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -105,6 +105,8 @@ def _raw(message: Any) -> np.ndarray:
         raise DataError(f"images are encoded as {message.encoding!r}; valid: {names(ENCODINGS)}")
     channels, order = ENCODINGS[message.encoding]
     height, width, step = message.height, message.width, message.step
+    if height * width > caps.PIXELS:
+        raise DataError(f"an image has {height} x {width} pixels, at most {caps.PIXELS} are read (PIXELS)")
     if not height or not width or step < width * channels or len(message.data) < height * step:
         raise DataError(f"an image of {height} x {width} in rows of {step} bytes cannot have {len(message.data)} bytes")
     rows = np.asarray(message.data, np.uint8)[: height * step].reshape(height, step)[:, : width * channels]
@@ -112,13 +114,10 @@ def _raw(message: Any) -> np.ndarray:
 
 
 def _compressed(message: Any) -> np.ndarray:
-    try:
-        with Image.open(BytesIO(bytes(message.data)), formats=CODECS) as image:
-            if image.mode not in MODES or "compresseddepth" in message.format.lower():
-                raise DataError(f"images are {message.format!r} of {image.mode}; valid: colour or grey of 8 bits")
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot decode an image of format {message.format!r}: {error}; valid: jpeg, png") from error
+    what = f"an image of format {message.format!r}"
+    if "compresseddepth" in message.format.lower():
+        raise DataError(f"{what} is of depth; valid: colour or grey of 8 bits")
+    pixels = open_picture(bytes(message.data), None, CODECS, MODES, what)
     # OpenCV's encoder expects BGR; where image_transport says that it got RGB, red and blue are exchanged
     return pixels[:, :, ::-1] if "compressed rgb" in message.format else pixels
 

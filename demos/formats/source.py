@@ -1,14 +1,18 @@
 """Source: a foreign dataset while it is read, and the one way in which it becomes a store."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...envs import Spec
-from ..episode import Episode
+from ...envs import DataError, Spec
+from ...envs.errors import refusing
+from ..episode import Episode, columns
 from ..files import new_folder
 from ..store import DemoStore
 
@@ -39,6 +43,51 @@ class Source:
     notes: Mapping[str, Any]
     episodes: Iterable[Episode]
     images: str = "lossless"
+
+
+Read = Callable[..., Iterator[Source]]
+SafeRead = Callable[..., AbstractContextManager[Source]]
+
+
+def reader(name: str) -> Callable[[Read], SafeRead]:
+    """Make a context manager of a function that yields the one Source at a path, its first argument.
+
+    name: of the format. Whatever it raises, then or while episodes are read, becomes a DataError
+    that names the path.
+    """
+
+    def decorate(read: Read) -> SafeRead:
+        @contextmanager
+        @wraps(read)
+        def safely(path: Path, *arguments: Any, **more: Any) -> Iterator[Source]:
+            what = f"cannot read {path} as {name}"
+            with ExitStack() as stack:
+                with refusing(DataError, what, path):
+                    found = stack.enter_context(contextmanager(read)(path, *arguments, **more))
+                    _require_storable(found)
+                yield replace(found, episodes=_safely(found.episodes, what, path))
+
+        return safely
+
+    return decorate
+
+
+def _require_storable(source: Source) -> None:
+    """Raise where a store cannot have these fields or these notes."""
+    columns(source.spec)
+    if not isinstance(source.notes, Mapping):
+        raise DataError(f"its provenance must be a table, not {source.notes!r:.50}")
+    json.dumps(dict(source.notes), allow_nan=False)
+
+
+def _safely(episodes: Iterable[Episode], what: str, path: Path) -> Iterator[Episode]:
+    rest = iter(episodes)
+    while True:
+        with refusing(DataError, what, path):
+            episode = next(rest, None)
+        if episode is None:
+            return
+        yield episode
 
 
 def observing(spec: Spec, keys: Iterable[str]) -> Spec:
