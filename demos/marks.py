@@ -15,6 +15,7 @@ import numpy as np
 
 from ..envs import DataError, FewstepWarning
 from ..envs.errors import names
+from ..envs.files import read_plain
 from .files import replace as replace_file
 from .files import turn
 
@@ -88,16 +89,10 @@ class Marks:
 
 def _content(file: Path) -> bytes | None:
     """What is in a file, None where there is none; DataError where it cannot be read."""
-    if not file.exists():
-        return None
     try:
-        if not file.is_file():  # a pipe would wait for a writer
-            raise OSError("it is no file")
-        if file.stat().st_size > LARGEST:
-            raise OSError(f"it has more than {LARGEST} bytes")
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+        return read_plain(file, LARGEST, inside=file.parent)
+    except FileNotFoundError:
+        return None
 
 
 def _parsed(file: Path, content: bytes) -> Marks:

@@ -13,11 +13,9 @@ import zarr
 
 from ..envs import DataError, Spec, differences
 from ..envs.errors import names, pick, refusing
-from ..envs.files import require_plain
 from .episode import Column, Episode, columns
 from .files import AtomicStore, lock, new_folder
 from .head import FORMAT, VERSION, read_head, read_spec
-from .marks import FILE as MARKS
 from .marks import Marks
 from .pictures import CHUNK, ENCODINGS, Blobs, Pictures, encoded
 from .store_arrays import create, find, opened, read, reading, write
@@ -46,9 +44,7 @@ class DemoStore:
         self._release = lock(self, path / "zarr.json") if mode == "a" else None  # no append replaces this file
         self._group = opened(path, mode)
         self._ends = self._committed()  # before the arrays, which a writer grows first
-        with refusing(DataError, f"{path / MARKS} is damaged", path):
-            require_plain(path / MARKS, path)
-            self.marks = Marks.read(path)
+        self.marks = Marks.read(path)
         gone = self.marks.deleted if mode == "r" and not deleted else ()
         self.numbers = np.array([i for i in range(len(self._ends)) if i not in gone], int)
         self.ends = np.cumsum(np.diff(self._ends, prepend=0)[self.numbers])

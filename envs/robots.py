@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
 from .errors import FewstepError, RobotError, names
+from .modules import load_module
 from .robot import Robot
 from .simulated_arm import SimulatedArm
 
@@ -19,7 +19,7 @@ def make_live(name: str, options: Mapping[str, Any]) -> Robot:
     """A Robot on the wall clock.
 
     name: "simulated", an entry point of the group fewstep.robots, "module:callable", or a task, which then lives in
-    real time; options: what its maker takes.
+    real time; options: what its maker takes. A module is an installed one, or lies in the current folder.
     """
     found = {point.name: point for point in entry_points(group=GROUP)}
     try:
@@ -37,9 +37,8 @@ def make_live(name: str, options: Mapping[str, Any]) -> Robot:
 
 def is_driver(name: str) -> bool:
     """Whether a robot of this name is driven by its own code, and no simulated task."""
-    module, colon, maker = name.partition(":")
     installed = {point.name for point in entry_points(group=GROUP)}
-    return name == "simulated" or name in installed or bool(colon and callable(getattr(_import(module), maker, None)))
+    return name == "simulated" or name in installed or (":" in name and _named(name)[0] is not None)
 
 
 def _made(name: str, options: Mapping[str, Any], found: Mapping[str, Any]) -> Any:
@@ -47,9 +46,11 @@ def _made(name: str, options: Mapping[str, Any], found: Mapping[str, Any]) -> An
         return SimulatedArm(**options)
     if name in found:
         return found[name].load()(**options)
-    module, colon, maker = name.partition(":")
-    if colon and callable(made := getattr(_import(module), maker, None)):
-        return made(**options)
+    lacks = ""
+    if ":" in name:
+        maker, lacks = _named(name)
+        if maker is not None:
+            return maker(**options)
     from .live import Live
     from .tasks import make_robot
 
@@ -57,13 +58,17 @@ def _made(name: str, options: Mapping[str, Any], found: Mapping[str, Any]) -> An
         return Live(make_robot(name, **options))  # pyright: ignore[reportArgumentType]
     except RobotError as error:
         valid = f"simulated, module:callable, a task, or one that is installed ({names(found)})"
-        raise RobotError(f"no robot {name!r}: {error}; valid: {valid}") from error
+        raise RobotError(f"no robot {name!r}: {lacks}{error}; valid: {valid}") from error
 
 
-def _import(module: str) -> Any:
+def _named(name: str) -> tuple[Any, str]:
+    """What "module:callable" names; None where it may be a task, and what is lacking, in words."""
+    module, _, maker = name.partition(":")
     try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise RobotError(f"{module} needs {error.name}, which is not installed") from error
-        return None
+        loaded = load_module(module)
+    except RobotError as error:
+        raise RobotError(f"robot {name!r} could not be made: {error}") from error
+    made = getattr(loaded, maker, None)
+    if callable(made):
+        return made, ""
+    return None, f"{loaded.__file__ or module} has no callable {maker!r}; "

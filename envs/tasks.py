@@ -9,6 +9,7 @@ from typing import Any
 
 from .errors import RobotError, names
 from .loop import Actor
+from .modules import load_module
 from .robot import Robot
 from .spec import Spec
 from .teleop import Axes, Tool
@@ -58,7 +59,10 @@ METAWORLD = "metaworld/"
 
 
 def find_task(task: str) -> Task:
-    """A built-in task by name, one of Meta-World's ("metaworld/push"), or any gymnasium id."""
+    """A built-in task by name, one of Meta-World's ("metaworld/push"), or any gymnasium id.
+
+    The module of an id "module:Id" is an installed one, or lies in the current folder.
+    """
     if task.startswith(METAWORLD):
         name = {"name": task.removeprefix(METAWORLD)}
         module = "fewstep.envs.metaworld"
@@ -86,12 +90,16 @@ def make_robot(
     spec = import_module(known.spec).SPEC if known.spec else None
     options = known.options | ({"render_mode": "rgb_array"} if pictures else {}) | (known.quick if quick else {})
     limit = -1 if seconds else None  # ours holds then, not the environment's
+    module, colon, _ = known.id.partition(":")
+    try:
+        if colon:
+            load_module(module)
+    except RobotError as error:
+        raise _unknown(task, error) from error
     try:
         env = gym.make(known.id, disable_env_checker=True, max_episode_steps=limit, **options)
     except (gym.error.Error, ModuleNotFoundError) as error:
-        raise RobotError(
-            f"no task {task!r}: {error}; built in: {names(TASKS)}; or {METAWORLD}<name>; or any gymnasium id"
-        ) from error
+        raise _unknown(task, error) from error
     except TypeError as error:
         if not pictures:
             raise
@@ -99,6 +107,11 @@ def make_robot(
     from .gym_robot import GymRobot
 
     return GymRobot(env, spec=spec, hz=hz, seconds=seconds, relative=relative)
+
+
+def _unknown(task: str, why: Exception) -> RobotError:
+    valid = f"built in: {names(TASKS)}; or {METAWORLD}<name>; or any gymnasium id"
+    return RobotError(f"no task {task!r}: {why}; {valid}")
 
 
 def make_expert(task: str) -> Actor:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..envs import ConfigError, Obs, Robot, RobotError, Step, episode
 from ..envs.agent import Agent, Runner
+from ..envs.modules import restore_safe_path, safe_children
 from ..envs.tasks import make_robot
 from .checkpoint import load_policy, require_match
 from .policy import Policy
@@ -89,8 +90,12 @@ def evaluate(job: Job, workers: int = 1, progress: Callable[[int], None] = lambd
     parts = job.groups()
     if (workers := min(workers, len(parts))) <= 1:
         return [e for part in parts for e in _tell(roll_out(job, part), progress)]
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        done = pool.map(roll_out, [job] * len(parts), parts)
+    spawn = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        with safe_children() as before:  # all of them start here
+            pool = ProcessPoolExecutor(workers, spawn, restore_safe_path, (before,))
+            stack.enter_context(pool)
+            done = pool.map(roll_out, [job] * len(parts), parts)
         return [e for part in done for e in _tell(part, progress)]
 
 

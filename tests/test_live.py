@@ -70,7 +70,7 @@ def test_an_arm_shows_a_command_as_late_as_it_says(observing: float, acting: flo
     [
         ("def make(): raise OSError('no port')", "could not be made: OSError: no port"),
         ("def make(): return None", "made None, which is no Robot: it lacks clock, close, command"),
-        ("def make(:", "could not be made: SyntaxError"),
+        ("def make(:", "could not be made: module 'ill_arm_.*' fails: SyntaxError"),
     ],
 )
 def test_a_maker_that_fails_is_named(maker: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def test_marks_that_cannot_be_read_are_not_written_over(tmp_path: Path) -> None:
         Marks.update(path, lambda marks: marks.delete(1))
     (path / FILE).rmdir()
     os.mkfifo(path / FILE)
-    with warned(f"cannot read .*{FILE}"):
+    with warned(f"{FILE} is a pipe"):
         assert len(DemoStore.open(path)) == 2, "it waits for nobody who writes into the pipe"
 
 

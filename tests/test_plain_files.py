@@ -67,7 +67,7 @@ FOLDERS = {
     "ros2_mcap": ["ros2_mcap.mcap", "metadata.yaml"],
     "ros2_sqlite": ["ros2_sqlite.db3"],
     "store": [
-        *("zarr.json", "data/joints/zarr.json", "data/joints/c/0/0", "meta/episode_ends/c/0", "marks.json"),
+        *("zarr.json", "data/joints/zarr.json", "data/joints/c/0/0", "meta/episode_ends/c/0"),
         *("data/top/bytes/c/0", "data/top/ends/c/0"),
     ],
 }
@@ -77,8 +77,6 @@ every_place = pytest.mark.parametrize(("name", "file"), PLACES, ids=[f"{name}/{f
 
 def make(name: str, path: Path) -> None:
     TARGETS[name].make(path)
-    if name == "store":
-        (path / "marks.json").write_text('{"deleted": [], "success": {}}')
 
 
 def use(name: str, path: Path, place: Path) -> None:
