@@ -37,15 +37,19 @@ class Judge:
     """
 
     def __init__(self, hz: float) -> None:
-        self._hz, self._pause = hz, max(0.015, 2.5 / hz)
+        self._hz = hz
+        self._pauses = max(0.015, 2.5 / hz), max(0.025, 3.5 / hz)  # a pause between may have been one to rest or none
         self.at, self._v, self._time = np.full(3, np.nan), np.zeros(3), 0.0
         self.begin = np.full(3, np.nan)
         self.worst, self.taken, self.begun = np.zeros(3), 0, 0  # position, velocity, acceleration
 
     def hear(self, x: np.ndarray, now: float) -> None:
-        before = np.where(now - self._time > self._pause, 0.0, self._v)
-        goes_on, begins = self._ratios(x, self.at, before), self._ratios(x, self.begin, np.zeros(3))
-        anew = ~(goes_on.max(0) <= begins.max(0)) & np.isfinite(self.begin)
+        shortest, longest = self._pauses
+        moving = np.zeros(3) if now - self._time > longest else self._v
+        goes_on, begins = self._ratios(x, self.at, moving), self._ratios(x, self.begin, np.zeros(3))
+        if now - self._time > shortest:
+            goes_on = np.minimum(goes_on, self._ratios(x, self.at, np.zeros(3)))
+        anew = np.isfinite(self.begin) & ~(goes_on[1:].max(0) <= begins[1:].max(0))
         self.worst = np.maximum(self.worst, np.where(anew, begins, goes_on).max(1))
         self._v = (x - np.where(anew, self.begin, self.at)) * self._hz
         self.at, self._time, self.begin = x, now, np.full(3, np.nan)
