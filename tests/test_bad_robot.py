@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,15 +27,19 @@ HZ = 100.0
 TESTS = str(Path(__file__).parent)
 
 
-@pytest.fixture(scope="module")
-def demos(tmp_path_factory) -> Path:
+def write_demos(folder: Path) -> Path:
     """Six seconds of all joints in motion, near their largest velocity."""
-    path, spec = tmp_path_factory.mktemp("bad") / "demos", bad_robot.spec(HZ)
+    path, spec = folder / "demos", bad_robot.spec(HZ)
     t = np.arange(120) / spec.policy_hz
     action = (0.5 * np.sin(1.8 * t)[:, None] + [0.1, 0.2, 0.3]).astype(np.float32)
     with DemoStore.create(path, spec) as store:
         store.append(Episode({"joints": action, "action": action, "time": t}, spec))
     return path
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory) -> Path:
+    return write_demos(tmp_path_factory.mktemp("bad"))
 
 
 def until(found: Callable[[], Any]) -> None:
@@ -133,15 +138,29 @@ def test_episodes_that_follow_each_other_are_one_smooth_motion(cell: Cell, hz: f
     assert motion.judged(cell.log, hz).keeps_limits()
 
 
-def test_a_robot_that_homes_is_braked_before_and_met_where_it_stands(cell: Cell) -> None:
+def test_a_robot_that_homes_is_braked_before_and_met_where_it_stands(cell: Cell, monkeypatch, tmp_path: Path) -> None:
     cell.cause(home=[-0.6, 0.4, 0.2], home_seconds=1.5)
-    assert cell.run("seconds=1.5", "episodes=2") == 0
+    alive: list[float] = []
+
+    def listen() -> None:
+        while systemd.recv(100) != b"":
+            alive.append(time.monotonic())
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        listener = threading.Thread(target=listen)
+        listener.start()
+        assert cell.run("seconds=1.5", "episodes=2") == 0
+        systemd.sendto(b"", str(tmp_path / "notify"))
+        listener.join()
     assert cell.resets() == 2
     assert motion.judged(cell.log, HZ).keeps_limits()
     found = motion.records(cell.log)
     second = [k for k, r in enumerate(found) if r["kind"] == "reset"][1]
     assert found[second - 1]["action"] == found[second - 2]["action"], "it is at rest before it homes"
-    assert "has stopped" not in cell.said() and '"stuck"' not in cell.said()
+    assert "has stopped" not in cell.said() and not cell.events("stuck")
+    assert np.diff(alive).max() < 1.0, "systemd hears of it all the time"
 
 
 def test_a_homing_that_fails_half_way_is_a_fault_and_no_way_back(cell: Cell) -> None:
