@@ -39,19 +39,23 @@ class Judge:
     def __init__(self, hz: float) -> None:
         self._hz = hz
         self._pauses = max(0.015, 2.5 / hz), max(0.025, 3.5 / hz)  # a pause between may have been one to rest or none
-        self.at, self._v, self._time = np.full(3, np.nan), np.zeros(3), 0.0
+        self.at, self._time = np.full(3, np.nan), 0.0
+        self._v = np.zeros(3), np.zeros(3)  # velocities that the last setpoint may have had
         self.begin = np.full(3, np.nan)
         self.worst, self.taken, self.begun = np.zeros(3), 0, 0  # position, velocity, acceleration
 
     def hear(self, x: np.ndarray, now: float) -> None:
+        """Judge in favour of a setpoint that may have gone on as well as begun anew, until the next one tells."""
         shortest, longest = self._pauses
-        moving = np.zeros(3) if now - self._time > longest else self._v
-        goes_on, begins = self._ratios(x, self.at, moving), self._ratios(x, self.begin, np.zeros(3))
-        if now - self._time > shortest:
-            goes_on = np.minimum(goes_on, self._ratios(x, self.at, np.zeros(3)))
+        moving = [] if now - self._time > longest else [*self._v]
+        resting = [np.zeros(3)] if now - self._time > shortest else []
+        goes_on = _least([self._ratios(x, self.at, before) for before in (*moving, *resting)])
+        begins = self._ratios(x, self.begin, np.zeros(3))
         anew = np.isfinite(self.begin) & ~(goes_on[1:].max(0) <= begins[1:].max(0))
         self.worst = np.maximum(self.worst, np.where(anew, begins, goes_on).max(1))
-        self._v = (x - np.where(anew, self.begin, self.at)) * self._hz
+        both = np.isfinite(self.begin) & (goes_on.max(0) <= 1 + 1e-6) & (begins.max(0) <= 1 + 1e-6)
+        v, v_anew = (x - self.at) * self._hz, (x - self.begin) * self._hz
+        self._v = np.where(anew, v_anew, v), np.where(anew | both, v_anew, v)
         self.at, self._time, self.begin = x, now, np.full(3, np.nan)
         self.taken, self.begun = self.taken + 1, self.begun + bool(anew.any())
 
@@ -60,6 +64,14 @@ class Judge:
         v = (x - at) * self._hz
         farther = np.maximum(np.maximum(x - np.fmax(HIGH, at), np.fmin(LOW, at) - x), 0.0)
         return np.stack([1 + farther / HIGH, np.abs(v) / VELOCITY, np.abs(v - v_before) * self._hz / ACCELERATION])
+
+
+def _least(candidates: list[np.ndarray]) -> np.ndarray:
+    """Of ratios (3, 3), per joint those of the candidate whose acceleration is least."""
+    best = candidates[0]
+    for other in candidates[1:]:
+        best = np.where(other[2] < best[2], other, best)
+    return best
 
 
 class Puppet:
