@@ -54,7 +54,7 @@ class Marks:
     def update(cls, store: Path | str, change: Callable[[Marks], Marks]) -> Marks:
         """Change the marks of a store and return them, after or before others who do so now.
 
-        A damaged file is kept beside the new one. Raises DataError for an episode that there is not.
+        A damaged file is kept beside the new one. Raises DataError for an unknown episode.
         """
         from .store import DemoStore  # which reads marks
 

@@ -1,4 +1,4 @@
-"""Starts: which start seeds were tried for a store, so that recording in parts repeats none of them."""
+"""Starts: which start seeds were tried for a store, so that recording in parts repeats none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALL = 2**31  # as often as any `repeats` asks for
 
 @dataclass(frozen=True)
 class Tried:
-    """The highest seed that was tried, how often, and the episodes that the store has once it counts."""
+    """The highest seed that was tried, how often, and how many episodes there are once it counts."""
 
     seed: int
     times: int
@@ -69,7 +69,7 @@ class Starts:
         """What was tried last and counts."""
         recorded = len(self._store)
         last = _read(self._file)
-        if last is None:  # a store from before there was such a file: as many may have failed as were kept
+        if last is None:  # an old store: as many starts may have failed as were kept
             return Tried(SEEDS.start + 2 * recorded - 1, ALL, recorded)
         if last.episodes > recorded:
             return Tried(last.seed, last.times - 1, recorded)

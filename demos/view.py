@@ -5,31 +5,22 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import sys
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..envs import ConfigError, FewstepError
+from ..envs.web import CLOSED, HEADERS, POLICY, REFUSED, Address, filled, same_origin
 from .view_curves import curves, starts
 from .view_data import Catalogue
+from .view_server import BoundedServer
 
 PAGE = Path(__file__).with_name("view.html")
 PORTS, LONGEST = 20, 1000  # ports to try; bytes of what is posted
 ONCE, FOREVER = "no-store", "private, max-age=31536000, immutable"
-SECURITY = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",  # no other site can show the pictures
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
-POLICY = (
-    "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 class Reply(NamedTuple):
@@ -50,44 +41,37 @@ class Refusal(Exception):
         self.status = status
 
 
-class Server(ThreadingHTTPServer):
+class Server(BoundedServer):
     """Shows one store at an address of this machine: the first free port from `port` on, any free one for 0."""
-
-    daemon_threads = True
 
     def __init__(self, path: str | Path, host: str = "127.0.0.1", port: int = 0) -> None:
         if host in ("", "0.0.0.0", "::"):
             raise ConfigError("host must be one address of this machine, such as 127.0.0.1, so that others are refused")
         if not 0 <= port <= 65535:
             raise ConfigError(f"port must be 0 (any) to 65535, not {port}")
-        self.catalogue, self.host = Catalogue(Path(path)), host
-        self.token, self.version = secrets.token_urlsafe(), secrets.token_hex(4)
+        self.catalogue = Catalogue(Path(path))
         last = min(port + PORTS, 65536) - 1 if port else 0
         for attempt in range(port, last + 1):
             try:
                 super().__init__((host, attempt), partial(Handler, self))
-                return
+                break
             except OSError as error:
                 if attempt == last:
                     reason = error.strerror or error
                     raise ConfigError(f"cannot listen at {host}, ports {port} to {last}: {reason}") from error
+        self.address = Address(host, self.server_address[1])
 
     @property
     def url(self) -> str:
-        """Where the page is."""
-        return f"http://{self.host}:{self.server_address[1]}/"
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser may hang up: it has no use any more for a picture that was scrubbed past."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
+        """Where the page is, with the secret without which nothing is served."""
+        return self.address.url
 
 
 class Handler(BaseHTTPRequestHandler):
     """Answers one connection; paths hold numbers only."""
 
     protocol_version, server_version, sys_version = "HTTP/1.1", "fewstep", ""
-    wbufsize, timeout = -1, 60  # one packet for a small reply; s until an idle connection is closed
+    wbufsize = -1  # one packet for a small reply
 
     def __init__(self, home: Server, *arguments: Any) -> None:
         self.home, self.catalogue = home, home.catalogue
@@ -104,12 +88,9 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: the terminal shows where the page is."""
 
-    def _answer(self, respond: Callable[[], Reply]) -> None:
+    def _answer(self, respond: Callable[[str], Reply]) -> None:
         try:
-            name = self.headers.get("Host", "").lower()
-            if (name.rpartition(":")[0] or name) not in (self.home.host, "localhost", "127.0.0.1"):
-                raise Refusal(HTTPStatus.FORBIDDEN, f"this page is at {self.home.url} only")
-            reply = respond()
+            reply = respond(self._inside())
         except Refusal as error:
             reply = _json({"error": str(error)}, error.status)
         except ConfigError as error:
@@ -118,29 +99,36 @@ class Handler(BaseHTTPRequestHandler):
             reply = _json({"error": str(error)}, HTTPStatus.INTERNAL_SERVER_ERROR)
         self._send(reply)
 
+    def _inside(self) -> str:
+        """What is asked for, behind the secret."""
+        path = self.home.address.inside(self.path)
+        if path is None or not self.home.address.called(self.headers.get("Host", "")):
+            raise Refusal(HTTPStatus.FORBIDDEN, REFUSED)
+        self.home.welcome(self.connection)
+        return path
+
     def _send(self, reply: Reply) -> None:
         headers = {"Content-Type": reply.kind, "Content-Length": str(len(reply.body)), "Cache-Control": reply.cached}
-        headers["Content-Security-Policy"] = POLICY.format(reply.nonce) if reply.nonce else "default-src 'none'"
+        headers["Content-Security-Policy"] = POLICY.format(reply.nonce) if reply.nonce else CLOSED
         if reply.status != HTTPStatus.OK:
             headers["Connection"] = "close"  # what was posted may not have been read
         self.send_response(reply.status)
-        for key, value in (headers | SECURITY).items():
+        for key, value in (headers | HEADERS).items():
             self.send_header(key, value)
         self.end_headers()
         self.wfile.write(reply.body)
 
-    def _get(self) -> Reply:
+    def _get(self, path: str) -> Reply:
         for pattern, respond in ROUTES.items():
-            if found := re.fullmatch(pattern, self.path, re.ASCII):
+            if found := re.fullmatch(pattern, path, re.ASCII):
                 return respond(self, *map(int, found.groups()))
         raise Refusal(HTTPStatus.NOT_FOUND, "there is no such page")
 
     def _page(self) -> Reply:
         self.catalogue.reopen()
         nonce = secrets.token_urlsafe()
-        summary = {**self.catalogue.summary(), "token": self.home.token, "version": self.home.version}
-        parts = {"NONCE": nonce, "SUMMARY": json.dumps(summary, allow_nan=False).replace("<", "\\u003c")}
-        page = re.sub("%(NONCE|SUMMARY)%", lambda found: parts[found[1]], PAGE.read_text(encoding="utf-8"))
+        summary = json.dumps(self.catalogue.summary(), allow_nan=False).replace("<", "\\u003c")
+        page = filled(PAGE.read_text(encoding="utf-8"), NONCE=nonce, SUMMARY=summary)
         return Reply(page.encode(), "text/html; charset=utf-8", nonce=nonce)
 
     def _starts(self) -> Reply:
@@ -161,13 +149,11 @@ class Handler(BaseHTTPRequestHandler):
         if problem := self.catalogue.lacks(number, camera, frame):
             raise Refusal(HTTPStatus.NOT_FOUND, problem)
 
-    def _post(self) -> Reply:
-        if self.path != "/marks":
-            raise Refusal(HTTPStatus.NOT_FOUND, "only /marks takes something")
-        if self.headers.get("Origin") != f"http://{self.headers.get('Host')}":
+    def _post(self, path: str) -> Reply:
+        if path != "marks":
+            raise Refusal(HTTPStatus.NOT_FOUND, "only marks takes something")
+        if not same_origin(self.headers.get("Host", ""), self.headers.get("Origin")):
             raise Refusal(HTTPStatus.FORBIDDEN, "only the page itself may mark episodes")
-        if not secrets.compare_digest(self.headers.get("X-Token", "").encode(), self.home.token.encode()):
-            raise Refusal(HTTPStatus.FORBIDDEN, "this page is from an earlier start of the server; reload it")
         change = self._posted()
         number = change.pop("episode", None)
         if type(number) is not int or number < 0:
@@ -192,11 +178,11 @@ class Handler(BaseHTTPRequestHandler):
 
 NUMBER = "([0-9]{1,9})"
 ROUTES: dict[str, Callable[..., Reply]] = {
-    "/": Handler._page,
-    "/starts": Handler._starts,
-    "/findings": Handler._findings,
-    f"/episode/{NUMBER}/{NUMBER}": Handler._episode,
-    rf"/picture/{NUMBER}/{NUMBER}/{NUMBER}(?:\?[0-9a-f]+)?": Handler._picture,
+    "": Handler._page,
+    "starts": Handler._starts,
+    "findings": Handler._findings,
+    f"episode/{NUMBER}/{NUMBER}": Handler._episode,
+    f"picture/{NUMBER}/{NUMBER}/{NUMBER}": Handler._picture,
 }
 
 

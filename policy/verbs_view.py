@@ -17,7 +17,7 @@ class View:
     """Look through demonstrations in the browser, and sort bad ones out; nothing is erased.
 
     data: a store; recording into it may go on. port: of the page, or the next that is free; 0 for any that is free.
-    host: the address to listen at. There is no password: whoever reaches that address sees and marks the episodes.
+    host: the address to listen at. The page opens with the secret in the address that is printed, and only so.
     """
 
     data: str = MISSING
@@ -30,7 +30,8 @@ def view(c: View, console: Console) -> int:
     with Server(c.data, c.host, c.port) as server:
         console.print(f"{c.data}: look at {server.url} (Ctrl-C ends it)", markup=False, soft_wrap=True)
         if c.host not in LOOPBACK:
-            console.print("Whoever reaches this address can see and mark the episodes.", style="yellow")
+            said = "Nothing is encrypted on the way: who listens on the network can read this address."
+            console.print(said, style="yellow", soft_wrap=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

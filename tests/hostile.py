@@ -55,7 +55,7 @@ class Judge:
         self.worst = np.maximum(self.worst, np.where(anew, begins, goes_on).max(1))
         both = np.isfinite(self.begin) & (goes_on.max(0) <= 1 + 1e-6) & (begins.max(0) <= 1 + 1e-6)
         v, v_anew = (x - self.at) * self._hz, (x - self.begin) * self._hz
-        self._v = np.where(anew, v_anew, v), np.where(anew | both, v_anew, v)
+        self._v = np.where(anew & ~both, v_anew, v), np.where(anew | both, v_anew, v)
         self.at, self._time, self.begin = x, now, np.full(3, np.nan)
         self.taken, self.begun = self.taken + 1, self.begun + bool(anew.any())
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -9,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -34,10 +36,12 @@ class Served:
     def __init__(self) -> None:
         self.now = 0.0
         self.page = Page(Axes(SPEC), port=0, clock=lambda: self.now)
-        self.host = self.page.address.removeprefix("http://").strip("/")
+        self.host = urlsplit(self.page.address).netloc
 
-    def connect(self, origin: str = "") -> Any:
-        return connect(f"ws://{self.host}/hand", origin=origin or self.page.address.strip("/"))  # pyright: ignore
+    def connect(self, origin: str | None = "own", address: str = "", **more: Any) -> Any:
+        where = (address or self.page.address).replace("http", "ws")
+        known: Any = f"http://{urlsplit(where).netloc}" if origin == "own" else origin
+        return connect(f"{where}hand", origin=known, **more)
 
     def moves(self, ticks: int, dt: float = 0.1) -> np.ndarray:
         out = []
@@ -80,16 +84,17 @@ def test_keys_move_while_they_are_down_and_a_page_that_goes_away_lets_go(served:
         assert served.moves(2)[-1][0] == 1
         say(socket, served, {"key": "e", "down": True}, {"key": "e", "down": False})
         assert served.moves(1)[0][6] == 0
-    until(lambda: not served.page._pages)
+    until(lambda: not served.page._audience.watched)
     assert not served.moves(3).any()
 
 
 RUBBISH = ["", "[", "[1]", '"start"', "{}", '{"word": "fly"}', '{"key": "w"}', '{"key": ["w"], "down": true}']
+RUBBISH += ["[" * 4096, b"\xff", b""]
 RUBBISH += ['{"drag": 1}', '{"drag": ["a", 0, 0, 0]}', '{"drag": [NaN, 0, 0, 1e999]}', '{"drag": [0, 0, 0]}']
 
 
 @pytest.mark.parametrize("rubbish", RUBBISH)
-def test_rubbish_moves_nothing_and_the_page_is_still_heard(served: Served, rubbish: str) -> None:
+def test_rubbish_moves_nothing_and_the_page_is_still_heard(served: Served, rubbish: str | bytes) -> None:
     with served.connect() as socket:
         socket.send(rubbish)
         say(socket, served)
@@ -103,25 +108,84 @@ def test_words_are_heard_once(served: Served) -> None:
         assert [served.page.read().words for _ in range(2)] == [("start",), ()]
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:1"])
-def test_pages_of_others_are_refused(served: Served, origin: str) -> None:
-    with pytest.raises(InvalidStatus, match="403"), served.connect(origin):
+# Who may come in
+
+
+def ask(address: str, **headers: str) -> tuple[int, Any, str]:
+    """Status, headers and content."""
+    asked = urllib.request.Request(address, headers=headers)
+    try:
+        with urllib.request.urlopen(asked, timeout=5) as reply:
+            return reply.status, reply.headers, reply.read().decode()
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.headers, refused.read().decode()
+
+
+@pytest.mark.parametrize("origin", [None, "null", "http://evil.example", "http://127.0.0.1:1", "https://{host}"])
+def test_only_the_page_itself_is_heard(served: Served, origin: str | None) -> None:
+    with pytest.raises(InvalidStatus, match="403"), served.connect(origin and origin.format(host=served.host)):
         pass
-    asked = urllib.request.Request(served.page.address, headers={"Host": "evil.example"})
-    with pytest.raises(urllib.error.HTTPError, match="403") as refused:
-        urllib.request.urlopen(asked, timeout=5)
-    refused.value.close()
-    with pytest.raises(urllib.error.HTTPError, match="404") as missing:
-        urllib.request.urlopen(served.page.address + "etc/passwd", timeout=5)
-    missing.value.close()
 
 
-def test_the_page_needs_nothing_from_elsewhere(served: Served) -> None:
-    with urllib.request.urlopen(served.page.address, timeout=5) as reply:
-        html, policy = reply.read().decode(), reply.headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy
-    assert "http://" not in html
-    assert "https://" not in html
+def secret_of(served: Served) -> str:
+    return urlsplit(served.page.address).path.strip("/")
+
+
+def wrong_secrets(served: Served) -> list[str]:
+    own = secret_of(served)
+    return ["", own[:-1], own + "0", own.upper(), "0" * len(own), "%2e", "..", f"x/../{own}", "\u00fc".encode().hex()]
+
+
+def test_nothing_is_served_without_the_secret(served: Served) -> None:
+    for secret in wrong_secrets(served):
+        for rest in ("", "/", "/hand", "/etc/passwd"):
+            status, headers, content = ask(f"http://{served.host}/{secret}{rest}")
+            assert (status, headers["Content-Type"]) == (403, "text/plain; charset=utf-8"), (secret, rest)
+            assert secret_of(served) not in content + str(headers)
+        with pytest.raises(InvalidStatus, match="403"), served.connect(address=f"http://{served.host}/{secret}/"):
+            pass
+    assert ask(served.page.address + "etc/passwd")[0] == 404
+    assert ask(served.page.address.rstrip("/"))[0] == 403
+
+
+def test_other_names_for_this_machine_are_refused_and_a_tunnel_is_not(served: Served) -> None:
+    status, _, content = ask(served.page.address, Host="evil.example")
+    assert status == 403 and secret_of(served) not in content
+    for host in ("localhost:9000", "127.0.0.1:9000", "localhost"):
+        assert ask(served.page.address, Host=host)[0] == 200
+    with socket.create_connection(urlsplit(served.page.address).netloc.split(":")) as tunnel:
+        address = f"http://localhost:9000/{secret_of(served)}/"
+        with served.connect(address=address, sock=tunnel) as client:
+            assert json.loads(client.recv(5)) == {"axes": ["x", "y"]}
+
+
+def test_every_start_has_a_secret_of_its_own_that_cannot_be_guessed(served: Served) -> None:
+    other = Served()
+    other.page.close()
+    assert secret_of(other) != secret_of(served)
+    assert len(bytes.fromhex(secret_of(served))) >= 16
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_cannot_be_framed(served: Served) -> None:
+    _, headers, html = ask(served.page.address)
+    policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
+    nonce = re.fullmatch("'nonce-(.{20,})'", policy["script-src"])
+    assert nonce and f'<script nonce="{nonce[1]}">' in html and f'<style nonce="{nonce[1]}">' in html
+    assert (policy["default-src"], policy["frame-ancestors"], policy["connect-src"]) == ("'none'", "'none'", "'self'")
+    assert (headers["X-Frame-Options"], headers["Referrer-Policy"]) == ("DENY", "no-referrer")
+    assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
+    assert "http://" not in html and "https://" not in html
+    assert secret_of(served) not in html
+
+
+def test_who_comes_later_hears_what_was_said_last(served: Served) -> None:
+    served.page.tell("before")
+    served.page.tell("recording episode 3", recording=True)
+    for _ in range(2):
+        with served.connect() as client:
+            assert "axes" in json.loads(client.recv(5))
+            assert json.loads(client.recv(5)) == {"text": "recording episode 3", "recording": True}
 
 
 def test_pictures_go_out_no_faster_than_they_should(served: Served) -> None:
@@ -134,7 +198,7 @@ def test_pictures_go_out_no_faster_than_they_should(served: Served) -> None:
     served.page.show(picture)
     assert not drawn, "nobody looks"
     with served.connect() as socket:
-        until(lambda: served.page._pages)
+        until(lambda: served.page._audience.watched)
         for _ in range(10):
             served.now += 0.51 / FRAMES
             served.page.show(picture)

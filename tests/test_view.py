@@ -74,7 +74,9 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def ask(server: Server, path: str, method: str = "GET", body: Any = None, **headers: str) -> tuple[HTTPResponse, bytes]:
     connection = HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
     sent = {key.replace("_", "-"): value for key, value in headers.items()}
-    connection.request(method, path, body if isinstance(body, bytes | None) else json.dumps(body), sent)
+    connection.request(
+        method, f"/{server.address.secret}{path}", body if isinstance(body, bytes | None) else json.dumps(body), sent
+    )
     reply = connection.getresponse()
     content = reply.read()
     connection.close()
@@ -89,7 +91,7 @@ def get(server: Server, path: str) -> Any:
 
 def own(server: Server) -> dict[str, str]:
     """The headers of what the page itself posts."""
-    return {"Origin": server.url.rstrip("/"), "X_Token": server.token, "Content_Type": "application/json"}
+    return {"Origin": f"http://127.0.0.1:{server.server_address[1]}", "Content_Type": "application/json"}
 
 
 def mark(server: Server, episode: int, **change: Any) -> Any:
@@ -176,7 +178,7 @@ def test_what_is_commanded_is_drawn_over_what_measures_it() -> None:
 @pytest.mark.parametrize("images", ["jpeg", "lossless"])
 def test_pictures_are_those_of_the_episode_and_asked_for_once(tmp_path: Path, images: str) -> None:
     with serving(store_of(tmp_path / "demos", images=images)) as server:
-        reply, content = ask(server, "/picture/3/0/7?12ab")
+        reply, content = ask(server, "/picture/3/0/7")
         assert (reply.status, reply.headers["Content-Type"]) == (200, "image/jpeg")
         assert "immutable" in reply.headers["Cache-Control"] and "max-age" in reply.headers["Cache-Control"]
         assert reply.headers["Cross-Origin-Resource-Policy"] == "same-origin"
@@ -245,11 +247,46 @@ def test_a_recording_goes_on_while_episodes_are_marked(server: Server) -> None:
 # Who may ask
 
 
+def without_secret(server: Server, path: str, method: str = "GET", **headers: str) -> tuple[HTTPResponse, bytes]:
+    connection = HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+    connection.request(method, path, b'{"episode": 0, "deleted": true}' if method == "POST" else None, headers)
+    reply = connection.getresponse()
+    content = reply.read()
+    connection.close()
+    return reply, content
+
+
+PATHS = ["/", "/starts", "/findings", "/episode/0/100", "/picture/0/0/0", "/marks", "/etc/passwd", ""]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nothing_is_served_without_the_secret(untouched: Server, path: str) -> None:
+    own, origin = untouched.address.secret, f"http://127.0.0.1:{untouched.server_address[1]}"
+    wrong = ["", "/" + own[:-1], "/" + own + "0", "/" + own.upper(), "/" + "0" * 32, f"/x/../{own}", f"/%2e/{own}"]
+    for prefix in [*wrong, untouched.url[:-1].replace(own, "x")]:
+        asked = [("GET", {}), ("POST", {"Origin": origin, "Content-Type": "application/json"})]
+        for method, headers in asked:
+            reply, content = without_secret(untouched, prefix + path or "/", method, **headers)
+            assert (reply.status, reply.headers["Content-Type"]) == (403, "application/json"), (prefix, method)
+            assert json.loads(content).keys() == {"error"} and own not in content.decode() + str(reply.headers)
+    assert without_secret(untouched, "/" + own)[0].status == 403
+
+
+def test_every_start_has_a_secret_of_its_own_that_leaks_nowhere(server: Server) -> None:
+    with Server(server.catalogue.path) as other:
+        assert other.address.secret != server.address.secret
+    assert len(bytes.fromhex(server.address.secret)) >= 16
+    reply, content = ask(server, "/")
+    assert (reply.headers["Referrer-Policy"], reply.headers["X-Frame-Options"]) == ("no-referrer", "DENY")
+    assert "frame-ancestors 'none'" in reply.headers["Content-Security-Policy"]
+    assert server.address.secret not in content.decode() + str(reply.headers) + repr(server.address)
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example:{port}", "", "[::1"])
 @pytest.mark.parametrize("path", ["/", "/findings", "/picture/0/0/0"])
 def test_other_names_for_this_machine_are_refused(untouched: Server, host: str, path: str) -> None:
     reply, content = ask(untouched, path, Host=host.format(port=untouched.server_address[1]))
-    assert reply.status == 403 and untouched.url in content.decode() and untouched.token not in content.decode()
+    assert reply.status == 403 and untouched.address.secret not in content.decode()
 
 
 def test_localhost_and_a_tunnel_are_not(server: Server) -> None:
@@ -265,14 +302,13 @@ def test_localhost_and_a_tunnel_are_not(server: Server) -> None:
         {"Origin": "null"},
         {"Origin": "http://evil.example"},
         {"Origin": "http://127.0.0.1:1"},
-        {"X_Token": None},
-        {"X_Token": "guess"},
-        {"X_Token": "ü"},
+        {"Origin": "https://127.0.0.1:{port}"},
         {"Host": "evil.example", "Origin": "http://evil.example"},
     ],
 )
 def test_only_the_page_itself_marks(untouched: Server, changes: dict[str, str | None]) -> None:
-    headers = {key: value for key, value in (own(untouched) | changes).items() if value is not None}
+    port = untouched.server_address[1]
+    headers = {k: v.format(port=port) for k, v in (own(untouched) | changes).items() if v is not None}
     assert ask(untouched, "/marks", "POST", {"episode": 0, "deleted": True}, **headers)[0].status == 403
 
 
@@ -281,7 +317,7 @@ def test_only_the_page_itself_marks(untouched: Server, changes: dict[str, str | 
     [
         *("/etc/passwd", "/../marks.json", "/%2e%2e/marks.json", "/view.html", "/marks", "/starts/", "/?x"),
         *("/episode/-1/100", "/episode/5/100", "/episode/1e3/100", "/episode/%D9%A3/100", "/episode/0", "/episode/0/x"),
-        *("/picture/0/1/0", "/picture/0/0/20", "/picture/0/top/0", "/picture/0/0/../0", "/picture/0/0/0?../x"),
+        *("/picture/0/1/0", "/picture/0/0/20", "/picture/0/top/0", "/picture/0/0/../0", "/picture/0/0/0?x"),
         "/episode/" + "9" * 400 + "/100",
     ],
 )
@@ -366,7 +402,7 @@ def test_the_verb_says_where_the_page_is(
 
     monkeypatch.setattr(Server, "serve_forever", stop)
     assert main(["view", f"data={store_of(tmp_path / 'demos')}", "port=0"]) == 0
-    assert re.search(r"demos: look at http://127\.0\.0\.1:\d+/ ", capsys.readouterr().out)
+    assert re.search(r"demos: look at http://127\.0\.0\.1:\d+/[0-9a-f]{32}/ ", capsys.readouterr().out)
 
 
 # In a browser
@@ -392,7 +428,7 @@ def test_a_person_sorts_a_thousand_episodes_out(thousand: Path, tmp_path: Path) 
         for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
             tab.press(key, modifiers=8)  # with shift
         assert tab.run("document.getElementById('time').textContent") == "1.10 of 19.90 s · frame 11 of 200"
-        until(lambda: any("/picture/3/0/11?" in url for url in tab.sent()) or tab.run("0"))
+        until(lambda: any(url.endswith("/picture/3/0/11") for url in tab.sent()) or tab.run("0"))
         tilt = DemoStore.open(thousand).array("q", 611, 612)[0, 1]
         value, shown = "document.querySelectorAll('.value')[1].textContent", f"{tilt:.2f}".replace("-", "−")
         until(lambda: tab.run(value).startswith(shown))

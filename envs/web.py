@@ -1,0 +1,67 @@
+"""What every page has in common: an address with a secret in it, headers, and who may ask."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+MACHINE = ("localhost", "127.0.0.1")  # what the other end of a tunnel calls it
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
+    "Referrer-Policy": "no-referrer",  # the address holds the secret
+    "Cross-Origin-Resource-Policy": "same-origin",  # no other site can show the pictures
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+CLOSED = "default-src 'none'; frame-ancestors 'none'"  # policy of what is no page
+POLICY = (
+    "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; "
+    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+REFUSED = "open the whole address that fewstep printed: it holds a secret, new at every start"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a page is served: `http://host:port/secret/`, and everything that belongs to it below.
+
+    Any user of a machine reaches 127.0.0.1, so knowing the port must not be enough. The secret is
+    the first part of the path, new at every start. It is not put into a cookie: browsers keep
+    cookies by host and not by port, and would send it to every other server on 127.0.0.1, also to
+    that of another user; two pages of one person would take it from each other; and the page would
+    have to be found without it once. A path needs no state: reloading, bookmarks and relative
+    links carry it, through a tunnel too.
+    """
+
+    host: str
+    port: int
+    secret: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+
+    @property
+    def url(self) -> str:
+        """What a person opens."""
+        return f"http://{self.host}:{self.port}/{self.secret}/"
+
+    def inside(self, path: str) -> str | None:
+        """Return what follows the secret in the path of a request, None where it is not there."""
+        said, slash, rest = path.removeprefix("/").partition("/")
+        right = hmac.compare_digest(said.encode(errors="replace"), self.secret.encode())
+        return rest if right and slash else None
+
+    def called(self, host: str) -> bool:
+        """Whether a Host header names this machine, at any port: a tunnel may have another."""
+        name = host.lower()
+        return (name.rpartition(":")[0] or name) in (self.host.lower(), *MACHINE)
+
+
+def same_origin(host: str, origin: str | None) -> bool:
+    """Whether a request comes from a page of the very server that it goes to; no Origin is none."""
+    return origin is not None and bool(host) and urlsplit(origin)[:2] == ("http", host)
+
+
+def filled(page: str, **parts: str) -> str:
+    """Return a page with its parts, which stand in it as %NAME%."""
+    return re.sub(f"%({'|'.join(parts)})%", lambda found: parts[found[1]], page)
