@@ -346,12 +346,17 @@ class Booth(Cell):
 
     def __init__(self, folder: Path, keys: Keys) -> None:
         super().__init__(folder, folder / "none")
+        self.over = False
         self.keys, self.leader, self.store = keys, folder / "leader", folder / "recorded"
 
     def record(self, script: Callable[[], None], *more: str, teleop: str = "bad_robot:BadLeader") -> int:
         options = [f"+options.log={self.log}", f"+options.trouble={self.trouble}", f"out={self.out}"]
         self._follow(script)
-        return main(["record", "robot=bad_robot:BadRobot", f"teleop={teleop}", f"data={self.store}", *options, *more])
+        who = ["robot=bad_robot:BadRobot", f"teleop={teleop}", f"data={self.store}"]
+        try:
+            return main(["record", *who, *options, *more])
+        finally:
+            self.over = True
 
     def _follow(self, script: Callable[[], None]) -> None:
         """Do what the script says; where it cannot go on, nobody would end the recording."""
@@ -388,12 +393,14 @@ def test_a_follower_comes_to_its_leader_slowly_once_a_person_begins(booth: Booth
         booth.ready()
         time.sleep(0.5)
         before.extend(booth.commands())
-        for k in range(2):
+        for k, seconds in enumerate([8.0, *[4.0] * 9]):
             booth.says("start")
-            until(lambda k=k: booth.events("begins") > k)
-            time.sleep(8.0 if k == 0 else 1.5)
+            until(lambda k=k: booth.over or booth.events("begins") > k)
+            if booth.over:
+                return
+            time.sleep(seconds)
             booth.says("success")
-            until(lambda k=k: booth.events("ended") > k)
+            until(lambda k=k: booth.over or booth.events("ended") > k)
 
     assert booth.record(script, "episodes=2") == 0
     assert before == [], "nothing is sent before somebody begins"
