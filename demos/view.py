@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..envs import ConfigError, FewstepError
-from ..envs.web import CLOSED, HEADERS, POLICY, REFUSED, Address, filled, same_origin
+from ..envs.web import CLOSED, HEADERS, POLICY, REFUSED, Address, fill_in, same_origin
 from .view_curves import curves, starts
 from .view_data import Catalogue
 from .view_server import BoundedServer
@@ -102,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
     def _inside(self) -> str:
         """What is asked for, behind the secret."""
         path = self.home.address.inside(self.path)
-        if path is None or not self.home.address.called(self.headers.get("Host", "")):
+        if path is None or not self.home.address.is_at(self.headers.get("Host", "")):
             raise Refusal(HTTPStatus.FORBIDDEN, REFUSED)
         self.home.welcome(self.connection)
         return path
@@ -128,7 +128,7 @@ class Handler(BaseHTTPRequestHandler):
         self.catalogue.reopen()
         nonce = secrets.token_urlsafe()
         summary = json.dumps(self.catalogue.summary(), allow_nan=False).replace("<", "\\u003c")
-        page = filled(PAGE.read_text(encoding="utf-8"), NONCE=nonce, SUMMARY=summary)
+        page = fill_in(PAGE.read_text(encoding="utf-8"), NONCE=nonce, SUMMARY=summary)
         return Reply(page.encode(), "text/html; charset=utf-8", nonce=nonce)
 
     def _starts(self) -> Reply:

@@ -1,4 +1,4 @@
-"""A server that nobody can exhaust: so many connections at once, each for so long."""
+"""A server of which nobody takes more than a share: a bounded number of connections and time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 
 MOST = 32  # connections from which on a new one puts another out
-STRANGER, KNOWN = 10.0, 60.0  # s for one that has not shown the secret, and since its last request
+STRANGER = 10.0  # s for a connection that has not shown the secret
+KNOWN = 60.0  # s since the last request of one that has
 
 
 @dataclass

@@ -20,16 +20,18 @@ import numpy as np
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from .web import CLOSED, HEADERS, POLICY, REFUSED, Address, filled, same_origin
+from .web import CLOSED, HEADERS, POLICY, REFUSED, Address, fill_in, same_origin
 
 MOST = 16  # clients that look on at once, and as many connections that have not shown the secret
-WORDS = 32  # texts that wait for a client; it misses older ones
-OPENING, PATIENCE = 5.0, 10.0  # s for a request to arrive, and for a message to be taken
-PING, FAREWELL = 5.0, 0.5  # s between questions whether a client is there, and for the last words
+WAITING_TEXTS = 32  # for one client; it misses older ones
+OPENING = 5.0  # s for a request to arrive
+PATIENCE = 10.0  # s for a client to take a message
+PING = 5.0  # s between questions whether a client is still there
+FAREWELL = 0.5  # s for the last words
 SENDING = 2**17  # bytes to a client that the system holds: with more, what it sees would be old
 UNREAD = 2**22  # bytes to a client that wait here
 SOCKET = "hand"  # where the page opens its WebSocket
-QUALITY = 85  # of JPEG
+JPEG_QUALITY = 85
 
 
 class Audience:
@@ -37,15 +39,16 @@ class Audience:
 
     A client that reads slowly misses pictures, and one that takes nothing for PATIENCE seconds is
     let go. Strangers, who have not shown the secret, can only put each other out.
-    page: HTML with %NONCE% in it. greeting: what each client is told first. hear: is told what
-    clients say, and gone, that one went away; both on the thread of the audience.
+    page: HTML with %NONCE% in it. greeting: what each client is told first. on_message is called
+    with what a client says, and on_leave when one goes; both on the thread of the audience.
     """
 
     def __init__(
         self, address: Address, listening: socket.socket, page: Path, greeting: str,
-        hear: Callable[[str | bytes], None], gone: Callable[[], None],
+        on_message: Callable[[str | bytes], None], on_leave: Callable[[], None],
     ) -> None:  # fmt: skip
-        self._address, self._page, self._hear, self._gone = address, page, hear, gone
+        self._address, self._page = address, page
+        self._on_message, self._on_leave = on_message, on_leave
         self._greeting, self._last = greeting, ""
         self._connections: dict[Client, None] = {}  # the oldest first
         self._outboxes: dict[Client, Outbox] = {}
@@ -86,9 +89,10 @@ class Audience:
     async def _serve(self, listening: socket.socket) -> None:
         made: Any = partial(Client, self._connections)
         server = await serve(
-            self._attend, sock=listening, backlog=MOST, max_size=4096, compression=None,
-            process_request=self._answer, create_connection=made, logger=_silent(),
-            open_timeout=OPENING, ping_interval=PING, ping_timeout=PATIENCE, close_timeout=FAREWELL,
+            self._attend, sock=listening, backlog=MOST,
+            process_request=self._answer, create_connection=made,
+            compression=None, max_size=4096, open_timeout=OPENING,
+            ping_interval=PING, ping_timeout=PATIENCE, close_timeout=FAREWELL, logger=_silent(),
         )  # fmt: skip
         await self._end.wait()
         server.close()
@@ -110,11 +114,11 @@ class Audience:
     def _answer(self, client: Any, request: Any) -> Any:
         """The page, or its WebSocket for the page itself; nothing without the secret."""
         host, rest = request.headers.get("Host", ""), self._address.inside(request.path)
-        if rest is None or not self._address.called(host):
+        if rest is None or not self._address.is_at(host):
             return _reply(client, HTTPStatus.FORBIDDEN, REFUSED)
         if rest == "":
             nonce = secrets.token_urlsafe()
-            html = filled(self._page.read_text(encoding="utf-8"), NONCE=nonce)
+            html = fill_in(self._page.read_text(encoding="utf-8"), NONCE=nonce)
             return _reply(client, HTTPStatus.OK, html, "text/html", POLICY.format(nonce))
         if rest != SOCKET:
             return _reply(client, HTTPStatus.NOT_FOUND, "there is only one page")
@@ -133,11 +137,11 @@ class Audience:
         try:
             with suppress(ConnectionClosed):
                 async for message in client:
-                    self._hear(message)
+                    self._on_message(message)
         finally:
             sender.cancel()
             del self._outboxes[client]
-            self._gone()
+            self._on_leave()
 
 
 class Client(ServerConnection):
@@ -175,7 +179,7 @@ class Outbox:
     """What one client has yet to be sent: texts in order, then the newest picture."""
 
     def __init__(self) -> None:
-        self._texts: deque[str] = deque(maxlen=WORDS)
+        self._texts: deque[str] = deque(maxlen=WAITING_TEXTS)
         self._picture: bytes | None = None
         self._filled = asyncio.Event()
 
@@ -210,12 +214,14 @@ async def _send(client: ServerConnection, outbox: Outbox) -> None:
 
 
 def _reply(
-    client: ServerConnection, status: HTTPStatus, text: str, kind: str = "text/plain", policy: str = CLOSED
-) -> Any:
+    client: ServerConnection, status: HTTPStatus, text: str,
+    kind: str = "text/plain", policy: str = CLOSED,
+) -> Any:  # fmt: skip
     response = client.respond(status, text)
     del response.headers["Content-Type"]
-    sent = {"Content-Type": f"{kind}; charset=utf-8", "Content-Security-Policy": policy}
-    for key, value in (sent | HEADERS | {"Cache-Control": "no-store"}).items():
+    sent = {"Content-Type": f"{kind}; charset=utf-8", "Cache-Control": "no-store"}
+    sent["Content-Security-Policy"] = policy
+    for key, value in (sent | HEADERS).items():
         response.headers[key] = value
     return response
 
@@ -224,7 +230,7 @@ def _jpeg(picture: np.ndarray) -> bytes:
     from PIL import Image
 
     out = BytesIO()
-    Image.fromarray(picture).save(out, "JPEG", quality=QUALITY)
+    Image.fromarray(picture).save(out, "JPEG", quality=JPEG_QUALITY)
     return out.getvalue()
 
 

@@ -58,7 +58,8 @@ class Page:
         where = Address(host, listening.getsockname()[1])
         moving = [axis for axis, speed in zip(AXES, tool.speed, strict=True) if speed]
         self.address = where.url
-        self._audience = Audience(where, listening, PAGE, json.dumps({"axes": moving}), self._hear, self._let_go)
+        greeting = json.dumps({"axes": moving})
+        self._audience = Audience(where, listening, PAGE, greeting, self._hear, self._let_go)
 
     def read(self) -> Hand:
         """What is left to do of what was dragged, and keys that are held."""
@@ -91,7 +92,8 @@ class Page:
         self._audience.close()
 
     def _hear(self, message: str | bytes) -> None:
-        with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):  # no page of ours says such
+        no_page_of_ours = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+        with suppress(*no_page_of_ours):
             self._do(json.loads(message))
 
     def _let_go(self) -> None:

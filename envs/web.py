@@ -6,9 +6,8 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
-MACHINE = ("localhost", "127.0.0.1")  # what the other end of a tunnel calls it
+MACHINE = ("localhost", "127.0.0.1")  # names of this machine at the other end of a tunnel
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
@@ -19,7 +18,8 @@ HEADERS = {
 CLOSED = "default-src 'none'; frame-ancestors 'none'"  # policy of what is no page
 POLICY = (
     "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; "
-    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 REFUSED = "open the whole address that fewstep printed: it holds a secret, new at every start"
 
@@ -51,17 +51,17 @@ class Address:
         right = hmac.compare_digest(said.encode(errors="replace"), self.secret.encode())
         return rest if right and slash else None
 
-    def called(self, host: str) -> bool:
+    def is_at(self, host: str) -> bool:
         """Whether a Host header names this machine, at any port: a tunnel may have another."""
         name = host.lower()
         return (name.rpartition(":")[0] or name) in (self.host.lower(), *MACHINE)
 
 
 def same_origin(host: str, origin: str | None) -> bool:
-    """Whether a request comes from a page of the very server that it goes to; no Origin is none."""
-    return origin is not None and bool(host) and urlsplit(origin)[:2] == ("http", host)
+    """Whether a request comes from a page of the server that it goes to; without Origin, no."""
+    return origin == f"http://{host}"
 
 
-def filled(page: str, **parts: str) -> str:
-    """Return a page with its parts, which stand in it as %NAME%."""
+def fill_in(page: str, **parts: str) -> str:
+    """Return a page with its parts in the places that are named %NAME%."""
     return re.sub(f"%({'|'.join(parts)})%", lambda found: parts[found[1]], page)

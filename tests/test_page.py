@@ -122,7 +122,10 @@ def ask(address: str, **headers: str) -> tuple[int, Any, str]:
             return refused.code, refused.headers, refused.read().decode()
 
 
-@pytest.mark.parametrize("origin", [None, "null", "http://evil.example", "http://127.0.0.1:1", "https://{host}"])
+ORIGINS = [None, "null", "http://evil.example", "http://127.0.0.1:1", "https://{host}", "http://["]
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
 def test_only_the_page_itself_is_heard(served: Served, origin: str | None) -> None:
     with pytest.raises(InvalidStatus, match="403"), served.connect(origin and origin.format(host=served.host)):
         pass
@@ -221,6 +224,34 @@ def test_where_a_hand_points_is_where_the_camera_sees_it() -> None:
     np.testing.assert_allclose(tool.ground(place[None])[0], tip[:2], atol=2e-3)
     assert tool.speed[0] == SPEED
     robot.close()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which is not installed")
+def test_a_browser_reloads_the_page_shows_it_in_no_frame_and_tells_nobody_where_it_was(
+    served: Served, tmp_path: Path
+) -> None:
+    other, state = Served(), "document.getElementById('state')?.textContent"
+    with browser(tmp_path / "chromium") as tab:
+        tab.call("Page.navigate", url=served.page.address)
+        until(lambda: tab.run(state) == "ready")
+        served.page.tell("recording episode 3", recording=True)
+        until(lambda: tab.run(state) == "recording")
+        tab.call("Page.reload")
+        until(lambda: tab.run(f"performance.navigation.type === 1 && {state}") == "recording")
+        tab.run(f"location.href = '{other.page.address}'; 0")
+        until(lambda: tab.run(f"location.href === '{other.page.address}' && {state}") == "ready")
+        assert tab.run("document.referrer") == ""
+        tab.call("Page.navigate", url="about:blank")
+        tab.run(f"document.body.innerHTML = '<iframe src={served.page.address}></iframe>'; 0")
+        assert until(lambda: framed(tab)).startswith("chrome-error:")
+    other.page.close()
+
+
+def framed(tab: Any) -> str:
+    """Where the first frame within the page went."""
+    frames = tab.call("Page.getFrameTree")["frameTree"].get("childFrames", [])
+    url = frames[0]["frame"]["url"] if frames else ""
+    return "" if url == "about:blank" else url
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which is not installed")

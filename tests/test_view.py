@@ -302,6 +302,7 @@ def test_localhost_and_a_tunnel_are_not(server: Server) -> None:
         {"Origin": "null"},
         {"Origin": "http://evil.example"},
         {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://["},
         {"Origin": "https://127.0.0.1:{port}"},
         {"Host": "evil.example", "Origin": "http://evil.example"},
     ],

@@ -1,4 +1,4 @@
-"""The server of `fewstep view`: slow, silent and deaf clients take a share of it, and never all."""
+"""The server of `fewstep view`: slow, silent and deaf clients take a share of it, never all."""
 
 import socket
 import time
@@ -55,7 +55,8 @@ def request(server: Server, path: str) -> bytes:
 def test_strangers_do_not_keep_others_out(server: Server) -> None:
     with ExitStack() as stack:
         for i in range(6 * MOST):
-            stack.enter_context(connected(server, [b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\n", b"\x00\xff"][i % 4]))
+            said = [b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\n", b"\x00\xff"][i % 4]
+            stack.enter_context(connected(server, said))
             assert handlers() <= 2 * MOST and len(server._guests) <= 2 * MOST
             if i % MOST == 0:
                 assert served(server)
