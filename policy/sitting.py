@@ -79,7 +79,10 @@ class Sitting:
             session = Session(robot, actor, store, tell, words, next_seed(store, seed), show)
             if isinstance(actor, Drive):
                 actor.hear = session.hear
-            tell(f"open {device.address}" if isinstance(device, Page) else cleandoc(type(device).__doc__ or ""))
+            if isinstance(device, Page):
+                _print(console, f"open {device.address}")  # and not on the page: its address is a secret
+            else:
+                tell(cleandoc(type(device).__doc__ or ""))
             kept = session.run(episodes)
             tell(f"{kept} kept; {store.path} now has {store.size}")
         return kept
