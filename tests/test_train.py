@@ -3,6 +3,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -339,6 +340,8 @@ def test_a_full_disk_leaves_the_last_state(call: str, data: Path, whole: str, tm
     original, calls = getattr(os, call), []
 
     def limited(*args):
+        if call == "fsync" and stat.S_ISDIR(os.fstat(args[0]).st_mode):
+            return original(*args)
         calls.append(1)
         return (original if len(calls) <= 8 else full)(*args)
 
