@@ -11,13 +11,12 @@ import numpy as np
 from .clock import ticks
 from .errors import FewstepError, RobotError
 from .loop import Actor, episode
-from .robot import Command, Outcome, Step, measured
-from .safety import BRAKE_SECONDS, SafeRobot
+from .robot import Outcome, Step, measured
+from .safety import BRAKE_SECONDS, HOLD, SafeRobot
 from .states import SILENT, State
 from .wire import Orders, Wire
 
 STATES = tuple(State)
-NOTHING = Command(None, "operator")
 NOT_BEGUN = "not begun"  # why an episode has ended whose state was refused
 PAUSE_SECONDS = 0.1  # without a command, a longer one is told
 
@@ -99,7 +98,7 @@ class Control:
 
     def _hold(self, lateness: float) -> None:
         obs = self.safe.observe()
-        self._keep(Step(obs, NOTHING, self.safe.command(NOTHING), lateness))
+        self._keep(Step(obs, HOLD, self.safe.command(HOLD), lateness))
 
     def _play(self, seed: int | None, seconds: float, state: State) -> None:
         self._episode += 1

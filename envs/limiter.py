@@ -27,13 +27,13 @@ class Limiter:
     def __init__(self, spec: Spec, limits: Limits) -> None:
         self.limits, self._dt = limits, 1 / spec.command_hz
         kinds = [(f.kind, f.size) for f in spec.actions.values()]
-        self._angle = np.concatenate([np.full(n, kind == "angle") for kind, n in kinds])
+        self._angle = spec.angles()
         self._jumps = np.concatenate([np.full(n, kind in ("discrete", "quaternion")) for kind, n in kinds])
         self._relative = spec.relative()
-        self.measured = np.concatenate([np.full(f.size, bool(f.measured_by)) for f in spec.actions.values()])
-        self.at = np.where(self.measured, 0.0, np.clip(0.0, limits.low, limits.high))
+        self._known = np.concatenate([np.full(f.size, bool(f.measured_by)) for f in spec.actions.values()])
+        self.at = np.where(self._known, 0.0, np.clip(0.0, limits.low, limits.high))
         self.located = False
-        self._commanded = bool((self.measured | self._relative).all())
+        self._commanded = bool((self._known | self._relative).all())
         self.stop()
 
     def start(self, at: np.ndarray, keep: np.ndarray | float = -1.0) -> None:
@@ -42,11 +42,11 @@ class Limiter:
         keep: a setpoint that was placed and lies so near to the robot is left as it is, its velocity too.
         RobotError, and nothing begun, where the robot stands outside its positions by more than `limits.step`.
         """
-        where = np.where(self.measured, at, self.at)
+        where = np.where(self._known, at, self.at)
         self._require_inside(where)
         with np.errstate(invalid="ignore"):
             kept = self.located & (np.abs(self._difference(where, self.at)) <= keep)
-        kept |= ~self.measured
+        kept |= ~self._known
         self.at = np.where(kept, self.at, self._wrapped(where))
         self._velocity = np.where(kept, self._velocity, 0.0)
         self._wanted, self.located = None, True

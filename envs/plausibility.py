@@ -24,7 +24,7 @@ class Plausibility:
 
     def __init__(self, spec: Spec, limits: Limits) -> None:
         self._spec, self._limits = spec, limits
-        self._angle = np.concatenate([np.full(f.size, f.kind == "angle") for f in spec.actions.values()])
+        self._angle, self._names = spec.angles(), spec.element_names()
         self._still = np.where(np.isfinite(limits.velocity), STILL_TRAVEL * limits.velocity, np.inf)
         self.forget()
 
@@ -81,15 +81,9 @@ class Plausibility:
         if not wrong.any():
             return ""
         k = int(np.argmax(wrong))
-        return f"{self._name(k)} is measured at {measured[k]:.4g}, which " + what.format(
+        return f"{self._names[k]} is measured at {measured[k]:.4g}, which " + what.format(
             "" if by is None else f"{by[k]:.4g}"
         )
-
-    def _name(self, element: int) -> str:
-        for key, part in self._spec.slices().items():
-            if part.start <= element < part.stop:
-                return f"{key}[{element - part.start}]"
-        raise IndexError(element)
 
     def _stamped(self, obs: Obs) -> np.ndarray:
         """Return when each action element was measured (A,) [s]."""

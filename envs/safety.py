@@ -98,8 +98,7 @@ class SafeRobot:
         outside its limits there, or gives no observation.
         """
         if self.state in SILENT:
-            self._obs = None
-            self.observe()
+            self._observed_now()
             self._limiter.start(self._measured)  # says whether it could begin here
             self._limiter.lift()
         elif self._came_to_rest() and self._was_reset(seed):

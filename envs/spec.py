@@ -151,6 +151,10 @@ class Spec:
         """(A,) True where an element is discrete and so never interpolated."""
         return np.concatenate([np.full(f.size, f.kind == "discrete") for f in self.actions.values()])
 
+    def angles(self) -> np.ndarray:
+        """(A,) True where an element is an angle, which wraps."""
+        return np.concatenate([np.full(f.size, f.kind == "angle") for f in self.actions.values()])
+
     def relative(self) -> np.ndarray:
         """(A,) True where an element is a difference and not a target."""
         return np.concatenate([np.full(f.size, f.relative) for f in self.actions.values()])

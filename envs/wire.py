@@ -29,7 +29,7 @@ class Wire:
         """Write what waits, as far as it fits."""
         try:
             while self._waiting:
-                written = os.write(self._fd, memoryview(self._waiting)[: 1 << 16].tobytes())
+                written = os.write(self._fd, self._waiting[: 1 << 16])
                 del self._waiting[:written]
         except BlockingIOError:
             return

@@ -77,7 +77,7 @@ class HandSession:
     def _take_frames(self) -> None:
         while (frame := self._frames.read()) is not None:
             _, following, step = frame
-            if not (self._playing and following):
+            if not self._playing or not (following or self._recording):
                 continue
             if not self._recording:
                 self._recording, self._cadence = True, Cadence(self._store.spec.policy_hz)

@@ -112,6 +112,8 @@ def _run(c: Run, log: RunLog, config: ControlConfig, served: Served | None, cons
 
 
 def _check(c: Run) -> None:
+    if c.calibrate and c.actions:
+        raise ConfigError("calibrate=true replays nothing: leave out actions=")
     if not c.calibrate and bool(c.policy) == bool(c.actions):
         raise ConfigError("run needs either a policy= or recorded actions=")
     if c.calibrate and c.shadow:

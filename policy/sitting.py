@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -116,6 +117,8 @@ class Sitting:
         if leader is not None:
             stack.callback(leader.close)
         hands, frames = empty_memory(), empty_memory()
+        stack.callback(os.close, hands)
+        stack.callback(os.close, frames)
         config = ControlConfig(
             robot=self.name,
             options=dict(self.options),
@@ -132,6 +135,8 @@ class Sitting:
         else:
             measured(spec, leader.observe())
         hand, reader = HandSender(spec, hands), FrameReader(spec, frames)
+        stack.callback(hand.close)
+        stack.callback(reader.close)
         node.order("begin")
         ready = node.wait("ready", seconds=START_SECONDS)
         node.log.facts(spec, robot=self.name, options=sorted(self.options), teleop=self.device)

@@ -487,6 +487,7 @@ def test_a_leader_that_hangs_for_a_moment_is_waited_for(booth: Booth) -> None:
 
     assert booth.record(script, "episodes=1") == 0
     assert motion.judged(booth.log, HZ).keeps_limits()
+    assert np.diff(DemoStore.open(booth.store).episode(0).data["time"]).max() < 0.2, "holding is recorded too"
 
 
 def test_a_device_moves_a_robot_from_where_it_is(booth: Booth, monkeypatch) -> None:

@@ -84,8 +84,6 @@ VERBS = {
 ALONE = {"run", "view"}  # one keeps time, the other is ended by a signal
 Done = subprocess.CompletedProcess[bytes]
 Started = dict[str, tuple[Path, Future[Done]]]
-PROCESSES = Path(__file__).parent.parent / "policy" / "processes.py"
-AFTER = pytest.mark.skipif(not PROCESSES.exists(), reason="control searches the current folder")
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +157,6 @@ def test_no_verb_runs_what_only_lies_in_the_current_folder(at_once: Started, ver
     assert done.returncode == 0, done.stderr.decode()
 
 
-@AFTER
 def test_a_robot_beside_the_user_runs_without_what_lies_beside_it(folder: Path) -> None:
     done = fewstep(folder, *VERBS["run"].split())
     assert not ran(folder)
@@ -187,7 +184,6 @@ def test_a_robot_and_a_leader_beside_the_user_are_found(folder: Path) -> None:
     assert not ran(folder)
 
 
-@AFTER
 def test_whoever_starts_a_python_process_keeps_the_current_folder_off_its_path() -> None:
     root = Path(__file__).parent.parent
     for path in (p for room in ("envs", "demos", "policy") for p in (root / room).rglob("*.py")):

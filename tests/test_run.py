@@ -157,6 +157,7 @@ def test_systemd_hears_that_it_is_ready_and_alive(policy: Path, tmp_path: Path, 
         (["robot=simulated", "policy=POLICY", "threads=0"], "threads=0: must be above 0"),
         (["robot=simulated", "policy=POLICY", "priority=500"], "priority must be 0 to 99"),
         (["robot=simulated", "policy=POLICY", "calibrate=true", "shadow=true"], "calibrate=true moves the robot"),
+        (["robot=simulated", "policy=POLICY", "actions=x", "calibrate=true"], "calibrate=true replays nothing"),
         (["robot=simulated", "policy=POLICY", "out=/dev/null/x"], "could not write /dev/null/x"),
     ],
 )
