@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from ..envs import DataError, FewstepWarning
+from ..envs import DataError, FewstepWarning, caps
 from ..envs.errors import names
 from ..envs.files import read_plain
 from .files import replace as replace_file
 from .files import turn
 
 FILE = "marks.json"  # in a store, beside its arrays
-LARGEST = 2**24  # bytes of that file
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Marks:
 def _content(file: Path) -> bytes | None:
     """What is in a file, None where there is none; DataError where it cannot be read."""
     try:
-        return read_plain(file, LARGEST, inside=file.parent)
+        return read_plain(file, caps.JSON, inside=file.parent)
     except FileNotFoundError:
         return None
 

@@ -2,7 +2,6 @@
 
 import math
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from ..envs import Actor, DataError, Obs, Outcome, Robot, Step, differences, episode
 from ..envs.errors import names
 from ..envs.frames import Periods
+from ..envs.interrupts import handled_signals
 from .episode import ACTION, TIME, Episode
 from .pictures import ENCODINGS, Pictures
 from .starts import Starts
@@ -113,14 +113,8 @@ def record(
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Hold a Ctrl-C back until the block has ended."""
-    if threading.current_thread() is not threading.main_thread():
+    pressed: list[bool] = []
+    with handled_signals(lambda *_: pressed.append(True), signal.SIGINT):
         yield
-        return
-    pressed = []
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
     if pressed:
         signal.raise_signal(signal.SIGINT)

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from ..envs import Actor, DataError, FewstepWarning
+from ..envs.tables import read_json
 from .files import replace
 from .store import DemoStore
 
@@ -89,14 +90,14 @@ def next_seed(store: DemoStore, first: int) -> Callable[[], int]:
 
 def _read(file: Path) -> Tried | None:
     try:
-        found = json.loads(file.read_bytes())
+        found = read_json(file, inside=file.parent)
         tried = Tried(**found)
         if any(type(value) is not int or value < 0 for value in found.values()):
             raise ValueError("its values must be numbers")
         return tried
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (DataError, ValueError, TypeError, AttributeError) as error:
         said = f"{file} is damaged: {error}; the next start seed is a guess"
         warnings.warn(said, FewstepWarning, stacklevel=5)
         return None

@@ -8,16 +8,16 @@ import sys
 
 from .errors import DataError
 
-AT_ONCE = 2**31  # bytes that one chunk may take in memory
-FREE = 2**26  # bytes that anything may take, however small it is on disk
-RATIO = 200  # beyond FREE: bytes in memory for each byte on disk
-PIXELS = 2**25  # of one picture: a camera of 8K has 33 million
-JSON = 2**24  # bytes of a JSON file
-YAML = 2**16  # bytes of a YAML file of limits or fields
-YAML_VALUES = 10_000  # of such a file, aliases counted as often as they are used
-YAML_DEPTH = 50  # levels of such a file
-BAG_YAML = 2**20  # bytes of the metadata.yaml of a bag, which names all its files and topics
-BAG_VALUES = 100_000  # of it
+AT_ONCE = 2**31
+FREE = 2**26
+RATIO = 200
+PIXELS = 2**25
+JSON = 2**24
+YAML = 2**16
+YAML_VALUES = 10_000
+YAML_DEPTH = 50
+BAG_YAML = 2**20
+BAG_VALUES = 100_000
 
 MEANINGS = {
     "AT_ONCE": "bytes that one chunk may take in memory",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any, Protocol
 
@@ -14,7 +13,7 @@ from .loop import Actor, episode
 from .robot import Outcome, Step, measured
 from .safety import BRAKE_SECONDS, HOLD, SafeRobot
 from .states import SILENT, State
-from .wire import Orders, Wire
+from .wire import Events, Orders, Wire
 
 STATES = tuple(State)
 NOT_BEGUN = "not begun"  # why an episode has ended whose state was refused
@@ -56,7 +55,7 @@ class Control:
         safe: SafeRobot,
         actor: Actor,
         orders: Orders,
-        events: Wire,
+        events: Events,
         log: Wire,
         inference: Timed | None = None,
         listener: Listener | None = None,
@@ -69,11 +68,6 @@ class Control:
         self._kept = math.inf  # time of the last tick [s]
         self._play_next: list[str] = []
         self._grid = ticks(safe.waiting, spec.command_hz)
-
-    def tell(self, event: str, spare: bool = False, **more: Any) -> None:
-        """Say something to whoever keeps the log; spare: it may be dropped where nobody reads."""
-        line = json.dumps({"time": self.safe.clock.now(), "event": event, **more})
-        self._events.send(line.encode() + b"\n", spare)
 
     def run(self) -> None:
         """Until told to stop, nobody is left to tell, or anything fails; then brake, and let go of the robot."""
@@ -103,13 +97,13 @@ class Control:
     def _play(self, seed: int | None, seconds: float, state: State) -> None:
         self._episode += 1
         self._kept = math.inf
-        self.tell("begins", episode=self._episode, seed=seed)
+        self._events.tell("begins", episode=self._episode, seed=seed)
         self._go(state)
         if self.safe.state is not state:
-            self.tell("ended", episode=self._episode, why=NOT_BEGUN)
+            self._events.tell("ended", episode=self._episode, why=NOT_BEGUN)
             return
         outcome = self._acted(seed, seconds, state)
-        self.tell("ended", episode=self._episode, **_plain(outcome or Outcome(None, why="over")))
+        self._events.tell("ended", episode=self._episode, **_plain(outcome or Outcome(None, why="over")))
 
     def _acted(self, seed: int | None, seconds: float, state: State) -> Outcome | None:
         """Play an episode; on the tick that ends it the robot is held already."""
@@ -149,7 +143,7 @@ class Control:
         try:
             self.safe.go(state)
         except FewstepError as error:
-            self.tell("refused", text=str(error))
+            self._events.tell("refused", text=str(error))
 
     def _keep(self, step: Step) -> None:
         r, obs = self._record, step.obs
@@ -160,9 +154,9 @@ class Control:
         r["measured"], r["sent"] = measured(self.safe.spec, obs), step.sent
         r["wanted"] = np.nan if step.intended.action is None else step.intended.action
         self._log.send(r.tobytes())
-        self._events.flush()
+        self._events.wire.flush()
         if (pause := obs.time - self._kept) > PAUSE_SECONDS:
-            self.tell("pause", spare=True, text=f"nothing was sent for {pause:.2f} s")
+            self._events.tell("pause", spare=True, text=f"nothing was sent for {pause:.2f} s")
         self._kept = obs.time
 
     def _brake(self) -> None:
@@ -182,7 +176,7 @@ class Control:
             self.safe.close()
         except Exception as error:
             raise RobotError(f"the robot could not be closed: {error}") from error
-        self.tell("stopped", dropped=self._log.dropped + self._events.dropped)
+        self._events.tell("stopped", dropped=self._log.dropped + self._events.wire.dropped)
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ from .safety import SafeRobot
 from .spec import Spec, differences
 from .states import Watch
 from .tasks import make_tool
-from .wire import EVENTS, TICKS, Orders, Wire
+from .wire import EVENTS, TICKS, Events, Orders, Wire
 
 WAIT_SECONDS = 0.01  # between two looks for the order to begin
 MCL_CURRENT = 1  # of mlockall(2): what is in memory now stays there
@@ -140,21 +139,25 @@ def _serve(config: ControlConfig, events: Wire) -> None:
     control.run()
 
 
-def _control(config: ControlConfig, robot: Robot, events: Wire) -> Control:
+def _control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
     spec = robot.spec if config.spec is None else Spec.from_json(config.spec)
     if wrong := differences(spec, robot.spec):
         raise RobotError(f"what shall run does not fit robot {config.robot!r}: {'; '.join(wrong)}")
-    orders, tell = Orders(0), partial(_tell, robot, events)
+    orders, events = Orders(0), Events(wire, robot.clock.now)
     if config.operator:
-        tell("made", spec=robot.spec.to_json())
+        events.tell("made", spec=robot.spec.to_json())
         _wait_to_begin(orders)
     limits = Limits.of(robot.spec, config.limits, config.free)
     attended = HomingRobot(
         robot,
-        alive=lambda seconds: tell("homing", seconds=seconds),
+        alive=lambda seconds: events.tell("homing", spare=True, seconds=seconds),
         break_off=lambda: control.stopping or orders.break_off(),
     )
-    safe = SafeRobot(attended, limits, config.watch, lambda text: tell("safety", text=text), WallClock())
+
+    def hear(text: str) -> None:
+        events.tell("safety", spare=True, text=text)
+
+    safe = SafeRobot(attended, limits, config.watch, hear, WallClock())
     actor, inference = _actor(config, spec, robot.spec, limits)
     listener = FrameSender(robot.spec, config.operator.frames) if config.operator else None
     control = Control(safe, actor, orders, events, Wire(config.ticks, TICKS), inference, listener)
@@ -164,12 +167,8 @@ def _control(config: ControlConfig, robot: Robot, events: Wire) -> Control:
     facts = {"spec": robot.spec.to_json(), "hz": robot.spec.command_hz}
     if isinstance(actor, Sweep):
         facts |= {"seconds": actor.seconds, "skipped": actor.skipped}
-    control.tell("ready", pid=os.getpid(), scheduling=real_time(config.priority), **facts)
+    events.tell("ready", pid=os.getpid(), scheduling=real_time(config.priority), **facts)
     return control
-
-
-def _tell(robot: Robot, events: Wire, event: str, **more: Any) -> None:
-    events.send(json.dumps({"time": robot.clock.now(), "event": event, **more}).encode() + b"\n")
 
 
 def _wait_to_begin(orders: Orders) -> None:

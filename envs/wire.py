@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 EVENTS, TICKS = 1 << 18, 1 << 16  # bytes that wait where the pipe is full, until what can be spared is dropped
 BREAKING_OFF = ("stop", "hold", "disarm")  # orders for which nothing is gone on with
@@ -35,6 +38,17 @@ class Wire:
             return
         except BrokenPipeError:
             self._waiting.clear()
+
+
+class Events:
+    """What happens, as lines of JSON with their time [s] by the clock `now`."""
+
+    def __init__(self, wire: Wire, now: Callable[[], float]) -> None:
+        self.wire, self._now = wire, now
+
+    def tell(self, event: str, *, spare: bool = False, **more: Any) -> None:
+        """Say something to whoever keeps the log; spare: it may be dropped where nobody reads."""
+        self.wire.send(json.dumps({"time": self._now(), "event": event, **more}).encode() + b"\n", spare)
 
 
 class Orders:

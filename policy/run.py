@@ -21,6 +21,7 @@ from ..envs import ConfigError, Spec
 from ..envs.calibrate import delays
 from ..envs.control import NOT_BEGUN
 from ..envs.control_process import ControlConfig, PolicyActor
+from ..envs.interrupts import ended_by_signals, handled_signals
 from ..envs.process import Messages
 from ..envs.states import State, Watch
 from ..envs.tables import read_table
@@ -29,7 +30,7 @@ from .node import START_SECONDS, Node, Served, notify
 from .person import Person
 from .run_log import LATENCY, RunLog, missed, read_ticks
 from .runner import promises
-from .signals import ended_by_signals, handled_signals
+from .show import say
 
 HANG_SECONDS = 10.0  # without a tick, after which a run that nobody attends ends
 LOST = 0.01  # share of missed ticks that is told
@@ -85,7 +86,7 @@ def run(c: Run, console: Console) -> int:
 
 def _run(c: Run, log: RunLog, config: ControlConfig, served: Served | None, console: Console) -> int:
     def tell(text: str) -> None:
-        console.print(text, style="yellow", markup=False, soft_wrap=True)
+        say(console, text, style="yellow")
 
     node = Node(log, config, tell, served, hang_seconds=HANG_SECONDS if c.unattended else math.inf)
     try:
@@ -94,18 +95,18 @@ def _run(c: Run, log: RunLog, config: ControlConfig, served: Served | None, cons
         log.facts(spec, robot=c.robot, options=sorted(c.options), policy=c.policy, actions=c.actions, **_hash(c.policy))
         notify("READY=1")
         style = "" if ready["scheduling"].startswith("SCHED_FIFO") else "bold red"
-        console.print(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}", style=style, markup=False, soft_wrap=True)
+        say(console, f"ready at {ready['hz']:g} Hz; {ready['scheduling']}", style=style)
         if c.calibrate:
             c = replace(c, episodes=1, seconds=ready["seconds"])
             for name, why in ready["skipped"].items():
-                console.print(f"{name} is left out: {why}", markup=False, soft_wrap=True)
+                say(console, f"{name} is left out: {why}")
         code = _episodes(c, node, ready["hz"], console)
     finally:
         inference = node.inference_seconds
         wrong = node.close()
         for text in wrong:
-            console.print(text, style="bold red", markup=False, soft_wrap=True)
-        console.print(f"stopped; log in {c.out}", markup=False, soft_wrap=True)
+            say(console, text, style="bold red")
+        say(console, f"stopped; log in {c.out}")
     if c.calibrate and not code:
         code = _calibrated(Path(c.out), spec, inference, console)
     return code or (1 if wrong else 0)
@@ -148,7 +149,7 @@ def _episodes(c: Run, node: Node, hz: float, console: Console) -> int:
             answer = person.answer("success? y, n, or Enter for unknown: ")
             judged = {"y": True, "n": False}.get(answer[:1])
         node.log.note("judged", episode=k, success=judged)
-        console.print(f"episode {k}: {why}; success: {judged}", markup=False, soft_wrap=True)
+        say(console, f"episode {k}: {why}; success: {judged}")
         lost, due = missed(node.log.folder, ended["episode"], hz, State(state))
         if lost > LOST * due:
             console.print(f"{lost} of {due} ticks were missed: this computer does not keep {hz:g} Hz", style="bold red")
@@ -224,15 +225,11 @@ def _calibrated(out: Path, spec: Spec, inference: float, console: Console) -> in
     content |= {} if math.isnan(inference) else {"inference": inference}
     write_file(out / LATENCY, json.dumps(content, indent=1).encode())
     for name, seconds in found.observation.items():
-        console.print(f"observation {name}: {1e3 * seconds:.1f} ms old", markup=False, soft_wrap=True)
-    console.print(
-        f"actuation: {1e3 * found.median:.1f} ms, the slowest {1e3 * found.worst:.1f} ms", markup=False, soft_wrap=True
-    )
+        say(console, f"observation {name}: {1e3 * seconds:.1f} ms old")
+    say(console, f"actuation: {1e3 * found.median:.1f} ms, the slowest {1e3 * found.worst:.1f} ms")
     if found.still:
-        console.print(f"did not follow: {', '.join(found.still)}", style="bold red", markup=False, soft_wrap=True)
+        say(console, f"did not follow: {', '.join(found.still)}", style="bold red")
     if not math.isnan(inference):
-        console.print(f"inference: {1e3 * inference:.1f} ms", markup=False, soft_wrap=True)
-    console.print(
-        f"to send every action that much early: fewstep run lead={found.median:.3f} ...", markup=False, soft_wrap=True
-    )
+        say(console, f"inference: {1e3 * inference:.1f} ms")
+    say(console, f"to send every action that much early: fewstep run lead={found.median:.3f} ...")
     return 1 if found.still else 0

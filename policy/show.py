@@ -16,6 +16,11 @@ from ..envs import ConfigError
 from .statistics import paired_mean, paired_success
 
 
+def say(console: Console, text: str, style: str = "") -> None:
+    """Print a line as it is: brackets are no markup, and a narrow terminal breaks it where it likes."""
+    console.print(text, style=style, markup=False, soft_wrap=True)
+
+
 def bar(console: Console) -> Progress:
     """A progress bar with counts and the time left."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())

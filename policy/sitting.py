@@ -20,6 +20,7 @@ from ..envs import Robot, RobotError, Spec
 from ..envs.control_process import ControlConfig, OperatorActor
 from ..envs.devices import DEVICES, Keyboard
 from ..envs.frames import FrameReader
+from ..envs.interrupts import ended_by_signals
 from ..envs.live import Live
 from ..envs.mailbox import empty_memory
 from ..envs.page import Page
@@ -32,7 +33,7 @@ from .hand_session import HandSession
 from .node import START_SECONDS, Node
 from .run import read_limits
 from .run_log import RunLog
-from .signals import ended_by_signals
+from .show import say
 
 PAGE = "page"
 PATIENCE = 600.0  # s that a person has for an episode in simulation
@@ -152,9 +153,8 @@ class Sitting:
 
 
 def _print(console: Console, text: str) -> None:
-    console.print(
-        text.replace("\n", "\r\n") + "\r", markup=False, soft_wrap=True
-    )  # a raw terminal does not return by itself
+    """Say something on a raw terminal, which does not return to the left by itself."""
+    say(console, text.replace("\n", "\r\n") + "\r")
 
 
 def _close(node: Node, tell: Callable[[str], None]) -> None:

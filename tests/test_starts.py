@@ -1,5 +1,6 @@
 """Start seeds: recording in parts gives the episodes of recording at once, whatever failed or was killed."""
 
+import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -180,3 +181,11 @@ def test_the_verb_records_in_parts(tmp_path: Path, seen: list[int]) -> None:
     assert seen[12:] == [5, 5]
     assert main(["record", f"data={tmp_path}/demos", "episodes=1"]) == 0
     assert seen[14:] == [FIRST + 12]
+
+
+def test_starts_that_are_a_pipe_are_told_and_never_waited_for(tmp_path: Path) -> None:
+    store = DemoStore.create(tmp_path / "demos", make_spec())
+    os.mkfifo(store.path / FILE)
+    with pytest.warns(FewstepWarning, match=f"{FILE} is a pipe"):
+        assert Starts(store).next() == (10_000, 0)
+    store.close()
