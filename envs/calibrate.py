@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .angles import shorter_way
 from .errors import RobotError, names
 from .limits import Limits
 from .robot import Command, Obs
@@ -48,7 +49,7 @@ class Sweep:
         if not self._order:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self.skipped.items())
             raise RobotError(f"there is nothing that calibration could move: {reasons}")
-        self._wrapped = _each(spec, [f.kind == "angle" for f in spec.actions.values()])
+        self._angle = spec.angles()
         self._size, self._speed = _sizes(spec, limits)
 
     @property
@@ -83,8 +84,8 @@ class Sweep:
             k = self._order[int(turn)]
             went = start[k] + self._amplitude[k] * float(wave(np.array(time), self._side[k]))
             went = np.clip(went, self._limits.low[k], self._limits.high[k])
-            pose[k] = (went + math.pi) % (2 * math.pi) - math.pi if self._wrapped[k] else went
-        return pose
+            pose[k] = went
+        return shorter_way(pose, self._angle & (np.abs(pose) > math.pi))
 
     def _fit(self, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The side to which each element has to move (A,), 0 for both, and how far (A,)."""
