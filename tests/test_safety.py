@@ -229,6 +229,35 @@ def test_what_a_robot_refuses_at_the_start_is_an_error_of_ours() -> None:
     assert safe.state is State.FAULT and "could not be reset: division" in safe.why
 
 
+@pytest.mark.parametrize("way", [0.3, -0.3])
+def test_a_robot_that_moves_is_armed_only_once_it_stands_still(way: float) -> None:
+    cell = Cell()
+    for _ in range(3):
+        cell.robot.shown = {"position": np.array([way * cell.robot.clock.now()], np.float32)}
+        cell.tick()
+    with pytest.raises(RobotError, match="the robot moves: it can be armed where it stands still only"):
+        cell.safe.go(State.HOLD)
+    for _ in range(3):
+        cell.tick()
+    cell.safe.go(State.HOLD)
+    assert cell.tick() == pytest.approx(float(cell.robot.shown["position"][0]))
+
+
+@pytest.mark.parametrize("reading", [1.0, -0.9, 1e6])
+@pytest.mark.parametrize("state", [State.HOLD, State.ACTIVE])
+def test_a_reading_that_cannot_be_is_a_fault_and_moves_nothing(reading: float, state: State) -> None:
+    cell = Cell()
+    cell.safe.go(State.HOLD)
+    if state is State.ACTIVE:
+        cell.safe.go(State.ACTIVE)
+    start = float(cell.robot.place[0])
+    away = reading if abs(reading - start) > 0.5 else -reading
+    cell.robot.shown = {"position": np.array([away], np.float32)}
+    sent = [cell.tick() for _ in range(30)]
+    assert cell.safe.state is State.FAULT and "position is measured at" in cell.safe.why
+    assert sent == pytest.approx([start] * 30)
+
+
 def test_a_robot_without_limits_is_refused() -> None:
     spec = Spec({"x": Field((1,), "m")}, {"x": Field((1,), "m", measured_by="x")}, 10)
     with pytest.raises(RobotError, match="no limit on acceleration, high, low, velocity"):
