@@ -112,8 +112,8 @@ class HandSession:
         dropped = self._verdict in DROPPED or (failed and self._verdict not in WORDS)
         if dropped or not was_recording:
             self._recorder.discard(self._start)
-            reason = self._verdict if self._verdict in DROPPED else "nothing was recorded yet"
-            self._tell(f"discarded: {why if failed else reason}")
+            reason = why if failed else "" if self._verdict in DROPPED else "nothing was recorded yet"
+            self._tell(f"discarded: {reason}" if reason else "discarded")
             return
         success = WORDS.get(self._verdict, ended.get("success"))
         stored = self._recorder.end(Outcome(success), self._start)

@@ -16,9 +16,9 @@ from ..envs import ConfigError
 from .statistics import paired_mean, paired_success
 
 
-def say(console: Console, text: str, style: str = "") -> None:
+def say(console: Console, text: str, style: str = "", end: str = "\n") -> None:
     """Print a line as it is: brackets are no markup, and a narrow terminal breaks it where it likes."""
-    console.print(text, style=style, markup=False, soft_wrap=True)
+    console.print(text, style=style, markup=False, soft_wrap=True, end=end)
 
 
 def bar(console: Console) -> Progress:

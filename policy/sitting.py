@@ -154,7 +154,8 @@ class Sitting:
 
 def _print(console: Console, text: str) -> None:
     """Say something on a raw terminal, which does not return to the left by itself."""
-    say(console, text.replace("\n", "\r\n") + "\r")
+    for line in text.splitlines():
+        say(console, line, end="\r\n")
 
 
 def _close(node: Node, tell: Callable[[str], None]) -> None:

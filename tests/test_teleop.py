@@ -1,5 +1,6 @@
 """Teleoperation: devices, what a hand moves, and a sitting with a robot on a clock of its own."""
 
+import io
 import os
 import sys
 import tracemalloc
@@ -11,6 +12,7 @@ import pytest
 from fakes import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from fewstep.demos import DemoStore
 from fewstep.demos.session import Cadence, Session
@@ -20,6 +22,7 @@ from fewstep.envs.pick_place_expert import SPEED, FingertipTool
 from fewstep.envs.simulated_arm import SimulatedArm
 from fewstep.envs.teleop import LEASH, RANGE_SECONDS, Axes, Drive, Hand, Leader
 from fewstep.policy.cli import main
+from fewstep.policy.sitting import _print as print_raw
 
 HZ = 10.0
 TOOL = Field((3,), "m", low=(-1, -1, 0), high=(1, 1, 1), measured_by="tool")
@@ -326,3 +329,9 @@ def test_a_sitting_that_cannot_be_is_refused(
     monkeypatch.setattr(Keyboard, "close", lambda self: None)
     assert main(["record", *arguments, f"data={tmp_path}/demos"]) in (1, 2)
     assert message in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_raw_terminal_gets_every_line_from_its_left_edge() -> None:
+    screen = io.StringIO()
+    print_raw(Console(file=screen), "one [of] two\ntwo")
+    assert screen.getvalue() == "one [of] two\r\ntwo\r\n"
