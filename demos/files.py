@@ -27,13 +27,15 @@ TURN, LOOK = 10.0, 0.01  # s that a writer waits for its turn, and between two l
 class AtomicStore(LocalStore):
     """A zarr folder of ours whose files change in one step, also when the process is killed or power fails.
 
-    zarr itself wrote in place before its release 3.1.3, and never waits for the disk. What is read is first compared
+    zarr itself wrote in place before its release 3.1.3, and never waits for the disk. The disk knows the names of what
+    was written once `sync_folders` has returned. What is read is first compared
     with what fewstep writes: format 3, numbers, and chunks that decode to no more than their array says.
     """
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._layouts: dict[str, Layout] = {}
+        self._written: set[Path] = set()  # folders whose files the disk may know by old names
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Buffer | None:
         """Read one file, or a part of it."""
@@ -56,6 +58,13 @@ class AtomicStore(LocalStore):
         self._check_writable()
         path = self.root / key
         await asyncio.to_thread(_replace, path, f"{path.name}.partial", value.to_bytes())
+        self._written.add(path.parent)
+
+    def sync_folders(self) -> None:
+        """Wait until the disk knows everything that was written by its name."""
+        for folder in self._written:
+            _sync_folder(folder)
+        self._written.clear()
 
 
 def stored(folder: Path) -> int:
@@ -71,6 +80,7 @@ def replace(path: Path, content: bytes) -> None:
     """
     _forget_killed_writers(path)
     _replace(path, _own_name(path), content)
+    _sync_folder(path.parent)
 
 
 @contextmanager
@@ -165,7 +175,6 @@ def _replace(path: Path, name: str, content: bytes) -> None:
     except OSError:
         beside.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
 
 
 def _own_name(path: Path) -> str:

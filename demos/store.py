@@ -18,7 +18,7 @@ from .files import AtomicStore, lock, new_folder
 from .head import FORMAT, VERSION, read_head, read_spec
 from .marks import Marks
 from .pictures import CHUNK, ENCODINGS, Blobs, Pictures, encoded
-from .store_arrays import create, find, opened, read, reading, write
+from .store_arrays import create, find, opened, read, reading, sync, write
 from .zarr_layout import SLACK
 
 ENDS, SUCCESS = "meta/episode_ends", "meta/success"
@@ -197,7 +197,9 @@ class DemoStore:
             self._append_pictures(key, (part for e in episodes for part in encoded(e.data[key], self.images)))
         success = np.array([-1 if e.success is None else int(e.success) for e in episodes])
         write(self._array(SUCCESS), len(self), success)
+        sync(self._group)
         write(self._array(ENDS), len(self), ends)
+        sync(self._group)
         self.ends = self._ends = np.append(self.ends, ends)
         self.numbers = np.arange(len(self.ends))
 

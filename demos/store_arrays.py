@@ -77,3 +77,8 @@ def write(array: zarr.Array, start: int, values: np.ndarray) -> None:
         raise DataError(f"{place}, {array.path} is damaged: {array.shape[0]} long, its episodes take {start}")
     array.resize((start + len(values), *array.shape[1:]))
     array[start:] = values
+
+
+def sync(group: zarr.Group) -> None:
+    """Wait until a failing power supply could undo nothing of what was written."""
+    cast(AtomicStore, group.store).sync_folders()

@@ -20,11 +20,11 @@ JOINTS, LAG = 3, 0.03  # s: time constant of the servos
 LOW, HIGH, VELOCITY, ACCELERATION = -2.0, 2.0, 1.0, 5.0
 
 
-def spec(hz: float = 100.0, camera: bool = False) -> Spec:
-    low, high, fast, hard = ((x,) * JOINTS for x in (LOW, HIGH, VELOCITY, ACCELERATION))
-    joints = Field((JOINTS,), "rad", "linear", (), low, high, "joints", fast, hard)
+def spec(hz: float = 100.0, camera: bool = False, joints: int = JOINTS) -> Spec:
+    low, high, fast, hard = ((x,) * joints for x in (LOW, HIGH, VELOCITY, ACCELERATION))
+    field = Field((joints,), "rad", "linear", (), low, high, "joints", fast, hard)
     eye = {"camera": Field((4, 4, 3), kind="image")} if camera else {}
-    return Spec({"joints": Field((JOINTS,), "rad"), **eye}, {"joints": joints}, 20.0, hz)
+    return Spec({"joints": Field((joints,), "rad"), **eye}, {"joints": field}, 20.0, hz)
 
 
 class BadClock:
@@ -63,13 +63,21 @@ class BadRobot:
         "constructor_raises": False,
     }
 
-    def __init__(self, log: str = "", trouble: str = "", hz: float = 100.0, camera: bool = False, password: str = ""):
-        self.spec, self.clock = spec(hz, camera), BadClock()
+    def __init__(
+        self,
+        log: str = "",
+        trouble: str = "",
+        hz: float = 100.0,
+        camera: bool = False,
+        joints: int = JOINTS,
+        password: str = "",
+    ) -> None:
+        self.spec, self.clock = spec(hz, camera, joints), BadClock()
         self._log = open(log, "a", buffering=1) if log else None  # noqa: SIM115
         self._file = Path(trouble) if trouble else None
         self._changed, self._trouble, self._hung = 0, dict(self.TROUBLE), 0.0
         self._look()
-        self._at = np.full(JOINTS, float(self._trouble["begin"]))
+        self._at = np.full(joints, float(self._trouble["begin"]))
         self._target, self._time, self._sunk = self._at.copy(), time.monotonic(), 0.0
         self._last: Obs | None = None
         self._say("made", at=self._at.tolist())

@@ -293,6 +293,17 @@ def test_a_new_folder_is_on_disk_before_it_has_its_name(tmp_path: Path, disk: li
     assert [kind for kind, _ in disk[folder_named + 2 :]] == ["file", "named", "folder"]
 
 
+def test_an_episode_counts_only_once_the_disk_knows_all_of_it(tmp_path: Path, disk: list[tuple[str, Path]]) -> None:
+    path = store_of(tmp_path / "demos", [3])
+    disk.clear()
+    with DemoStore.open(path, "a") as store:
+        store.append(store.episode(0))
+    counts = disk.index(("named", path / "meta" / "episode_ends" / "c" / "0"))
+    written = {to.parent for kind, to in disk[:counts] if kind == "named" and to.parent.name != "episode_ends"}
+    assert len(written) > 3 and written <= {folder for kind, folder in disk[:counts] if kind == "folder"}
+    assert ("folder", path / "meta" / "episode_ends" / "c") in disk[counts:]
+
+
 @pytest.mark.parametrize(
     ("marked", "message"),
     [

@@ -20,6 +20,8 @@ def path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty current folder; what a test does to the path of this process is undone."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    for name in ("my_arm", "my_other"):  # of other tests
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 
 
