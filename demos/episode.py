@@ -9,7 +9,7 @@ import numpy as np
 
 from ..envs import DataError, Spec, caps
 from ..envs.errors import names
-from .pictures import Pictures
+from .storage.images import Pictures
 
 ACTION, TIME = "action", "time"
 

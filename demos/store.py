@@ -14,12 +14,12 @@ import zarr
 from ..envs import DataError, Spec, differences
 from ..envs.errors import names, pick, refusing
 from .episode import Column, Episode, columns
-from .files import AtomicStore, lock, new_folder
-from .head import FORMAT, VERSION, read_head, read_spec
-from .marks import Marks
-from .pictures import CHUNK, ENCODINGS, Blobs, Pictures, encoded
-from .store_arrays import create, find, opened, read, reading, sync, write
-from .zarr_layout import SLACK
+from .storage.atomic_files import AtomicStore, lock, new_folder
+from .storage.curation import Marks
+from .storage.images import CHUNK, ENCODINGS, Blobs, Pictures, encoded
+from .storage.store_header import FORMAT, VERSION, read_head, read_spec
+from .storage.zarr_layout import SLACK
+from .storage.zarr_store import create, find, opened, read, reading, sync, write
 
 ENDS, SUCCESS = "meta/episode_ends", "meta/success"
 BYTES, PLACES = "bytes", "ends"  # of the images of a field

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ConfigError, SpecError, names
-from .plain import from_plain, to_plain
+from .schema import from_plain, to_plain
 
 KINDS = ("linear", "angle", "quaternion", "image", "discrete")
 

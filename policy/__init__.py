@@ -1,8 +1,8 @@
 """Learning, and the network behind an Agent."""
 
 from .checkpoint import load_policy, save_policy
+from .diffusion.samplers import Sampler
 from .policy import Policy, PolicyConfig
-from .runner import Inline, agent
-from .samplers import Sampler
+from .serving.runners import Inline, agent
 
 __all__ = ["Inline", "Policy", "PolicyConfig", "Sampler", "agent", "load_policy", "save_policy"]

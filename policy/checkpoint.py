@@ -12,16 +12,16 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ..demos.files import replace
+from ..demos.storage.atomic_files import replace
 from ..envs import CheckpointError, ConfigError, FewstepError, Spec, differences
 from ..envs.errors import names, refusing
-from ..envs.plain import from_plain, to_plain
+from ..envs.schema import from_plain, to_plain
 from ..envs.tables import read_json
 from .policy import Policy, PolicyConfig
 
 FORMAT, VERSION = "fewstep-policy", 1
 MODEL, META = "model.safetensors", "policy.json"
-SHIPPED = Path(__file__).parent / "shipped"  # policies that come with the package
+SHIPPED = Path(__file__).parent / "pretrained"  # policies that come with the package
 
 
 def save_policy(policy: Policy, folder: Path, provenance: Mapping[str, Any]) -> None:

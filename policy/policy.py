@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Generator, Tensor, nn
 
-from ..demos.normalise import Normaliser
 from ..envs import ConfigError, Spec
 from ..envs.errors import names
-from .encoders import StateEncoder
-from .objectives import ONCE, Denoiser, choose
-from .samplers import Sampler, require_fit, sample
-from .unet import Net, TemporalUnet, UnetConfig
+from .diffusion.objectives import ONCE, Denoiser, choose
+from .diffusion.samplers import Sampler, require_fit, sample
+from .networks.encoders.state import StateEncoder
+from .networks.temporal_unet import Net, TemporalUnet, UnetConfig
+from .normaliser import Normaliser
 
 REACH = 1.05  # a chunk may leave the range of the demonstrated actions by 5 % of half of it, no further
 

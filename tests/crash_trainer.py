@@ -13,8 +13,8 @@ from typing import Any
 
 from crash_writer import Bomb
 
-from fewstep.envs.plain import from_plain
-from fewstep.policy.train import TrainConfig, train
+from fewstep.envs.schema import from_plain
+from fewstep.policy.training.train import TrainConfig, train
 
 INTERRUPTED = 130
 

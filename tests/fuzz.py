@@ -28,7 +28,7 @@ from fuzz_inputs import TARGETS, Target, files, workshop
 from fuzz_mutations import WORK, arguments, copy, damage
 
 from fewstep.envs import FewstepError
-from fewstep.policy import cli
+from fewstep.policy.cli import main as cli
 
 SECONDS = 20.0  # wall time that one input may take: far more than it does, since a machine may be busy
 MEMORY = 2**30  # bytes that reading a small input may take

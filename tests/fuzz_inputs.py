@@ -15,18 +15,18 @@ import pyarrow.parquet as pq
 import zarr
 
 from fewstep.demos import DemoStore, Episode
-from fewstep.demos.check import check
+from fewstep.demos.doctor.check import check
 from fewstep.demos.formats import export_demonstrations, import_demonstrations
 from fewstep.demos.formats.diffusion_policy import import_pusht
 from fewstep.demos.formats.source import Choice
 from fewstep.envs import Field, Spec
-from fewstep.envs.control import STATES, tick_type
+from fewstep.envs.control.control_loop import STATES, tick_type
 from fewstep.envs.tables import read_table
 from fewstep.policy.checkpoint import load_policy, save_policy
+from fewstep.policy.diffusion.samplers import Sampler
+from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
-from fewstep.policy.run_log import RunLog, latencies
-from fewstep.policy.samplers import Sampler
-from fewstep.policy.unet import UnetConfig
+from fewstep.policy.serving.run_log import RunLog, latencies
 
 SPEC = Spec(
     {"joints": Field((2,), "rad", names=("a", "b")), "top": Field((16, 16, 3), kind="image")},

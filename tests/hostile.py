@@ -14,9 +14,9 @@ import numpy as np
 from fakes import FakeClock
 
 from fewstep.envs import Command, Field, Obs, Outcome, RobotError, Spec
-from fewstep.envs.limits import Limits
-from fewstep.envs.safety import SafeRobot
-from fewstep.envs.states import State, Watch
+from fewstep.envs.safety.limits import Limits
+from fewstep.envs.safety.safe_robot import SafeRobot
+from fewstep.envs.safety.states import State, Watch
 
 LOW, HIGH = np.full(3, -1.5), np.full(3, 1.5)
 VELOCITY, ACCELERATION = np.array([0.01, 1.0, 10.0]), np.array([0.02, 5.0, 200.0])  # a slow, a usual and a fast axis

@@ -20,21 +20,32 @@ EXTRAS = (
     *("matplotlib", "pygame", "safetensors", "tensorboard", "torch"),
     *("av", "h5py", "imagecodecs", "pyarrow", "rosbags"),
 )
-SIMULATED = ("rendering", "pick_place", "push_t", "gym_", "metaworld")  # envs that draw or simulate need MuJoCo
-FOREIGN = ("lerobot", "robomimic", "rosbag")  # formats that need libraries of their own
-WITH_TORCH = {"normalise"}  # of demos
+WITH_MUJOCO = (
+    "pick_place",
+    "pick_place_expert",
+    "push_t",
+    "gym_robot",
+    "gym_spec",
+    "metaworld",
+    "rendering",
+)  # of envs.sim
+FOREIGN = {"lerobot", "robomimic", "rosbag"}  # formats that need libraries of their own
 
 
 def torch_free() -> list[str]:
     """The modules that the base install must import, as far as they exist."""
     from fewstep import demos, envs
 
-    names = [f"fewstep.envs.{m.name}" for m in pkgutil.iter_modules(envs.__path__) if not m.name.startswith(SIMULATED)]
-    for module in pkgutil.walk_packages(demos.__path__, "fewstep.demos."):
-        parts = module.name.split(".")
-        if parts[2] not in WITH_TORCH and not parts[-1].startswith(FOREIGN):
-            names.append(module.name)
-    return names
+    modules = [*pkgutil.walk_packages(envs.__path__, "fewstep.envs.")]
+    modules += pkgutil.walk_packages(demos.__path__, "fewstep.demos.")
+    return [module.name for module in modules if not needs_an_extra(module.name.split("."))]
+
+
+def needs_an_extra(parts: list[str]) -> bool:
+    """Whether a module draws or simulates, or reads a format with a library of its own."""
+    return (parts[2] == "sim" and parts[-1] in WITH_MUJOCO) or (
+        parts[2] == "formats" and bool({*parts[3:]} & {*FOREIGN})
+    )
 
 
 def imports() -> None:

@@ -11,6 +11,22 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {"envs": {"envs"}, "demos": {"demos", "envs"}, "policy": {"policy", "demos", "envs"}, "configs": set()}
+# Sub-folders of a room, from the lowest up; a file that stands in the room itself is below them, unless it is named.
+LAYERS = {
+    "envs": [("web", "safety"), ("teleop",), ("sim",), ("hardware",), ("control",)],
+    "demos": [("storage", "episode", "store"), ("doctor", "formats", "recording"), ("viewer",)],
+    "policy": [
+        ("networks",),
+        ("diffusion",),
+        ("normaliser",),
+        ("policy",),
+        ("checkpoint",),
+        ("training", "serving"),
+        ("evaluation",),
+        ("cli",),
+    ],
+}
+STORE = LAYERS["demos"][0]  # one idea in several files
 MODULES = sorted(path.relative_to(ROOT) for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py"))
 RUNS_CODE = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "torch.load", "torch.save"} | {
     f"hydra.utils.{name}" for name in ("call", "get_class", "get_method", "get_object", "instantiate")
@@ -47,6 +63,23 @@ def test_imports_go_one_way(path: Path) -> None:
     assert rooms <= MAY_IMPORT[path.parts[0]]
 
 
+def layer(room: str, name: str) -> int:
+    """How high a part of a room stands."""
+    return next((i for i, names in enumerate(LAYERS[room], 1) if name in names), 0)
+
+
+@every_module
+def test_imports_within_a_room_go_down(path: Path) -> None:
+    room, part = path.parts[0], path.with_suffix("").parts[1]
+    if room not in LAYERS or part == "__init__":  # a room's face names what stands anywhere in it
+        return
+    own = layer(room, part)
+    imports = {name.split(".")[2] for name, _ in imported(path) if name.startswith(f"fewstep.{room}.")}
+    higher = {name for name in imports if layer(room, name) > own}
+    beside = {name for name in imports if layer(room, name) == own and name != part and own} - {*STORE}
+    assert not higher | beside
+
+
 @every_module
 def test_rooms_import_each_other_relatively(path: Path) -> None:
     assert not [name for name, dots in imported(path) if not dots and name.split(".")[0] in {"fewstep", *MAY_IMPORT}]
@@ -80,5 +113,6 @@ def test_a_robot_computer_needs_neither_torch_nor_mujoco() -> None:
 
 def test_no_command_waits_for_diffusers() -> None:
     """Importing it takes about as long as all the rest, and every worker of an evaluation would."""
-    code = "import sys; from fewstep.policy.cli import main; main(['--help']); assert 'diffusers' not in sys.modules"
+    code = "import sys; from fewstep.policy.cli.main import main; main(['--help']); "
+    code += "assert 'diffusers' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -10,7 +10,7 @@ from typing import Any
 from ...envs import DataError, FewstepError
 from ...envs.errors import names, pick, refusing
 from ...envs.files import require_plain
-from ..head import is_store
+from ..storage.store_header import is_store
 from ..store import DemoStore
 from .source import Choice, save
 
@@ -39,18 +39,18 @@ def is_bag(path: Path) -> bool:
 
 
 FORMATS: Mapping[str, Format] = {
-    "LeRobot dataset v3.0": Format("lerobot", _has("meta/info.json")),
+    "LeRobot dataset v3.0": Format("lerobot.reading", _has("meta/info.json")),
     "Diffusion Policy replay buffer (zarr, zip)": Format(
         "diffusion_policy", lambda p: _has("meta/episode_ends")(p) or _called(".zip")(p)
     ),
-    "robomimic or robosuite file (HDF5)": Format("robomimic", _called(".hdf5", ".h5")),
+    "robomimic or robosuite file (HDF5)": Format("robomimic.reading", _called(".hdf5", ".h5")),
     "ROS bag (ROS 1, ROS 2, MCAP)": Format(
-        "rosbag", lambda p: is_bag(p) or (p.is_dir() and any(map(is_bag, p.iterdir())))
+        "rosbag.reading", lambda p: is_bag(p) or (p.is_dir() and any(map(is_bag, p.iterdir())))
     ),
 }
 
 
-EXPORTS = {"lerobot": "lerobot_export", "diffusion_policy": "diffusion_policy", "robomimic": "robomimic_export"}
+EXPORTS = {"lerobot": "lerobot.writing", "diffusion_policy": "diffusion_policy", "robomimic": "robomimic.writing"}
 
 
 def import_demonstrations(source: str | Path, out: str | Path, choice: Choice | None = None) -> None:

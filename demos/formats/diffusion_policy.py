@@ -14,14 +14,14 @@ import zarr
 from ...envs import DataError, Field, Spec, caps
 from ...envs.caps import require_ratio
 from ...envs.errors import names
-from ...envs.pusht import SPEC as PUSHT
-from ...envs.pusht import corners
+from ...envs.sim.push_t_geometry import SPEC as PUSHT
+from ...envs.sim.push_t_geometry import corners
 from ..episode import ACTION, TIME, Episode, columns
-from ..files import new_folder
-from ..pictures import Pictures, Raw
+from ..storage.atomic_files import new_folder
+from ..storage.images import Pictures, Raw
 from ..store import DemoStore
+from .foreign_zarr import Archive, Folder
 from .source import Choice, Source, observing, reader, save
-from .whole import Archive, Folder
 
 OURS = "fewstep"  # attribute of a buffer that we wrote: Spec, provenance, and how each episode ended
 Arrays = dict[str, Any]  # one episode: (T, ...) each

@@ -13,7 +13,7 @@ import numpy as np
 from ...envs import DataError, Spec
 from ...envs.errors import refusing
 from ..episode import Episode, columns
-from ..files import new_folder
+from ..storage.atomic_files import new_folder
 from ..store import DemoStore
 
 TOGETHER = 2**22  # bytes of small episodes that are appended at once: each append waits for the disk

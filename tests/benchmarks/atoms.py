@@ -6,8 +6,8 @@ What follows the two numbers are settings of `fewstep train`; the policy is an o
 import sys
 from dataclasses import replace
 
-from fewstep.policy.cli import main
-from fewstep.policy.objectives import OBJECTIVES, atoms
+from fewstep.policy.cli.main import main
+from fewstep.policy.diffusion.objectives import OBJECTIVES, atoms
 
 if __name__ == "__main__":
     mass, late, *settings = sys.argv[1:]

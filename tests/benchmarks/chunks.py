@@ -3,7 +3,7 @@
 import sys
 
 from fewstep.policy.checkpoint import load_policy
-from fewstep.policy.manifold import Nearby
+from fewstep.policy.evaluation.chunk_quality import Nearby
 
 
 def main() -> None:

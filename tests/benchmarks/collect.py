@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewstep.policy.statistics import paired_mean, paired_success, wilson
+from fewstep.policy.evaluation.statistics import paired_mean, paired_success, wilson
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results.json"
 REFERENCE = 10  # evaluations

@@ -5,9 +5,9 @@ import time
 
 import torch
 
-from fewstep.policy.data import read_data
 from fewstep.policy.policy import Policy, PolicyConfig
-from fewstep.policy.train import Run, TrainConfig
+from fewstep.policy.training.dataset import read_data
+from fewstep.policy.training.train import Run, TrainConfig
 
 OBJECTIVES = ("flow", "flow_atoms", "regression", "v", "eps")
 BATCH, STEPS = 256, 5

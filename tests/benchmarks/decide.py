@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from collect import RESULTS, Row, paired, reference, signed
 
-from fewstep.policy.statistics import Z
+from fewstep.policy.evaluation.statistics import Z
 
 TASKS = ("pickplace", "pusht", "peg-insert-side")
 ONE_MODE = TASKS[1:]

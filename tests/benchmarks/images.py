@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from fewstep.demos import DemoStore, Episode
-from fewstep.demos.formats.lerobot_export import write
+from fewstep.demos.formats.lerobot.writing import write
 from fewstep.envs import Field, Spec, episode
-from fewstep.envs.tasks import make_expert, make_robot
+from fewstep.envs.sim.registry import make_expert, make_robot
 
 SIZES, CAMERAS, STEPS, HZ = ((96, 96), (480, 640)), ("top", "wrist"), 2, 10
 FRAMES, WINDOWS, ROUNDS, NOISE = 480, 20, 5, 2.0

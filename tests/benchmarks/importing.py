@@ -32,7 +32,7 @@ actions:
   joints: {topic: /joint_commands, value: data, unit: rad}
 """
 IMPORT = """import re, sys, time
-from fewstep.policy.cli import main
+from fewstep.policy.cli.main import main
 code = main(sys.argv[1:])
 peak = re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1]  # getrusage would count the parent's
 print("measured", int(peak) / 1024, time.process_time())

@@ -19,7 +19,7 @@ import crash_writer
 from test_train import CONFIG, finished, weights, write
 
 from fewstep.demos.store import DemoStore
-from fewstep.envs.plain import to_plain
+from fewstep.envs.schema import to_plain
 
 EPISODES = 40  # that a writer appends where nobody kills it
 KEPT = 400  # episodes in a store before another is begun

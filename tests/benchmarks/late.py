@@ -12,10 +12,10 @@ import numpy as np
 from collect import RESULTS, between, keep, paired, signed
 
 from fewstep.envs.agent import Agent, Chunk
-from fewstep.policy import evaluate as rollouts
 from fewstep.policy.checkpoint import load_policy
+from fewstep.policy.evaluation import rollouts
 from fewstep.policy.policy import Policy
-from fewstep.policy.runner import LATE, Runner, agent
+from fewstep.policy.serving.runners import LATE, Runner, agent
 
 FADE = 0.01  # weights exp(-FADE i), i = 0 the oldest
 

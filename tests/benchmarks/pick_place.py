@@ -9,9 +9,9 @@ import mujoco
 import numpy as np
 
 from fewstep.envs import Command, Obs
-from fewstep.envs.pick_place import HZ, PickPlace, spec
-from fewstep.envs.pick_place_expert import PickPlaceExpert
-from fewstep.policy.statistics import wilson
+from fewstep.envs.sim.pick_place import HZ, PickPlace, spec
+from fewstep.envs.sim.pick_place_expert import PickPlaceExpert
+from fewstep.policy.evaluation.statistics import wilson
 
 SEED = 100_000
 

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 from collect import RESULTS
 from decide import SEEDS, TASKS
 
-from fewstep.policy.report import ACCENT, MUTED, STYLE, WARM
+from fewstep.policy.evaluation.report import ACCENT, MUTED, STYLE, WARM
 
 KINDS = {"default": ("default", ACCENT, 0.97), "distilled": ("its student", WARM, 1.15), "v": ("DDPM, v", MUTED, 1.0)}
 TITLES = ("pick and place, two modes", "human Push-T", "Meta-World peg-insert-side")

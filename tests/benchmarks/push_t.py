@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 import zarr
 
-import fewstep.envs.push_t  # noqa: F401  (registers)
+import fewstep.envs.sim.push_t  # noqa: F401  (registers)
 
 NEAR = 5.0  # px
 

@@ -12,7 +12,7 @@ from time import process_time
 import numpy as np
 
 from fewstep.demos import DemoStore, Episode
-from fewstep.demos.check import check
+from fewstep.demos.doctor.check import check
 from fewstep.envs import Field, Spec
 
 EPISODES, FRAMES, HZ = 206, 125, 10

@@ -12,7 +12,7 @@ import numpy as np
 from chromium import browser, until
 
 from fewstep.demos import DemoStore, Episode
-from fewstep.demos.view import Server
+from fewstep.demos.viewer.server import Server
 from fewstep.envs import Field, Spec
 
 EPISODES, FRAMES = 1000, 200

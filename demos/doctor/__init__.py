@@ -1,0 +1,1 @@
+"""The dataset doctor: one file for each kind of trouble."""

@@ -1,0 +1,1 @@
+"""LeRobot datasets v3.0, read and written."""

@@ -1,0 +1,86 @@
+"""A store as one HDF5 file of robomimic, and what of it only we read back."""
+
+from __future__ import annotations
+
+import json
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ...episode import ACTION, TIME, Episode
+from ...storage.atomic_files import new_file
+from ...store import DemoStore
+from .reading import OURS
+
+GYM = 2  # robomimic's number for environments of gym
+
+
+def write(store: DemoStore, out: str | Path, task: str = "") -> None:
+    """Write all episodes to a new file, without `next_obs`; a failure leaves nothing there.
+
+    rewards: 1 in the last frame of a success. Quaternions become x, y, z, w. Actions are written as they are: robomimic
+    wants them within -1 and 1.
+    """
+    said = store.provenance | ({"task": task} if task else {})
+    settings = {"control_freq": store.spec.policy_hz}
+    environment = {"env_name": str(said.get("task", "unknown")), "type": GYM, "env_kwargs": settings}
+    with new_file(Path(out)) as beside, Disk(beside, "w+") as disk:
+        with h5py.File(disk, "w") as file:
+            data = file.create_group("data")
+            data.attrs["total"], data.attrs["env_args"] = store.frames, json.dumps(environment)
+            data.attrs[OURS] = json.dumps({"spec": store.spec.to_json(), "provenance": said})
+            for number in range(len(store)):
+                _write(data.create_group(f"demo_{number}"), store.episode(number))
+                file.flush()
+                disk.check()
+        disk.check()
+
+
+class Disk(FileIO):
+    """A file whose writes never fail: HDF5 prints traces and may crash where one does, as on a full disk."""
+
+    _failed: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write all, or nothing any more after the first failure."""
+        left = memoryview(content).cast("B")
+        try:
+            while left and self._failed is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self._failed = error
+        return len(content)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Grow or shrink, likewise."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._failed = self._failed or error
+            return size or 0
+
+    def check(self) -> None:
+        """Raise the first failure."""
+        if self._failed is not None:
+            raise self._failed
+
+
+def _write(demo: h5py.Group, episode: Episode) -> None:
+    last = np.arange(len(episode)) == len(episode) - 1
+    demo.attrs["num_samples"] = len(episode)
+    if episode.success is not None:
+        demo.attrs["success"] = episode.success
+    demo["actions"], demo[TIME] = episode.data[ACTION], episode.data[TIME]
+    demo["rewards"], demo["dones"] = np.where(last & bool(episode.success), 1.0, 0.0), last.astype(np.int64)
+    for key, field in episode.spec.observations.items():
+        values = episode.data[key]
+        if field.kind == "image":
+            shape, chunks = values.shape, (1, *values.shape[1:])
+            array = demo.create_dataset(f"obs/{key}", shape, np.uint8, chunks=chunks, compression="gzip")
+            for frame, picture in enumerate(values):
+                array[frame] = picture
+        else:
+            demo[f"obs/{key}"] = np.roll(values, -1, axis=-1) if field.kind == "quaternion" else values

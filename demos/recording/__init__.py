@@ -1,0 +1,1 @@
+"""From the steps of the control loop to stored episodes."""

@@ -1,0 +1,110 @@
+"""Starts: which start seeds were tried for a store, so that recording in parts repeats none."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+
+from ...envs import Actor, DataError, FewstepWarning
+from ...envs.tables import read_json
+from ..storage.atomic_files import replace
+from ..store import DemoStore
+
+FILE = "starts.json"  # in a store, beside its arrays
+SEEDS = range(10_000, 100_000)  # of demonstrations: those of validation lie below, of tests above
+ALL = 2**31  # as often as any `repeats` asks for
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The highest seed that was tried, how often, and how many episodes there are once it counts."""
+
+    seed: int
+    times: int
+    episodes: int
+
+
+class Starts:
+    """The start seeds of demonstrations of a store; what lies outside of SEEDS is not counted.
+
+    A start is noted before its episode is appended, together with the number of episodes that there
+    are then. A recording that is killed in between finds one less, and tries that start again.
+    """
+
+    def __init__(self, store: DemoStore) -> None:
+        self._store, self._file = store, store.path / FILE
+
+    def next(self, repeats: int = 1) -> tuple[int, int]:
+        """Return the seed to go on with, and how often it was shown, of `repeats` times."""
+        last = self._last()
+        seed, shown = (last.seed, last.times) if last.times < repeats else (last.seed + 1, 0)
+        if seed not in SEEDS:
+            said = f"every start seed below {SEEDS.stop} was tried; name one with seed="
+            raise DataError(f"{self._store.path}: {said}")
+        return seed, shown
+
+    def go_on(self, actor: Actor, repeats: int = 1) -> Iterator[int]:
+        """Yield seeds, each `repeats` times, from where the last recording stopped.
+
+        An actor may show the same start in several ways, in turn: it is told of what it has shown.
+        """
+        first, shown = self.next(repeats)
+        for _ in range(shown):
+            actor.reset(first)
+        for i in count(shown):
+            yield first + i // repeats
+
+    def tried(self, seed: int, kept: bool) -> None:
+        """Note that a start was tried; kept: its episode is about to be appended."""
+        last = self._last()
+        if seed not in SEEDS or seed < last.seed:
+            return
+        times = last.times + 1 if seed == last.seed else 1
+        _write(self._file, Tried(seed, times, len(self._store) + kept))
+
+    def _last(self) -> Tried:
+        """What was tried last and counts."""
+        recorded = len(self._store)
+        last = _read(self._file)
+        if last is None:  # an old store: as many starts may have failed as were kept
+            return Tried(SEEDS.start + 2 * recorded - 1, ALL, recorded)
+        if last.episodes > recorded:
+            return Tried(last.seed, last.times - 1, recorded)
+        return last
+
+
+def next_seed(store: DemoStore, first: int) -> Callable[[], int]:
+    """Return what gives the start seed of the next episode.
+
+    first: one after the other from this one on; where it is negative, one after those that were tried.
+    """
+    if first < 0:
+        return lambda: Starts(store).next()[0]
+    given = count(first)
+    return lambda: next(given)
+
+
+def _read(file: Path) -> Tried | None:
+    try:
+        found = read_json(file, inside=file.parent)
+        tried = Tried(**found)
+        if any(type(value) is not int or value < 0 for value in found.values()):
+            raise ValueError("its values must be numbers")
+        return tried
+    except FileNotFoundError:
+        return None
+    except (DataError, ValueError, TypeError, AttributeError) as error:
+        said = f"{file} is damaged: {error}; the next start seed is a guess"
+        warnings.warn(said, FewstepWarning, stacklevel=5)
+        return None
+
+
+def _write(file: Path, tried: Tried) -> None:
+    try:
+        replace(file, json.dumps(asdict(tried)).encode())
+    except OSError as error:
+        raise DataError(f"could not write {file}: {error.strerror or error}") from error

@@ -1,0 +1,230 @@
+"""Files and folders that are old or new, never half written, and have one writer at a time."""
+
+import asyncio
+import os
+import secrets
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore
+
+from ...envs import DataError, caps
+from ...envs.files import require_plain
+from .zarr_layout import Layout, require_chunk, require_ours
+
+BLOCK = 4096  # bytes
+
+LEFT_BEHIND = 3600.0  # s after which a file that was begun belongs to a writer that was killed
+TURN, LOOK = 10.0, 0.01  # s that a writer waits for its turn, and between two looks
+
+
+class AtomicStore(LocalStore):
+    """A zarr folder of ours whose files change in one step, also when the process is killed or power fails.
+
+    zarr itself wrote in place before its release 3.1.3, and never waits for the disk. The disk knows the names of what
+    was written once `sync_folders` has returned. What is read is first compared
+    with what fewstep writes: format 3, numbers, and chunks that decode to no more than their array says.
+    """
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._layouts: dict[str, Layout] = {}
+        self._written: set[Path] = set()  # folders whose files the disk may know by old names
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Buffer | None:
+        """Read one file, or a part of it."""
+        path, folder = self.root / key, key.rpartition("/c/")[0]
+        require_plain(path, self.root)
+        described = path.name == "zarr.json"
+        layout = None if described else self._layouts.get(folder)
+        most = caps.JSON if layout is None else layout.most
+        if path.is_file() and (size := path.stat().st_size) > most:
+            raise DataError(f"{path} is damaged: it has {size} bytes, at most {most} can belong to it")
+        found = await super().get(key, prototype, byte_range)
+        if found is not None and described and (about := require_ours(found.to_bytes(), f"{path} is damaged")):
+            self._layouts[key.rpartition("/")[0]] = about
+        if found is not None and layout is not None and byte_range is None:
+            require_chunk(layout, found.to_bytes(), f"{path} is damaged")
+        return found
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write one file; the only writer of a store overwrites what a killed one left behind."""
+        self._check_writable()
+        path = self.root / key
+        await asyncio.to_thread(_replace, path, f"{path.name}.partial", value.to_bytes())
+        self._written.add(path.parent)
+
+    def sync_folders(self) -> None:
+        """Wait until the disk knows everything that was written by its name."""
+        for folder in self._written:
+            _sync_folder(folder)
+        self._written.clear()
+
+
+def stored(folder: Path) -> int:
+    """Bytes that the files of a folder take; each takes a block of the disk at least."""
+    files = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    return sum(max(file.lstat().st_size, BLOCK) for file in files)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file beside `path`, wait until the disk has it, then rename it over `path`.
+
+    Several writers may do so at once: each has a name of its own, and the last one's content stays.
+    """
+    _forget_killed_writers(path)
+    _replace(path, _own_name(path), content)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` to fill; it becomes `path`, or vanishes where the block fails."""
+    with new_file(path) as beside:
+        beside.mkdir()
+        yield beside
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A place beside `path` for one file, likewise."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise DataError(f"{path} exists already; choose another place, or move it away first")
+    if not path.name:
+        raise DataError(f"{path} has no name of its own; name a new place in it")
+    beside = path.with_name(_own_name(path))
+    try:
+        _make_folder(path.parent)
+        yield beside
+        _sync_all(beside)
+        os.replace(beside, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise DataError(f"could not write {path}: {error.strerror or error}") from error
+    finally:
+        rmtree(beside, ignore_errors=True)
+        if beside.is_file():
+            beside.unlink()
+
+
+def lock(owner: object, file: Path) -> weakref.finalize:
+    """Be the only writer until the returned release is called, `owner` is collected, or the process dies."""
+    handle = _opened(file)
+    release = weakref.finalize(owner, os.close, handle)
+    try:
+        if _locked(handle, file):
+            return release
+        raise DataError(f"{file.parent} is being written already; wait for it, or write elsewhere")
+    except DataError:
+        release()
+        raise
+
+
+@contextmanager
+def turn(file: Path, seconds: float = TURN) -> Iterator[None]:
+    """Be the only one inside such a block for `file`, which is made, of all processes and threads.
+
+    Raises DataError where others do not leave it for `seconds`.
+    """
+    handle, end = _opened(file, os.O_CREAT), time.monotonic() + seconds
+    try:
+        while not _locked(handle, file):
+            if time.monotonic() > end:
+                raise DataError(f"another process has held {file} for {seconds:g} s; end it first")
+            time.sleep(LOOK)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _opened(file: Path, flags: int = 0) -> int:
+    try:
+        return os.open(file, os.O_RDWR | flags, 0o666)
+    except OSError as error:
+        raise DataError(f"cannot write to {file.parent}: {error.strerror or error}") from error
+
+
+def _locked(handle: int, file: Path) -> bool:
+    """Whether the lock is ours now; False where somebody else has it."""
+    import fcntl  # not on every system, and only a writer needs it
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise DataError(f"cannot lock {file}: {error.strerror or error}") from error
+    return True
+
+
+def _replace(path: Path, name: str, content: bytes) -> None:
+    _make_folder(path.parent)
+    beside = path.with_name(name)
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _own_name(path: Path) -> str:
+    """A name that no other writer of `path` has."""
+    return f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial"
+
+
+def _forget_killed_writers(path: Path) -> None:
+    """Remove what was begun for `path` long ago and never finished."""
+    begun = f".{path.name}."
+    with suppress(OSError):
+        for entry in os.scandir(path.parent):
+            if entry.name.startswith(begun) and entry.name.endswith(".partial"):
+                with suppress(OSError):
+                    if time.time() - entry.stat().st_mtime > LEFT_BEHIND:
+                        os.unlink(entry.path)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those around it, so that they outlast a failing power supply."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_all(path: Path) -> None:
+    """Wait until the disk has a file, or a folder with all that is in it."""
+    if not path.is_dir():
+        _sync(path)
+        return
+    for folder, _, files in os.walk(path):
+        for name in files:
+            _sync(Path(folder, name))
+        _sync_folder(Path(folder))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the disk knows what its files are called now.
+
+    Not every file system can. The file is in its place even so; an error would say it is not.
+    """
+    with suppress(OSError):
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

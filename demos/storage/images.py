@@ -1,0 +1,202 @@
+"""Pictures: the images of a field, each compressed on its own, so that one is decoded without the others."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from io import SEEK_END, BytesIO
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import numpy as np
+from numcodecs import Zstd
+
+from ...envs import DataError
+from ...envs.errors import pick, refusing
+from ...envs.files import require_plain
+from .codecs import zstd_size
+from .image_files import open_picture
+
+READ = 2**23  # bytes of raw pictures that are read at once
+CHUNK = 2**20  # bytes of a file; the last one is written again by every append
+QUALITY = 95  # of JPEG, with colours at full resolution: a 640x480 camera takes 0.1 MB instead of 0.6
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """From a picture (height, width, 3) to bytes, and back."""
+
+    encode: Callable[[np.ndarray], bytes]
+    decode: Callable[[bytes, tuple[int, ...]], np.ndarray]
+
+
+def _to_jpeg(picture: np.ndarray) -> bytes:
+    from PIL import Image
+
+    out = BytesIO()
+    Image.fromarray(picture).save(out, "JPEG", quality=QUALITY, subsampling=0)
+    return out.getvalue()
+
+
+def _from_jpeg(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    return open_picture(content, (shape[0], shape[1]), ("JPEG",)).reshape(shape)
+
+
+ZSTD = Zstd(1)  # stronger ones take longer and gain nothing on pictures with noise
+
+
+def _from_zstd(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    if (size := zstd_size(content)) != np.prod(shape):
+        raise ValueError(f"it holds {size} bytes in place of {np.prod(shape)}")
+    return np.frombuffer(ZSTD.decode(content), "u1").reshape(shape)
+
+
+ENCODINGS = {
+    "lossless": Encoding(lambda x: ZSTD.encode(np.ascontiguousarray(x)), _from_zstd),
+    "jpeg": Encoding(_to_jpeg, _from_jpeg),
+}
+
+
+class Pictures(Sequence[np.ndarray]):
+    """T encoded pictures; indexing decodes one, slicing none, and numpy sees an array (T, height, width, 3) uint8.
+
+    where: the place that a DataError names.
+    """
+
+    dtype = np.dtype("uint8")
+
+    def __init__(self, encoded: Sequence[bytes], shape: tuple[int, ...], encoding: str, where: str = "") -> None:
+        self.encoded, self.encoding, self.shape = encoded, encoding, (len(encoded), *shape)
+        self._where = where
+        self._decode = pick(ENCODINGS, encoding, "encoding of images").decode
+
+    @classmethod
+    def encode(cls, pictures: Pictures | np.ndarray, encoding: str) -> Pictures:
+        """Compress (T, height, width, 3)."""
+        encode = pick(ENCODINGS, encoding, "encoding of images").encode
+        return cls([encode(picture) for picture in pictures], pictures.shape[1:], encoding)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory, encoded."""
+        return sum(map(len, self.encoded))
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Pictures(self.encoded[index], self.shape[1:], self.encoding, self._where)
+        if not isinstance(index, int | np.integer):
+            return np.asarray(self)[index]
+        content = self.encoded[int(index)]
+        try:
+            return self._decode(content, self.shape[1:])
+        except Exception as error:  # whatever decoders raise
+            where = f"{self._where}: " if self._where else ""
+            raise DataError(f"{where}picture {index} is damaged: {error}") from error
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        out = np.empty(self.shape, dtype or self.dtype)
+        for i, picture in enumerate(self):
+            out[i] = picture
+        return out
+
+
+class Spool(Sequence[bytes]):
+    """Byte strings by number, in a temporary file: the pictures of a long episode may not fit the memory."""
+
+    def __init__(self, count: int) -> None:
+        self._file, self._places = TemporaryFile(), [(0, 0)] * count  # noqa: SIM115  (open as long as this lives)
+        weakref.finalize(self, self._file.close)
+
+    def put(self, content: bytes, *numbers: int) -> None:
+        """Keep this under these numbers."""
+        start = self._file.seek(0, SEEK_END)
+        self._file.write(content)
+        for number in numbers:
+            self._places[number] = start, len(content)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        start, size = self._places[index]
+        self._file.seek(start)
+        return self._file.read(size)
+
+
+class Raw(Sequence[bytes]):
+    """Frames start to stop of an array (N, height, width, 3) on disk, read and encoded as they are asked for in order.
+
+    array: of HDF5 or zarr; where: what a DataError calls it.
+    """
+
+    def __init__(self, array: Any, start: int, stop: int, encoding: str, where: str) -> None:
+        self._array, self._range, self._where = array, range(start, stop), where
+        self._encode = pick(ENCODINGS, encoding, "encoding of images").encode
+        frames = array.chunks[0] if array.chunks else 1
+        self._step = max(READ // (frames * int(np.prod(array.shape[1:]))), 1) * frames
+        self._first, self._read = -1, np.empty(0)
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        frame = self._range[index]
+        if (first := max(frame // self._step * self._step, self._range.start)) != self._first:
+            last, self._read = min(first // self._step * self._step + self._step, self._range.stop), np.empty(0)
+            with refusing(DataError, f"cannot read {self._where} from frame {first} on", self._where):
+                self._first, self._read = first, np.asarray(self._array[first:last])
+        return self._encode(self._read[frame - first])
+
+
+def encoded(pictures: Pictures | np.ndarray, encoding: str) -> Sequence[bytes]:
+    """The bytes of pictures in an encoding; what has it already is not touched."""
+    if not isinstance(pictures, Pictures) or pictures.encoding != encoding:
+        pictures = Pictures.encode(pictures, encoding)
+    return pictures.encoded
+
+
+class Blobs(Sequence[bytes]):
+    """Byte strings in files of CHUNK bytes, read as they are asked for; bounds (N, 2): where each begins and ends."""
+
+    def __init__(self, folder: Path, bounds: np.ndarray) -> None:
+        self._folder, self._bounds = folder, bounds
+
+    def __len__(self) -> int:
+        return len(self._bounds)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        start, stop = (int(x) for x in self._bounds[index])
+        parts = []
+        while start < stop:
+            file, offset = divmod(start, CHUNK)
+            part = self._read(file, offset, min(stop - start, CHUNK - offset))
+            parts.append(part)
+            start += len(part)
+        return b"".join(parts)
+
+    def _read(self, file: int, offset: int, size: int) -> bytes:
+        path = self._folder / "c" / str(file)
+        require_plain(path, self._folder.parents[2])  # of the store
+        try:
+            with open(path, "rb", buffering=0) as chunk:
+                chunk.seek(offset)
+                content = chunk.read(size)
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        if len(content) != size:
+            raise DataError(f"{path} is damaged: it ends too early")
+        return content

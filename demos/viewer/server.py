@@ -1,0 +1,190 @@
+"""The server of `fewstep view`: a page on which a person looks through demonstrations and sorts bad ones out."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...envs import ConfigError, FewstepError
+from ...envs.web.address import CLOSED, HEADERS, POLICY, REFUSED, Address, fill_in, same_origin
+from ...envs.web.bounded_server import BoundedServer
+from .catalogue import Catalogue
+from .curves import curves, starts
+
+PAGE = Path(__file__).with_name("page.html")
+PORTS, LONGEST = 20, 1000  # ports to try; bytes of what is posted
+ONCE, FOREVER = "no-store", "private, max-age=31536000, immutable"
+
+
+class Reply(NamedTuple):
+    """What is sent back."""
+
+    body: bytes
+    kind: str = "application/json"
+    cached: str = ONCE
+    status: HTTPStatus = HTTPStatus.OK
+    nonce: str = ""
+
+
+class Refusal(Exception):
+    """Raised when a request is none that the page would make."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Server(BoundedServer):
+    """Shows one store at an address of this machine: the first free port from `port` on, any free one for 0."""
+
+    def __init__(self, path: str | Path, host: str = "127.0.0.1", port: int = 0) -> None:
+        if host in ("", "0.0.0.0", "::"):
+            raise ConfigError("host must be one address of this machine, such as 127.0.0.1, so that others are refused")
+        if not 0 <= port <= 65535:
+            raise ConfigError(f"port must be 0 (any) to 65535, not {port}")
+        self.catalogue = Catalogue(Path(path))
+        last = min(port + PORTS, 65536) - 1 if port else 0
+        for attempt in range(port, last + 1):
+            try:
+                super().__init__((host, attempt), partial(Handler, self))
+                break
+            except OSError as error:
+                if attempt == last:
+                    reason = error.strerror or error
+                    raise ConfigError(f"cannot listen at {host}, ports {port} to {last}: {reason}") from error
+        self.address = Address(host, self.server_address[1])
+
+    @property
+    def url(self) -> str:
+        """Where the page is, with the secret without which nothing is served."""
+        return self.address.url
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one connection; paths hold numbers only."""
+
+    protocol_version, server_version, sys_version = "HTTP/1.1", "fewstep", ""
+    wbufsize = -1  # one packet for a small reply
+
+    def __init__(self, home: Server, *arguments: Any) -> None:
+        self.home, self.catalogue = home, home.catalogue
+        super().__init__(*arguments)
+
+    def do_GET(self) -> None:
+        """Show."""
+        self._answer(self._get)
+
+    def do_POST(self) -> None:
+        """Mark."""
+        self._answer(self._post)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: the terminal shows where the page is."""
+
+    def _answer(self, respond: Callable[[str], Reply]) -> None:
+        try:
+            reply = respond(self._inside())
+        except Refusal as error:
+            reply = _json({"error": str(error)}, error.status)
+        except ConfigError as error:
+            reply = _json({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+        except FewstepError as error:
+            reply = _json({"error": str(error)}, HTTPStatus.INTERNAL_SERVER_ERROR)
+        self._send(reply)
+
+    def _inside(self) -> str:
+        """What is asked for, behind the secret."""
+        path = self.home.address.inside(self.path)
+        if path is None or not self.home.address.is_at(self.headers.get("Host", "")):
+            raise Refusal(HTTPStatus.FORBIDDEN, REFUSED)
+        self.home.welcome(self.connection)
+        return path
+
+    def _send(self, reply: Reply) -> None:
+        headers = {"Content-Type": reply.kind, "Content-Length": str(len(reply.body)), "Cache-Control": reply.cached}
+        headers["Content-Security-Policy"] = POLICY.format(reply.nonce) if reply.nonce else CLOSED
+        if reply.status != HTTPStatus.OK:
+            headers["Connection"] = "close"  # what was posted may not have been read
+        self.send_response(reply.status)
+        for key, value in (headers | HEADERS).items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(reply.body)
+
+    def _get(self, path: str) -> Reply:
+        for pattern, respond in ROUTES.items():
+            if found := re.fullmatch(pattern, path, re.ASCII):
+                return respond(self, *map(int, found.groups()))
+        raise Refusal(HTTPStatus.NOT_FOUND, "there is no such page")
+
+    def _page(self) -> Reply:
+        self.catalogue.reopen()
+        nonce = secrets.token_urlsafe()
+        summary = json.dumps(self.catalogue.summary(), allow_nan=False).replace("<", "\\u003c")
+        page = fill_in(PAGE.read_text(encoding="utf-8"), NONCE=nonce, SUMMARY=summary)
+        return Reply(page.encode(), "text/html; charset=utf-8", nonce=nonce)
+
+    def _starts(self) -> Reply:
+        return _json(starts(self.catalogue.store))
+
+    def _findings(self) -> Reply:
+        return _json(self.catalogue.findings())
+
+    def _episode(self, number: int, points: int) -> Reply:
+        self._known(number)
+        return _json(curves(self.catalogue.store, *self.catalogue.span(number), points))
+
+    def _picture(self, number: int, camera: int, frame: int) -> Reply:
+        self._known(number, camera, frame)
+        return Reply(self.catalogue.picture(number, camera, frame), "image/jpeg", FOREVER)
+
+    def _known(self, number: int, camera: int | None = None, frame: int = 0) -> None:
+        if problem := self.catalogue.lacks(number, camera, frame):
+            raise Refusal(HTTPStatus.NOT_FOUND, problem)
+
+    def _post(self, path: str) -> Reply:
+        if path != "marks":
+            raise Refusal(HTTPStatus.NOT_FOUND, "only marks takes something")
+        if not same_origin(self.headers.get("Host", ""), self.headers.get("Origin")):
+            raise Refusal(HTTPStatus.FORBIDDEN, "only the page itself may mark episodes")
+        change = self._posted()
+        number = change.pop("episode", None)
+        if type(number) is not int or number < 0:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "a mark needs the number of its episode")
+        self._known(number)
+        return _json(self.catalogue.mark(number, change))
+
+    def _posted(self) -> dict[str, Any]:
+        length = self.headers.get("Content-Length", "")
+        if self.headers.get("Content-Type") != "application/json" or not re.fullmatch("[0-9]{1,9}", length):
+            raise Refusal(HTTPStatus.BAD_REQUEST, "a mark is posted as application/json, with its length")
+        if int(length) > LONGEST:
+            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a mark has at most {LONGEST} bytes")
+        try:
+            change = json.loads(self.rfile.read(int(length)))
+        except (ValueError, RecursionError) as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"a mark is JSON: {error}") from error
+        if not isinstance(change, dict):
+            raise Refusal(HTTPStatus.BAD_REQUEST, "a mark is a JSON object")
+        return change
+
+
+NUMBER = "([0-9]{1,9})"
+ROUTES: dict[str, Callable[..., Reply]] = {
+    "": Handler._page,
+    "starts": Handler._starts,
+    "findings": Handler._findings,
+    f"episode/{NUMBER}/{NUMBER}": Handler._episode,
+    f"picture/{NUMBER}/{NUMBER}/{NUMBER}": Handler._picture,
+}
+
+
+def _json(content: Any, status: HTTPStatus = HTTPStatus.OK) -> Reply:
+    return Reply(json.dumps(content, allow_nan=False).encode(), status=status)

@@ -1,0 +1,185 @@
+"""The control process: owns the clock, the robot and its safety; no torch, no waiting for anyone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..clock import ticks
+from ..errors import FewstepError, RobotError
+from ..loop import Actor, episode
+from ..robot import Outcome, Step, measured
+from ..safety.safe_robot import BRAKE_SECONDS, HOLD, SafeRobot
+from ..safety.states import SILENT, State
+from .wire import Events, Orders, Wire
+
+STATES = tuple(State)
+NOT_BEGUN = "not begun"  # why an episode has ended whose state was refused
+PAUSE_SECONDS = 0.1  # without a command, a longer one is told
+
+
+def tick_type(actions: int, observations: int) -> np.dtype:
+    """Return the record of one tick: times [s] of the robot's clock, ages and lateness [s], (A,) in robot units.
+
+    age: of the oldest stream; ages: of each, in the order of the Spec; inference: what the last chunk took to make.
+    """
+    head = [("time", "f8"), ("lateness", "f8"), ("episode", "i4"), ("state", "u1"), ("age", "f8"), ("inference", "f8")]
+    arrays = [("measured", "f4"), ("wanted", "f4"), ("sent", "f8")]
+    return np.dtype([*head, ("ages", "f4", (observations,)), *((name, kind, (actions,)) for name, kind in arrays)])
+
+
+class Timed(Protocol):
+    """Whoever knows how long the last chunk took to make."""
+
+    seconds: float
+
+
+class Listener(Protocol):
+    """Whoever takes note of the steps of an episode."""
+
+    def step(self, episode: int, step: Step) -> None:
+        """Take note of one; at once."""
+        ...
+
+
+class Control:
+    """Ticks on, whoever asks for what, on one grid from its beginning to its end: holds between episodes, acts in them.
+
+    Orders: `arm` (or leave a fault), `hold` what is active, `disarm`, `play SEED SECONDS STATE`, `stop`.
+    """
+
+    def __init__(
+        self,
+        safe: SafeRobot,
+        actor: Actor,
+        orders: Orders,
+        events: Events,
+        log: Wire,
+        inference: Timed | None = None,
+        listener: Listener | None = None,
+    ) -> None:
+        self.safe, self._actor, self._inference, self._listener = safe, actor, inference, listener
+        self._orders, self._events, self._log = orders, events, log
+        spec = safe.spec
+        self._record = np.zeros((), tick_type(spec.action_size, len(spec.observations)))
+        self._episode, self.stopping = -1, False
+        self._kept = math.inf  # time of the last tick [s]
+        self._play_next: list[str] = []
+        self._grid = ticks(safe.waiting, spec.command_hz)
+
+    def run(self) -> None:
+        """Until told to stop, nobody is left to tell, or anything fails; then brake, and let go of the robot."""
+        try:
+            while not self.stopping:
+                self._hold_until_asked()
+                if self._play_next:
+                    play, self._play_next = self._play_next, []
+                    self._play(None if play[0] == "-" else int(play[0]), float(play[1]), State(play[2]))
+        finally:
+            try:
+                self._brake()
+            finally:
+                self._let_go()
+
+    def _hold_until_asked(self) -> None:
+        for lateness in self._grid:
+            self._hold(lateness)
+            self._obey()
+            if self.stopping or self._play_next:
+                return
+
+    def _hold(self, lateness: float) -> None:
+        obs = self.safe.observe()
+        self._keep(Step(obs, HOLD, self.safe.command(HOLD), lateness))
+
+    def _play(self, seed: int | None, seconds: float, state: State) -> None:
+        self._episode += 1
+        self._kept = math.inf
+        self._events.tell("begins", episode=self._episode, seed=seed)
+        self._go(state)
+        if self.safe.state is not state:
+            self._events.tell("ended", episode=self._episode, why=NOT_BEGUN)
+            return
+        outcome = self._acted(seed, seconds, state)
+        self._events.tell("ended", episode=self._episode, **_plain(outcome or Outcome(None, why="over")))
+
+    def _acted(self, seed: int | None, seconds: float, state: State) -> Outcome | None:
+        """Play an episode; on the tick that ends it the robot is held already."""
+        for step in episode(self.safe, self._actor, seed=seed, max_seconds=seconds, grid=self._grid):
+            if step is not None:
+                self._keep(step)
+                if self._listener:
+                    self._listener.step(self._episode, step)
+            self._obey()
+            if self.stopping or self.safe.state is not state:
+                return self._ended()
+        outcome = self._ended()
+        self._hold(0.0)
+        return outcome
+
+    def _ended(self) -> Outcome | None:
+        outcome = self.safe.outcome()
+        if self.safe.state is State.ACTIVE:
+            self.safe.go(State.HOLD)
+        return outcome
+
+    def _obey(self) -> None:
+        """Do what is ordered; an episode is begun by the loop."""
+        for line in self._orders.take():
+            word, *rest = line.split()
+            self.stopping |= word == "stop"
+            if word == "play":
+                self._play_next = rest
+            if word == "arm" and self.safe.state is not State.HOLD:
+                self._go(State.HOLD)
+            if word == "hold" and self.safe.state is State.ACTIVE:
+                self._go(State.HOLD)
+            if word == "disarm" and self.safe.state is not State.DISARMED:
+                self._go(State.DISARMED)
+
+    def _go(self, state: State) -> None:
+        try:
+            self.safe.go(state)
+        except FewstepError as error:
+            self._events.tell("refused", text=str(error))
+
+    def _keep(self, step: Step) -> None:
+        r, obs = self._record, step.obs
+        ages = [obs.time - obs.stamps.get(key, obs.time) for key in self.safe.spec.observations]
+        r["time"], r["lateness"], r["episode"] = obs.time, step.lateness, self._episode
+        r["state"], r["age"], r["ages"] = STATES.index(self.safe.state), max(ages, default=0.0), ages
+        r["inference"] = self._inference.seconds if self._inference else 0.0
+        r["measured"], r["sent"] = measured(self.safe.spec, obs), step.sent
+        r["wanted"] = np.nan if step.intended.action is None else step.intended.action
+        self._log.send(r.tobytes())
+        self._events.wire.flush()
+        if (pause := obs.time - self._kept) > PAUSE_SECONDS:
+            self._events.tell("pause", spare=True, text=f"nothing was sent for {pause:.2f} s")
+        self._kept = obs.time
+
+    def _brake(self) -> None:
+        """Come to rest within the limits."""
+        if self.safe.state is State.ACTIVE:
+            self.safe.go(State.HOLD)
+        end = self.safe.waiting.now() + BRAKE_SECONDS
+        for lateness in self._grid:
+            if self.safe.state in SILENT or self.safe.waiting.now() > end:
+                return
+            self._hold(lateness)
+            if self.safe.resting:
+                return
+
+    def _let_go(self) -> None:
+        try:
+            self.safe.close()
+        except Exception as error:
+            raise RobotError(f"the robot could not be closed: {error}") from error
+        self._events.tell("stopped", dropped=self._log.dropped + self._events.wire.dropped)
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    """Values for JSON, whatever kind of number a robot has used."""
+    success = None if outcome.success is None else bool(outcome.success)
+    return {"success": success, "score": float(outcome.score), "why": str(outcome.why)}

@@ -1,0 +1,216 @@
+"""What the control process is made of, and its beginning and end."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import signal
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..agent import Agent
+from ..clock import WallClock
+from ..errors import FewstepError, RobotError
+from ..hardware.registry import make_live
+from ..loop import Actor
+from ..robot import Robot
+from ..safety.calibration import Sweep
+from ..safety.homing import HomingRobot
+from ..safety.limits import Limits
+from ..safety.safe_robot import SafeRobot
+from ..safety.states import Watch
+from ..schema import from_plain
+from ..sim.registry import make_tool
+from ..spec import Spec, differences
+from .control_loop import Control, Timed
+from .frames import FrameSender
+from .mailbox import Mailbox
+from .messages import Messages, ProcessRunner
+from .remote_hand import RemoteDrive, RemoteHand, RemoteLeader
+from .replay import Replay
+from .wire import EVENTS, TICKS, Events, Orders, Wire
+
+WAIT_SECONDS = 0.01  # between two looks for the order to begin
+MCL_CURRENT = 1  # of mlockall(2): what is in memory now stays there
+
+
+@dataclass(frozen=True)
+class PolicyActor:
+    """A policy in another process. requests, chunks, bell: file descriptors; the rest as in Agent."""
+
+    observation_steps: int
+    execute: int
+    promise: int
+    patience: float
+    lead: float
+    horizon: int
+    requests: int = -1
+    chunks: int = -1
+    bell: int = -1
+
+
+@dataclass(frozen=True)
+class OperatorActor:
+    """A person. leader: another robot in their hand; hands, frames: file descriptors of shared memory."""
+
+    leader: bool
+    hands: int = -1
+    frames: int = -1
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """Everything that the control process is told at its beginning.
+
+    spec: of what shall act, as JSON; None where anything does, and the robot's own Spec holds. Who acts is one of
+    policy, operator, replay (a file of recorded actions) and calibrate. events, ticks: file descriptors.
+    """
+
+    robot: str
+    options: dict[str, Any] = field(default_factory=dict)
+    spec: dict[str, Any] | None = None
+    limits: dict[str, Any] = field(default_factory=dict)
+    free: tuple[str, ...] = ()
+    watch: Watch = field(default_factory=Watch)
+    priority: int = 0
+    policy: PolicyActor | None = None
+    operator: OperatorActor | None = None
+    replay: str = ""
+    calibrate: bool = False
+    events: int = -1
+    ticks: int = -1
+
+
+class NotBegunError(Exception):
+    """Raised when the order to stop comes before anything has begun."""
+
+
+def real_time(priority: int) -> str:
+    """Freeze the garbage collector, keep the memory, and ask for SCHED_FIFO; says what became of that."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mlockall(MCL_CURRENT)
+    if not priority:
+        return "SCHED_FIFO not asked for"
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except (AttributeError, OSError) as error:
+        return f"NO REAL-TIME PRIORITY ({error}): ticks will be late under load; see docs/running.md, LimitRTPRIO"
+    return f"SCHED_FIFO {priority}"
+
+
+def main(config: ControlConfig) -> None:
+    """Make everything, say `ready`, and tick; or say what keeps it from doing so."""
+    events = Wire(config.events, EVENTS)
+    try:
+        _serve(config, events)
+    except NotBegunError:
+        pass
+    except FewstepError as error:
+        _tell_failure(events, str(error))
+    except Exception as error:
+        text = f"the control process failed: {type(error).__name__}: {error}"
+        _tell_failure(events, text, trace=traceback.format_exc()[-2000:])
+    with suppress(OSError):
+        os.set_blocking(config.events, True)
+        events.flush()
+
+
+def _tell_failure(events: Wire, text: str, **more: str) -> None:
+    events.send(json.dumps({"event": "failed", "text": text, **more}).encode() + b"\n", spare=False)
+
+
+def _serve(config: ControlConfig, events: Wire) -> None:
+    robot = make_live(config.robot, config.options)
+    try:
+        control = _control(config, robot, events)
+    except BaseException:
+        robot.close()
+        raise
+    control.run()
+
+
+def _control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
+    spec = robot.spec if config.spec is None else Spec.from_json(config.spec)
+    if wrong := differences(spec, robot.spec):
+        raise RobotError(f"what shall run does not fit robot {config.robot!r}: {'; '.join(wrong)}")
+    orders, events = Orders(0), Events(wire, robot.clock.now)
+    if config.operator:
+        events.tell("made", spec=robot.spec.to_json())
+        _wait_to_begin(orders)
+    limits = Limits.of(robot.spec, config.limits, config.free)
+    attended = HomingRobot(
+        robot,
+        alive=lambda seconds: events.tell("homing", spare=True, seconds=seconds),
+        break_off=lambda: control.stopping or orders.break_off(),
+    )
+
+    def hear(text: str) -> None:
+        events.tell("safety", spare=True, text=text)
+
+    safe = SafeRobot(attended, limits, config.watch, hear, WallClock())
+    actor, inference = _actor(config, spec, robot.spec, limits)
+    listener = FrameSender(robot.spec, config.operator.frames) if config.operator else None
+    control = Control(safe, actor, orders, events, Wire(config.ticks, TICKS), inference, listener)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: setattr(control, "stopping", True))
+    safe.reset(None)
+    facts = {"spec": robot.spec.to_json(), "hz": robot.spec.command_hz}
+    if isinstance(actor, Sweep):
+        facts |= {"seconds": actor.seconds, "skipped": actor.skipped}
+    events.tell("ready", pid=os.getpid(), scheduling=real_time(config.priority), **facts)
+    return control
+
+
+def _wait_to_begin(orders: Orders) -> None:
+    """Wait until whoever records knows the robot's Spec and has made room for its frames."""
+    while not (words := orders.take()):
+        time.sleep(WAIT_SECONDS)
+    if words[0] != "begin":
+        raise NotBegunError
+
+
+def _actor(config: ControlConfig, spec: Spec, served: Spec, limits: Limits) -> tuple[Actor, Timed | None]:
+    """Return who acts; spec: of what acts, served: of the robot."""
+    if config.calibrate:
+        return Sweep(served, limits), None
+    if config.replay:
+        return Replay(np.load(config.replay, allow_pickle=False), spec), None
+    if config.operator:
+        hand = RemoteHand(served, config.operator.hands)
+        if config.operator.leader:
+            return RemoteLeader(hand, served, limits), None
+        return RemoteDrive(hand, make_tool(config.robot, served), served), None
+    if config.policy is None:
+        raise RobotError("nobody is there who acts")
+    return _agent(config.policy, spec)
+
+
+def _agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
+    messages = Messages(spec, observation_steps=policy.observation_steps, horizon=policy.horizon)
+    requests, chunks = Mailbox(messages.request, policy.requests), Mailbox(messages.chunk, policy.chunks)
+    runner = ProcessRunner(messages, requests, chunks, policy.bell)
+    agent = Agent(
+        runner,
+        spec,
+        observation_steps=policy.observation_steps,
+        execute=policy.execute,
+        promise=policy.promise,
+        patience=policy.patience,
+        lead=policy.lead,
+    )
+    return agent, runner
+
+
+if __name__ == "__main__":
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as settings:  # no byte of the orders that follow
+        main(from_plain(ControlConfig, json.loads(settings.readline()), "control"))

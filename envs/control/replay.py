@@ -1,0 +1,46 @@
+"""Replay: recorded actions as an Actor, the first thing to try on a new arm."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..agent import Chunk
+from ..robot import Command, Obs
+from ..spec import Spec
+
+NEAR = 1e-3  # of the largest recorded difference: so near the first action the recording begins
+
+
+class Replay:
+    """Goes to the first of the actions (T, A), then follows them at the policy's rate, and holds at the end.
+
+    Where all actions are relative there is no pose to go to: it follows them from where the robot is.
+    """
+
+    def __init__(self, actions: np.ndarray, spec: Spec) -> None:
+        self._actions, self._spec = np.asarray(actions, float), spec
+        self._targets = ~spec.relative()
+        self._span = np.ptp(self._actions[:, self._targets], axis=0).max(initial=0.0) if len(actions) else 0.0
+
+    @property
+    def seconds(self) -> float:
+        """What the recording takes."""
+        return len(self._actions) / self._spec.policy_hz
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin again."""
+        self._chunk: Chunk | None = None
+        self._there = not self._targets.any()
+
+    def act(self, obs: Obs) -> Command:
+        """The recorded action of this moment, or the first targets until the robot has been sent there."""
+        if self._there and self._chunk is None:
+            self._chunk = Chunk(0, obs.time, 1 / self._spec.policy_hz, self._actions)
+        if self._chunk is None:
+            return Command(np.where(self._targets, self._actions[0], 0.0), "replay")
+        return Command(self._chunk.at(obs.time, self._spec), "replay")
+
+    def sent(self, action: np.ndarray) -> None:
+        """Hear where the robot was sent."""
+        away = np.abs(action - self._actions[0])[self._targets]
+        self._there |= bool(away.max(initial=0.0) <= NEAR * self._span + 1e-6)

@@ -1,0 +1,1 @@
+"""Robots that are driven in real time, found by name."""

@@ -1,0 +1,248 @@
+"""SafeRobot: limits, watchdogs and states around any robot. It is no certified safety function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..clock import Clock, ticks
+from ..errors import RobotError, names
+from ..robot import Command, Obs, Outcome, Robot, measured, whole
+from .clock_check import ClockCheck
+from .limiter import Limiter
+from .limits import Limits
+from .notices import Notices
+from .plausibility import STILL_SECONDS, Plausibility
+from .states import NEXT, SILENT, State, Watch
+
+BRAKE_SECONDS = 10.0  # given to the setpoint to come to rest
+SETTLE_SECONDS = 3.0  # given to the robot to stand still after its reset
+SAME_PLACE = 0.02  # s of travel at full velocity: a reset that moves the robot no farther has not moved it
+PAUSE_SECONDS, PAUSE_TICKS = 0.02, 3  # without a command for longer than both, a robot stands at its setpoint
+HOLD = Command(None, "operator")
+
+
+class SafeRobot:
+    """A Robot that passes on what keeps its limits, brakes where there is nothing to pass on, and latches faults.
+
+    While anything is sent, the setpoint is continuous in position and velocity, whatever changes: states, episodes,
+    actors. Only a robot that something else has moved is met where it stands: by its own reset, or by hand while
+    nothing was sent to it or while it could not follow.
+    hear: told of every change of state and every trouble, in words, of each kind at most once a second.
+    waiting: the clock to wait on, by default the robot's own, which it then cannot check.
+    """
+
+    def __init__(
+        self,
+        robot: Robot,
+        limits: Limits,
+        watch: Watch | None = None,
+        hear: Callable[[str], None] = lambda text: None,
+        waiting: Clock | None = None,
+    ) -> None:
+        self.robot, self.spec, self.clock, self.limits = robot, robot.spec, robot.clock, limits
+        self.watch, self.state, self.why = watch or Watch(), State.DISARMED, ""
+        self._limiter, self._plausible = Limiter(robot.spec, limits), Plausibility(robot.spec, limits)
+        self._hear, self._notices = hear, Notices(hear)
+        self._obs: Obs | None = None
+        self._measured = np.full(robot.spec.action_size, np.nan)
+        self._taken = False  # whether the robot has taken the last setpoint
+        self._trouble = ""  # why the newest observation cannot be
+        self._since = self._fresh = self._sent = self.clock.now()
+        self.waiting = waiting or self.clock
+        self._clock_check = ClockCheck(self.clock, self.waiting)
+
+    def go(self, state: State) -> None:
+        """Change the state on purpose; RobotError where there is no way, or the pose is no place to start."""
+        state = State(state)
+        if state not in NEXT[self.state]:
+            raise RobotError(f"no way from {self.state} to {state}; valid: {names(NEXT[self.state])}")
+        if state in SILENT and self.state not in SILENT and not self.resting:
+            raise RobotError(f"no way from {self.state} to {state} before the robot has come to rest")
+        if state is State.HOLD and self.state is not State.ACTIVE:
+            self._arm()
+        if state in SILENT:
+            self._limiter.lift()
+        self._enter(state, "asked to")
+
+    def _arm(self) -> None:
+        """Begin where the robot is; where it has followed its setpoint all the time, that goes on."""
+        obs = self._observed_now()
+        if (age := self._age(obs, self.clock.now())) > self.watch.observation:
+            raise RobotError(f"the observation is {age:.2f} s old: nobody knows where the robot is")
+        if self._trouble:
+            raise RobotError(f"what is measured cannot be: {self._trouble}")
+        if not self._plausible.still:
+            raise RobotError("the robot moves: it can be armed where it stands still only")
+        followed = np.isfinite(self.limits.step) & self._taken
+        self._limiter.start(self._measured, np.where(followed, self.limits.step, -1.0))
+
+    def _observed_now(self) -> Obs:
+        """Observe; RobotError where the robot gives no new observation, whatever it gave before."""
+        before, self._obs = self._obs, None
+        try:
+            return self.observe()
+        finally:
+            self._obs = self._obs or before
+
+    def fault(self, why: str) -> None:
+        """Brake, hold, and stay so until `go(HOLD)`; a robot to which nothing is sent has nothing to latch."""
+        if self.state in (State.HOLD, State.ACTIVE):
+            self._enter(State.FAULT, why)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Come to rest, let the robot reset itself, and begin again where it stands then; what fails is a fault.
+
+        Where nothing may be sent the robot is left as it is: resetting it would move it. RobotError where it stands
+        outside its limits there, or gives no observation.
+        """
+        if self.state in SILENT:
+            self._observed_now()
+            self._limiter.start(self._measured)  # says whether it could begin here
+            self._limiter.lift()
+        elif self._came_to_rest() and self._was_reset(seed):
+            self._begin_again()
+        self._since = self._fresh = self.clock.now()
+
+    def _came_to_rest(self) -> bool:
+        """Brake within the limits, on the ticks that follow the last command; False where that ends in a fault."""
+        following = self.waiting.now() + self._sent + 1 / self.spec.command_hz - self.clock.now()
+        braking = () if self.resting else ticks(self.waiting, self.spec.command_hz, BRAKE_SECONDS, following)
+        for _ in braking:
+            self.observe()
+            self._fresh = self.clock.now()
+            self.command(HOLD)
+            if self.resting:
+                break
+        return self.state is not State.FAULT
+
+    def _was_reset(self, seed: int | None) -> bool:
+        try:
+            self.robot.reset(seed)
+        except Exception as error:
+            self._limiter.lift()
+            self.fault(f"the robot could not be reset: {error}")
+        return self.state is not State.FAULT
+
+    def _begin_again(self) -> None:
+        """Wait until the robot stands still; where its reset has moved it, the setpoint begins there."""
+        before = self._measured
+        self._obs = None
+        self._plausible.forget()
+        self._clock_check.forget()
+        try:
+            self._settle()
+            same = np.abs(self._measured - before) <= SAME_PLACE * self.limits.velocity
+            same &= np.isfinite(self.limits.velocity)
+            self._limiter.start(self._measured, np.where(same, np.inf, -1.0))
+        except RobotError as error:
+            self._limiter.lift()
+            self.fault(f"after the reset: {error}")
+
+    def _settle(self) -> None:
+        for _ in ticks(self.waiting, self.spec.command_hz, SETTLE_SECONDS):
+            self.observe()
+            self._send(None, HOLD.source)
+            if self._plausible.settled or self.state is State.FAULT:
+                return
+        raise RobotError(f"the robot does not stand still for {STILL_SECONDS:g} s")
+
+    def observe(self) -> Obs:
+        """The latest observation, or the last one where the robot fails to give any: its age then tells."""
+        try:
+            obs = whole(self.spec, self.robot.observe(), self.clock.now() + self.watch.observation)
+        except Exception as error:
+            if self._obs is None:
+                raise RobotError(f"the robot gives no observation: {error}") from error
+            self._notices.say("observation", f"no observation: {error}")
+            return self._obs
+        self._obs, self._measured = obs, measured(self.spec, obs)
+        self._trouble = self._plausible.look(obs, self._measured)
+        return obs
+
+    def command(self, command: Command) -> np.ndarray:
+        """Send what limits and state leave of a command, and return it; measured values where nothing is sent."""
+        obs, now = self._obs or self.observe(), self.clock.now()
+        wanted = self._checked(command.action)
+        self._look(obs, now, wanted)
+        if self.state in SILENT:
+            return np.nan_to_num(self._measured)
+        if not self._limiter.located:
+            return self._send(None, command.source)
+        if now - self._sent > max(PAUSE_SECONDS, PAUSE_TICKS / self.spec.command_hz):
+            self._limiter.stop()
+        pace = min(1.0, (now - self._since) / self.watch.soft) if self.watch.soft else 1.0
+        setpoint = self._limiter.next(wanted if self.state is State.ACTIVE else None, self._measured, pace)
+        return self._send(setpoint if self._limiter.placed else None, command.source)
+
+    def _send(self, setpoint: np.ndarray | None, source: str) -> np.ndarray:
+        """Hand a setpoint to the robot in float64, so that no rounding exceeds a limit; return what it sent."""
+        try:
+            told = self.robot.command(Command(setpoint, source))
+            if np.shape(told) != (self.spec.action_size,):
+                raise RobotError(f"command() returned {told!r}, not the {self.spec.action_size} numbers that it sent")
+            self._sent, self._taken = self.clock.now(), setpoint is not None
+            return told
+        except Exception as error:
+            self._taken = False
+            if setpoint is not None:
+                self._limiter.take_back()
+            self.fault(f"the robot takes no command: {error}")
+            return self._limiter.at.copy()
+
+    @property
+    def resting(self) -> bool:
+        """Whether the setpoint has come to rest, or the robot itself where there is no setpoint."""
+        return self._limiter.resting and (self._limiter.located or self._plausible.still)
+
+    def outcome(self) -> Outcome | None:
+        """What the robot says; a fault ends the episode, unjudged. Where nothing is sent nothing comes of it."""
+        if self.state in SILENT:
+            return None
+        try:
+            outcome = None if self.state is State.FAULT else self.robot.outcome()
+            if not isinstance(outcome, Outcome | None):
+                raise RobotError(f"outcome() returned {outcome!r}, no Outcome")
+        except Exception as error:
+            self.fault(f"the robot tells no outcome: {error}")
+            outcome = None
+        return Outcome(None, why=f"fault: {self.why}") if self.state is State.FAULT else outcome
+
+    def close(self) -> None:
+        """Close the robot."""
+        self.robot.close()
+
+    def _look(self, obs: Obs, now: float, wanted: np.ndarray | None) -> None:
+        """The watchdogs."""
+        if trouble := self._clock_check.trouble():
+            self.fault(trouble)
+        if wanted is not None or self.state is not State.ACTIVE:
+            self._fresh = now
+        if (age := self._age(obs, now)) > self.watch.observation:
+            self.fault(f"the observation is {age:.2f} s old")
+        if (age := now - self._fresh) > self.watch.action:
+            self.fault(f"no action for {age:.2f} s")
+        if trouble := self._trouble or self._strays():
+            self.fault(trouble)
+
+    def _strays(self) -> str:
+        return self._plausible.strays(self._measured, self._limiter.at) if self._limiter.placed else ""
+
+    def _age(self, obs: Obs, now: float) -> float:
+        """Of the oldest stream [s]."""
+        return now - min(obs.time, *(obs.stamps.get(k, obs.time) for k in self.spec.observations), now)
+
+    def _checked(self, action: np.ndarray | None) -> np.ndarray | None:
+        if action is None:
+            return None
+        action = np.asarray(action, float)
+        if action.shape != (self.spec.action_size,) or not np.isfinite(action).all():
+            self._notices.say("action", f"refused an action that is no {self.spec.action_size} numbers: {action}")
+            return None
+        return action
+
+    def _enter(self, state: State, why: str) -> None:
+        self._hear(f"{self.state} -> {state}: {why}")
+        self.state, self.why = state, why
+        self._since = self._fresh = self.clock.now()

@@ -1,0 +1,1 @@
+"""Simulated tasks and their experts, as robots whose clock is the simulation. MuJoCo is used in here only."""

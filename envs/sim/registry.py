@@ -1,0 +1,137 @@
+"""Tasks by name: what `task=` means on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from ..errors import RobotError, names
+from ..loop import Actor
+from ..modules import load_module
+from ..robot import Robot
+from ..spec import Spec
+from ..teleop.drive import Axes, Tool
+
+
+@dataclass(frozen=True)
+class Task:
+    """A simulated task under a short name.
+
+    module: imported first, it registers `id`; extra: the part of the install that brings it; spec: a module with a
+    SPEC, where the environment has none of its own; expert: "module:class" of its scripted expert, made
+    with the same options; tool: of what a hand moves in teleoperation, where that is not the actions themselves;
+    quick: options for pictures that cost little.
+    """
+
+    id: str
+    module: str
+    extra: str
+    options: dict[str, Any] = field(default_factory=dict)
+    spec: str = ""
+    expert: str = ""
+    tool: str = ""
+    quick: dict[str, Any] = field(default_factory=dict)
+
+
+TASKS = {
+    "pickplace": Task(
+        "fewstep/PickPlace-v0",
+        "fewstep.envs.sim.pick_place",
+        "sim",
+        expert="fewstep.envs.sim.pick_place_expert:PickPlaceExpert",
+        tool="fewstep.envs.sim.pick_place_expert:FingertipTool",
+        quick={"width": 480, "height": 360, "samples": 0},
+    ),
+    "pusht-mujoco": Task("fewstep/PushT-v0", "fewstep.envs.sim.push_t", "sim", quick={"size": 384, "samples": 0}),
+    "pusht": Task(
+        "gym_pusht/PushT-v0",
+        "gym_pusht",
+        "pusht",
+        {"obs_type": "environment_state_agent_pos"},
+        spec="fewstep.envs.sim.push_t_geometry",
+    ),
+}
+
+
+METAWORLD = "metaworld/"
+
+
+def find_task(task: str) -> Task:
+    """A built-in task by name, one of Meta-World's ("metaworld/push"), or any gymnasium id.
+
+    The module of an id "module:Id" is an installed one, or lies in the current folder.
+    """
+    if task.startswith(METAWORLD):
+        name = {"name": task.removeprefix(METAWORLD)}
+        module = "fewstep.envs.sim.metaworld"
+        return Task("fewstep/MetaWorld-v0", module, "metaworld", name, expert=f"{module}:MetaWorldExpert")
+    return TASKS.get(task) or Task(task, "", "sim")
+
+
+def make_robot(
+    task: str,
+    *,
+    hz: float | None = None,
+    seconds: float | None = None,
+    pictures: bool = False,
+    quick: bool = False,
+    relative: Sequence[str] = (),
+) -> Robot:
+    """Make a Robot of a task as `find_task` knows it.
+
+    pictures: it can render; quick: fast rather than fine; hz, seconds, relative: as of GymRobot.
+    """
+    known = find_task(task)
+    gym = _load("gymnasium", "sim")
+    if known.module:
+        _load(known.module, known.extra)
+    spec = import_module(known.spec).SPEC if known.spec else None
+    options = known.options | ({"render_mode": "rgb_array"} if pictures else {}) | (known.quick if quick else {})
+    limit = -1 if seconds else None  # ours holds then, not the environment's
+    module, colon, _ = known.id.partition(":")
+    try:
+        if colon:
+            load_module(module)
+    except RobotError as error:
+        raise _unknown(task, error) from error
+    try:
+        env = gym.make(known.id, disable_env_checker=True, max_episode_steps=limit, **options)
+    except (gym.error.Error, ModuleNotFoundError) as error:
+        raise _unknown(task, error) from error
+    except TypeError as error:
+        if not pictures:
+            raise
+        raise RobotError(f"task {task!r} draws no pictures: {error}") from error
+    from .gym_robot import GymRobot
+
+    return GymRobot(env, spec=spec, hz=hz, seconds=seconds, relative=relative)
+
+
+def _unknown(task: str, why: Exception) -> RobotError:
+    valid = f"built in: {names(TASKS)}; or {METAWORLD}<name>; or any gymnasium id"
+    return RobotError(f"no task {task!r}: {why}; {valid}")
+
+
+def make_expert(task: str) -> Actor:
+    """The scripted expert of a task; RobotError where it has none."""
+    known = find_task(task)
+    if not known.expert:
+        having = [*(k for k in TASKS if TASKS[k].expert), f"{METAWORLD}<name>"]
+        raise RobotError(f"task {task!r} has no scripted expert; these have: {names(having)}")
+    module, name = known.expert.split(":")
+    return getattr(_load(module, known.extra), name)(**known.options)
+
+
+def make_tool(task: str, spec: Spec) -> Tool:
+    """What a hand moves in a task, or in a robot of another name."""
+    module, _, name = find_task(task).tool.partition(":")
+    return getattr(import_module(module), name)() if module else Axes(spec)
+
+
+def _load(module: str, extra: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise RobotError(f"{error.name} is not installed: pip install 'fewstep[{extra}]'") from error

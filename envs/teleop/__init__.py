@@ -1,0 +1,1 @@
+"""How a person drives a robot: devices, and what their hands mean as commands."""

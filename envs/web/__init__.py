@@ -1,0 +1,1 @@
+"""What every page and its server share: an address with a secret, bounded connections, an audience."""

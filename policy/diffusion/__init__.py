@@ -1,0 +1,1 @@
+"""Diffusion over action chunks: paths, objectives, the denoiser and samplers."""

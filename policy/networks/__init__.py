@@ -1,0 +1,1 @@
+"""The network that denoises action chunks, and the encoders in front of it."""

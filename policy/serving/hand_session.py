@@ -1,0 +1,124 @@
+"""A person drives a robot by hand: its control process keeps it within limits, episodes go into a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...demos.recording.recorder import Recorder
+from ...demos.recording.session import Cadence
+from ...demos.store import DemoStore
+from ...envs import Outcome, Robot, RobotError
+from ...envs.control.control_loop import NOT_BEGUN
+from ...envs.control.frames import FrameReader
+from ...envs.control.remote_hand import HandSender
+from ...envs.robot import measured
+from ...envs.teleop.drive import Device
+from .supervisor import Node
+
+LOOK_SECONDS = 0.008  # between two looks at the device
+WORDS = {"success": True, "failure": False}
+DROPPED = ("discard", "quit")
+
+
+class HandSession:
+    """From one episode to the next: a person begins each, and says how it ended.
+
+    The robot holds before and after an episode. A fault ends it and drops it; the next word to start arms again.
+    leader: a robot in the person's hand, whose pose the robot comes to; else the device moves it.
+    seed: gives the start seed of the next episode. tell: hears what happens.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        frames: FrameReader,
+        hand: HandSender,
+        device: Device,
+        leader: Robot | None,
+        store: DemoStore,
+        seed: Callable[[], int],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._node, self._frames, self._hand, self._device, self._leader = node, frames, hand, device, leader
+        self._store, self._seed, self._tell = store, seed, tell
+        self._recorder, self._cadence = Recorder(store), Cadence(store.spec.policy_hz)
+        self._playing, self._recording, self._verdict = False, False, ""
+        self._start, self._lost, self.kept = 0, 0, 0
+
+    def run(self, episodes: int) -> int:
+        """Until so many episodes are kept, or the person quits; returns how many."""
+        while self.kept < episodes:
+            words = self._read_device()
+            self._node.poll(LOOK_SECONDS)
+            self._take_frames()
+            if (ended := self._node.next_event("ended")) is not None:
+                self._take_frames()
+                self._end(ended)
+            for word in words:
+                self._obey(word)
+            if "quit" in words:
+                break
+        return self.kept
+
+    def _read_device(self) -> tuple[str, ...]:
+        """Tell the control process what the hand does, and return what was said."""
+        hand = self._device.read()
+        if self._leader is None:
+            self._hand.send(hand.move)
+            return hand.words
+        try:
+            pose = measured(self._store.spec, self._leader.observe())
+        except Exception as error:
+            raise RobotError(f"the leader gives no observation: {error}") from error
+        self._hand.send(pose=pose)
+        return hand.words
+
+    def _take_frames(self) -> None:
+        while (frame := self._frames.read()) is not None:
+            _, following, step = frame
+            if not self._playing or not (following or self._recording):
+                continue
+            if not self._recording:
+                self._recording, self._cadence = True, Cadence(self._store.spec.policy_hz)
+                self._tell(f"recording episode {len(self._store)}")
+            self._recorder.step(step)
+            if text := self._cadence.off(step.obs.time):
+                self._tell(text)
+
+    def _obey(self, word: str) -> None:
+        if word == "toggle":
+            word = "success" if self._playing else "start"
+        if word == "start" and not self._playing:
+            self._begin()
+        elif self._playing and (word in WORDS or word in DROPPED):
+            self._verdict = word
+            self._node.order("hold")
+
+    def _begin(self) -> None:
+        self._playing, self._recording, self._verdict = True, False, ""
+        self._lost = self._frames.lost
+        if self._leader is not None:
+            self._tell("the robot comes to its leader; recording begins when it is there")
+        self._node.order("arm")
+        self._start = self._seed()
+        self._node.order(f"play {self._start} inf active")
+
+    def _end(self, ended: dict[str, Any]) -> None:
+        """Keep or drop what was recorded, as the person, the robot or a fault has decided."""
+        was_recording, self._playing, self._recording = self._recording, False, False
+        why = ended.get("why") or "over"
+        failed = why.startswith("fault") or why == NOT_BEGUN
+        dropped = self._verdict in DROPPED or (failed and self._verdict not in WORDS)
+        if dropped or not was_recording:
+            self._recorder.discard(self._start)
+            reason = why if failed else "" if self._verdict in DROPPED else "nothing was recorded yet"
+            self._tell(f"discarded: {reason}" if reason else "discarded")
+            return
+        success = WORDS.get(self._verdict, ended.get("success"))
+        stored = self._recorder.end(Outcome(success), self._start)
+        self.kept += stored is not None
+        how = {True: "success", False: "failure", None: "not judged"}[success]
+        self._tell(f"kept: {how}, {len(stored or ())} frames; {len(self._store)} episodes in all")
+        if lost := self._frames.lost - self._lost:
+            self._tell(f"{lost} frames were lost: this computer records too slowly")

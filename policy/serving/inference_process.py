@@ -1,0 +1,73 @@
+"""The inference process seen from outside: started, started again where it ends, ended where it hangs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+from ...envs import RobotError
+from ...envs.control.mailbox import Mailbox
+from ...envs.control.messages import Messages
+from .processes import listen, start
+
+TRIES = 3  # in a row that an inference may end before it is ready
+
+
+class Inference:
+    """A policy in a process of its own, and the mailboxes through which it is asked.
+
+    hear: is given each line that the process says. bell: the end of a pipe that wakes it up, for the one who asks.
+    """
+
+    def __init__(self, policy: str, threads: int, messages: Messages, hear: Callable[[bytes], None]) -> None:
+        self._policy, self._threads, self._hear = policy, threads, hear
+        self.requests, self.chunks = Mailbox(messages.request), Mailbox(messages.chunk)
+        self._awake, self.bell = os.pipe()
+        os.set_blocking(self.bell, False)
+        self.ready, self.seconds, self._tries = False, math.nan, 0
+        self._process = self._start()
+
+    def heard(self, event: dict[str, Any]) -> None:
+        """Take note of what the process said of itself: only its newest counts."""
+        if event["event"] == "inference ready" and event["pid"] == self._process.pid:
+            self.ready, self.seconds, self._tries = True, event["seconds"], 0
+
+    def look(self) -> int | None:
+        """Start it again where it has ended, and return its exit code then; RobotError where that leads nowhere."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        self._tries += not self.ready
+        if math.isnan(self.seconds) or self._tries >= TRIES:
+            raise RobotError(f"the inference process has ended ({code}) before it was ready")
+        self._process = self._start()
+        return code
+
+    def end_hanging(self) -> None:
+        """End a process that has been ready and does not answer; one that is still loading is left alone."""
+        if self.ready:
+            self._process.kill()
+            self._process.wait()
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        for fd in (self._awake, self.bell):
+            os.close(fd)
+        self.requests.close()
+        self.chunks.close()
+
+    def _start(self) -> subprocess.Popen[Any]:
+        self.ready = False
+        fds = {"requests": self.requests.fd, "chunks": self.chunks.fd}
+        settings = json.dumps({"policy": self._policy, "threads": self._threads, **fds})
+        streams = {"stdin": self._awake, "stdout": subprocess.PIPE}
+        process = start("fewstep.policy.serving.inference", settings, fds=[*fds.values()], **streams)
+        listen(os.dup(process.stdout.fileno()), self._hear, lines=True)  # pyright: ignore
+        process.stdout.close()  # pyright: ignore
+        return process

@@ -1,0 +1,142 @@
+"""The log of a run: a record per tick, everything that was said, and what ran; and reading it."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...demos.storage.atomic_files import lock
+from ...envs import RobotError, Spec
+from ...envs.control.control_loop import STATES, tick_type
+from ...envs.errors import refusing
+from ...envs.files import require_plain
+from ...envs.safety.states import State
+from ...envs.tables import read_json
+from ..checkpoint import write_file, writing
+
+EVENTS, TICKS, FACTS, LATENCY = "events.jsonl", "ticks.bin", "run.json", "latency.json"
+
+
+class LogFile:
+    """A file that whole records are added to. Where that fails the log ends there, and the run goes on."""
+
+    def __init__(self, path: Path) -> None:
+        with writing(path):
+            self._fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+        self._path, self.trouble = path, ""
+
+    def write(self, content: bytes) -> None:
+        """Add records, or none of them from the first failure on."""
+        if self.trouble:
+            return
+        size = os.fstat(self._fd).st_size
+        try:
+            if (written := os.write(self._fd, content)) < len(content):
+                written += os.write(self._fd, content[written:])  # says why the rest does not fit
+        except OSError as error:
+            self.trouble = f"{self._path} could not be written any more: {error.strerror or error}"
+            with suppress(OSError):
+                os.ftruncate(self._fd, size)
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class RunLog:
+    """The folder of one run, its own until it is closed; the log of an earlier one is kept in earlier.1 and so on."""
+
+    def __init__(self, folder: Path) -> None:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "lock").touch()
+        self.folder = folder
+        self._release = lock(self, folder / "lock")
+        set_aside(folder)
+        self._events, self._ticks = LogFile(folder / EVENTS), LogFile(folder / TICKS)
+
+    def event(self, line: bytes) -> None:
+        """Add a line of JSON."""
+        self._events.write(line + b"\n")
+
+    def note(self, event: str, **more: Any) -> None:
+        """Add an event of one's own."""
+        self.event(json.dumps({"event": event, **more}).encode())
+
+    def ticks(self, records: bytes) -> None:
+        """Add whole records of `control.tick_type`."""
+        self._ticks.write(records)
+
+    def facts(self, spec: Spec, **more: Any) -> None:
+        """Write what ran; spec: of the robot."""
+        fields = [list(x) for x in tick_type(spec.action_size, len(spec.observations)).descr]
+        content = json.dumps({**more, "ticks": fields, "spec": spec.to_json()}, indent=1)
+        write_file(self.folder / FACTS, content.encode())
+
+    @property
+    def trouble(self) -> str:
+        """Why not everything could be written; "" where it was."""
+        return self._events.trouble or self._ticks.trouble
+
+    def close(self) -> None:
+        """Let others write here; may be called again."""
+        self._events.close()
+        self._ticks.close()
+        self._release()
+
+
+def set_aside(folder: Path) -> None:
+    """Move the log of an earlier run to earlier.1 and so on, inside `folder`."""
+    names = [name for name in (EVENTS, TICKS, FACTS, LATENCY) if (folder / name).exists()]
+    if not names:
+        return
+    place = next(p for n in count(1) if not (p := folder / f"earlier.{n}").exists())
+    with writing(place):
+        place.mkdir()
+        for name in names:
+            (folder / name).rename(place / name)
+
+
+def read_ticks(folder: Path | str, state: State = State.ACTIVE) -> np.ndarray:
+    """The ticks of a run in one state; RobotError where there is no such log."""
+    folder = Path(folder)
+    with refusing(RobotError, f"{folder} holds no log of a run", folder):
+        fields = read_json(folder / FACTS, RobotError, inside=folder)["ticks"]
+        dtype = np.dtype([(name, kind, *map(tuple, shape)) for name, kind, *shape in fields])
+        _require_numbers(dtype)
+        require_plain(folder / TICKS, folder, RobotError)
+        whole = (folder / TICKS).stat().st_size // dtype.itemsize
+        ticks = np.fromfile(folder / TICKS, dtype, whole)
+        return ticks[ticks["state"] == STATES.index(state)]
+
+
+def _require_numbers(dtype: np.dtype) -> None:
+    expected = tick_type(1, 1)
+    kinds = {name: dtype[name].base for name in dtype.names or ()}
+    if kinds != {name: expected[name].base for name in expected.names or ()}:
+        raise RobotError(f"its ticks hold {kinds}")
+
+
+def missed(folder: Path | str, episode: int, hz: float, state: State) -> tuple[int, int]:
+    """How many ticks of an episode in this state were missed, and how many there should have been."""
+    ticks = read_ticks(folder, state)
+    time = ticks["time"][ticks["episode"] == episode]
+    due = round(np.ptp(time) * hz) + 1 if len(time) else 0
+    return due - len(time), due
+
+
+def latencies(folder: Path | str) -> list[float]:
+    """How long each chunk of a run took to make [s]."""
+    seconds = read_ticks(folder)["inference"]
+    found = seconds[np.flatnonzero(np.diff(seconds, prepend=0.0))].tolist()
+    if not found:
+        raise RobotError(f"{folder}: no chunk was made in this run")
+    return found

@@ -1,0 +1,238 @@
+"""The node: starts the control process, keeps its log, watches over it, and over the inference."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from queue import Empty, Queue
+from typing import Any
+
+from ...envs import RobotError
+from ...envs.control.messages import Messages
+from ...envs.control.process import ControlConfig
+from .inference_process import Inference
+from .processes import large_pipe, listen, start
+from .run_log import RunLog
+
+START_SECONDS = 120.0  # that either process has to get ready
+GRACE_SECONDS = 15.0  # that the control process has to brake and end
+STUCK_GRACE_SECONDS = 2.0  # the same, where it has stood still already
+RESET_SECONDS = 120.0  # that a robot may take for its reset
+ALIVE_SECONDS = 0.25  # between two signs of life for systemd
+LOOK_SECONDS = 0.05
+STUCK_SECONDS, LOOKS = 0.5, 10  # without a tick, and so many looks in a row: this process may have been stopped, too
+SLOW_SECONDS = 1.0  # a reset that takes longer is told
+STOPPED = "the control process has stopped: nothing is sent to the robot; use the emergency stop, then end this run"
+KILLED = "the control process was killed: nothing has braked the robot, and nothing is sent to it any more"
+
+
+@dataclass(frozen=True)
+class Served:
+    """The policy that acts: its folder, threads of its inference, and what is exchanged with it."""
+
+    policy: str
+    threads: int
+    messages: Messages
+
+
+class Node:
+    """One control process, and whoever has an eye on it.
+
+    config: what it is told; fds: what it inherits besides; tell: hears, in words and within `poll`, what goes wrong.
+    The control process is not started before the inference is ready, and runs on where that ends.
+    hang_seconds: without a tick, after which nobody waits for the control process any more.
+    """
+
+    def __init__(
+        self,
+        log: RunLog,
+        config: ControlConfig,
+        tell: Callable[[str], None],
+        served: Served | None = None,
+        fds: Sequence[int] = (),
+        hang_seconds: float = math.inf,
+    ) -> None:
+        self.log, self._tell, self._hang_seconds = log, tell, hang_seconds
+        self._heard_events, self._events = Queue[dict[str, Any]](), deque[dict[str, Any]]()
+        self._heard, self._told, self._stuck = math.inf, 0.0, 0
+        self._slow_told, self._trouble_told = False, False
+        self._inference: Inference | None = None
+        self._control: subprocess.Popen[bytes] | None = None
+        self._threads: list[threading.Thread] = []
+        try:
+            if served:
+                config, fds = self._with_inference(served, config)
+            self._start_control(config, fds)
+        except BaseException:
+            self.close()
+            raise
+
+    def _with_inference(self, served: Served, config: ControlConfig) -> tuple[ControlConfig, Sequence[int]]:
+        self._inference = Inference(served.policy, served.threads, served.messages, self.hear)
+        self.wait_for_inference()
+        requests, chunks, bell = self._inference.requests.fd, self._inference.chunks.fd, self._inference.bell
+        acting = config.policy and replace(config.policy, requests=requests, chunks=chunks, bell=bell)
+        return replace(config, policy=acting), (requests, chunks, bell)
+
+    def _start_control(self, config: ControlConfig, fds: Sequence[int]) -> None:
+        (events_in, events), (ticks_in, ticks) = large_pipe(), large_pipe()
+        self._control = start("fewstep.envs.control.process", fds=[*fds, events, ticks], stdin=subprocess.PIPE)
+        for fd in (events, ticks):
+            os.close(fd)
+        self._threads = [listen(events_in, self.hear, lines=True), listen(ticks_in, self._hear_ticks, lines=False)]
+        self.order(json.dumps(asdict(replace(config, events=events, ticks=ticks))))
+
+    @property
+    def inference_seconds(self) -> float:
+        """How long a chunk took to make, at the start [s]; NaN where there is no inference."""
+        return self._inference.seconds if self._inference else math.nan
+
+    def order(self, line: str) -> None:
+        """Ask the control process for something."""
+        with suppress(BrokenPipeError):
+            self._control.stdin.write(line.encode() + b"\n")  # pyright: ignore
+            self._control.stdin.flush()  # pyright: ignore
+
+    def wait(self, *names: str, seconds: float = math.inf) -> dict[str, Any]:
+        """The next event of one of these names; RobotError where the control process ends first, or takes too long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.poll(LOOK_SECONDS)
+            while self._events:
+                if (event := self._events.popleft())["event"] in names:
+                    return event
+        raise RobotError(f"nothing heard of {' or '.join(names)} in {seconds:g} s")
+
+    def next_event(self, name: str) -> dict[str, Any] | None:
+        """The next event of this name, of those that `poll` has noted; None where there is none."""
+        while self._events:
+            if (event := self._events.popleft())["event"] == name:
+                return event
+        return None
+
+    def wait_for_inference(self) -> None:
+        """Return once a policy is there to answer."""
+        if self._inference is None or self._inference.ready:
+            return
+        self._tell("waiting for the inference process, which loads the policy")
+        end = time.monotonic() + START_SECONDS
+        while not self._inference.ready:
+            self.poll(LOOK_SECONDS)
+            if time.monotonic() > end:
+                raise RobotError(f"the inference process was not ready within {START_SECONDS:g} s")
+
+    def poll(self, seconds: float = 0.0) -> None:
+        """Take note of what is said, for so long where nothing is; tell what somebody has to know.
+
+        RobotError where the run cannot go on.
+        """
+        with suppress(Empty):
+            self._note(self._heard_events.get(timeout=seconds) if seconds else self._heard_events.get_nowait())
+            while True:
+                self._note(self._heard_events.get_nowait())
+        self._look_after_control()
+        if self._inference is not None and (code := self._inference.look()) is not None:
+            self.log.note("inference ended", code=code)
+            self._tell("the inference process has ended and is started again")
+        if self.log.trouble and not self._trouble_told:
+            self._trouble_told = True
+            self._tell(f"{self.log.trouble}; the run goes on without its log")
+
+    def _note(self, event: dict[str, Any]) -> None:
+        name = event.get("event")
+        if name == "failed":
+            raise RobotError(event["text"])
+        if name == "homing":
+            self._note_homing(event["seconds"])
+        elif name in ("safety", "refused", "pause"):
+            self._tell(event["text"])
+            if self._inference is not None and "no action for" in event["text"]:
+                self._inference.end_hanging()
+        else:
+            self._slow_told = False
+            self._events.append(event)
+
+    def _note_homing(self, seconds: float) -> None:
+        if seconds >= SLOW_SECONDS and not self._slow_told:
+            self._slow_told = True
+            self._tell("the robot resets itself; Ctrl-C breaks that off")
+
+    def _look_after_control(self) -> None:
+        """Say when control stands still; RobotError where it has ended, or stood still for too long."""
+        if self._control is None:
+            return
+        if (code := self._control.poll()) is not None and (code < 0 or self._all_heard()):
+            raise RobotError(KILLED if code < 0 else f"the control process has ended ({code}); see {self.log.folder}")
+        silent = time.monotonic() - self._heard
+        self._stuck = self._stuck + 1 if silent > STUCK_SECONDS else 0
+        if self._stuck == LOOKS:
+            self.log.note("stuck")
+            self._tell(STOPPED)
+        if self._stuck > LOOKS and silent > self._hang_seconds:
+            raise RobotError(f"fault: the robot or its control process has not answered for {silent:.0f} s")
+
+    def _all_heard(self) -> bool:
+        """Whether everything has been noted that a control process said which has ended."""
+        self._threads[0].join(LOOK_SECONDS)
+        return self._heard_events.empty()
+
+    def close(self) -> list[str]:
+        """Brake, let go of the robot, end the processes; return what went wrong in doing so, in words."""
+        wrong = self._end_control(self._control) if self._control else []
+        for thread in self._threads:
+            thread.join(GRACE_SECONDS)
+        if self._inference is not None:
+            self._inference.close()
+        self.log.close()
+        wrong += [e["text"] for e in self._heard_events.queue if e.get("event") == "failed"]
+        return wrong + [self.log.trouble] * bool(self.log.trouble)
+
+    def _end_control(self, control: subprocess.Popen[bytes]) -> list[str]:
+        self.order("stop")
+        with suppress(BrokenPipeError):
+            control.stdin.close()  # pyright: ignore
+        try:
+            control.wait(GRACE_SECONDS if self._stuck < LOOKS else STUCK_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            control.kill()
+            control.wait()
+        return [KILLED] * (control.returncode < 0)
+
+    def hear(self, line: bytes) -> None:
+        """Take in a line of JSON from either process."""
+        with suppress(ValueError, TypeError, KeyError):
+            event = json.loads(line)
+            if event["event"] == "homing":
+                if event["seconds"] < RESET_SECONDS:
+                    self._is_alive()
+            else:
+                self.log.event(line)
+            if self._inference is not None:
+                self._inference.heard(event)
+            self._heard_events.put(event)
+
+    def _hear_ticks(self, content: bytes) -> None:
+        self._is_alive()
+        self.log.ticks(content)
+
+    def _is_alive(self) -> None:
+        self._heard = time.monotonic()
+        if self._heard > self._told + ALIVE_SECONDS:  # systemd hears of the control process, not of this one
+            self._told = self._heard
+            notify("WATCHDOG=1")
+
+
+def notify(state: str) -> None:
+    """Tell systemd, where it started this."""
+    if path := os.environ.get("NOTIFY_SOCKET", ""):
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)

@@ -1,0 +1,232 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fewstep.demos.store import DemoStore
+from fewstep.envs import ConfigError, DataError
+from fewstep.policy.cli.main import VERBS, load, main, settings
+from fewstep.policy.evaluation.statistics import wilson
+
+TINY = ("model.net.channels=[8,16]", "model.net.groups=4", "model.net.condition=16", "batch=8", "log_every=5")
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory) -> Path:
+    """Demonstrations and a policy, made by the verbs themselves."""
+    folder = tmp_path_factory.mktemp("workshop")
+    assert main(["record", f"data={folder}/demos", "episodes=3"]) == 0
+    assert main(["train", f"data={folder}/demos", f"out={folder}/run", "steps=12", "held_out=0.34", *TINY]) == 0
+    return folder
+
+
+def test_overview_names_every_verb(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(verb in shown for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_shows_every_key(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(key in shown for key in load(verb).settings.__dataclass_fields__)
+
+
+def test_unknown_verb_lists_the_valid_ones(capsys):
+    assert main(["fly"]) == 2
+    assert "evaluate, export, import, record, run, train" in capsys.readouterr().err
+
+
+def test_unknown_key_lists_the_valid_ones(capsys):
+    assert main(["train", "data=x", "stesp=3"]) == 2
+    assert "'stesp'" in (shown := capsys.readouterr().err) and "steps, batch, lr" in shown
+
+
+@pytest.mark.parametrize(
+    "wrong, says", [("stesp=3", "'stesp'"), ("recipe=none", "pickplace pusht"), ("steps", "'steps'")]
+)
+def test_hydras_own_advice_is_left_out(wrong: str, says: str, capsys):
+    assert main(["train", "data=x", wrong]) == 2
+    shown = capsys.readouterr().err
+    assert says in shown and not any(word in shown for word in ("+stesp", "pkg://", "hydra"))
+
+
+def test_a_key_without_a_value_is_asked_for(capsys):
+    assert main(["evaluate"]) == 2
+    assert "policy=... task=..." in capsys.readouterr().err
+
+
+def test_a_wrong_type_names_the_key(capsys):
+    assert main(["train", "data=x", "steps=many"]) == 2
+    assert "steps: expected int, not 'many'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["Größe ü", "demos (1)", "[a]", "a,b=c", "it's", 'say "hi"', "a\\'b\\", "5", "null", "~/x"]
+)
+def test_a_path_may_have_any_name(name):
+    assert settings("check", load("check"), [f"data={name}"]).data == name
+
+
+def test_quotes_around_a_path_are_none_of_it():
+    assert settings("check", load("check"), ["data='a b'"]).data == "a b"
+
+
+def test_what_refers_to_nothing_is_an_error_not_a_trace(capsys):
+    assert main(["check", "data=${nothing}"]) == 2
+    assert "'nothing' not found" in capsys.readouterr().err
+
+
+def test_recipe_changes_only_what_it_names():
+    plain = settings("train", load("train"), ["data=x"])
+    pusht = settings("train", load("train"), ["data=x", "recipe=pusht", "seed=3"])
+    assert (plain.held_out, pusht.held_out, pusht.seed, pusht.lr) == (0.04, 0.0, 3, plain.lr)
+
+
+def test_sampler_follows_the_objective():
+    c = settings("train", load("train"), ["data=x", "model.objective=eps", "model.path=cosine"])
+    assert (c.model.drawn_by.step, c.model.drawn_by.evaluations, c.model.drawn_by.clip) == ("ddpm", 100, 1.0)
+
+
+def test_unknown_names_list_the_valid_ones():
+    with pytest.raises(ConfigError, match="valid: eps, flow, flow_atoms, one_step, regression, v, x0"):
+        settings("train", load("train"), ["data=x", "model.objective=magic"])
+
+
+def test_missing_store_is_an_error_not_a_trace(tmp_path, capsys):
+    for verb in ("check", "train"):
+        assert main([verb, f"data={tmp_path}/nothing"]) == 1
+        assert f"{tmp_path}/nothing" in capsys.readouterr().err
+
+
+def test_record_appends_fresh_starts(workshop, capsys):
+    assert main(["check", f"data={workshop}/demos"]) == 0
+    assert main(["record", f"data={workshop}/demos", "episodes=1"]) == 0
+    store = DemoStore.open(workshop / "demos")
+    starts = [tuple(store.episode(i).data["cube_position"][0]) for i in range(len(store))]
+    assert len(set(starts)) == len(starts) >= 4
+    assert store.provenance["task"] == "pickplace"
+
+
+def test_a_store_goes_on_with_its_encoding_of_images(workshop, capsys):
+    before = len(DemoStore.open(workshop / "demos"))
+    for images, message in {"lossless": "keeps its images as jpeg", "png": "valid: jpeg, lossless"}.items():
+        assert main(["record", f"data={workshop}/demos", "episodes=1", f"images={images}"]) == 2
+        assert message in capsys.readouterr().err
+    assert len(DemoStore.open(workshop / "demos")) == before
+
+
+def test_no_episodes_cannot_be_recorded(tmp_path, capsys):
+    assert main(["record", f"data={tmp_path}/demos", "episodes=0"]) == 2
+    assert "episodes must be at least 1, not 0" in capsys.readouterr().err
+    assert not (tmp_path / "demos").exists()
+
+
+def test_evaluate_writes_what_the_design_says(workshop, capsys):
+    out = workshop / "evaluation"
+    options = ["task=pickplace", "episodes=2", "seconds=0.5", "workers=1", f"out={out}"]
+    assert main(["evaluate", f"policy={workshop}/run", "evaluations=[1,3]", *options]) == 0
+    evaluation = json.loads((out / "evaluation.json").read_text())
+    assert (evaluation["task"], evaluation["seed"]) == ("pickplace", 100_000)
+    assert [r["network_evaluations"] for r in evaluation["results"]] == [1, 3]
+    row = evaluation["results"][1]
+    assert row["interval"] == list(wilson(row["successes"], 2))
+    assert row["latency_ms"].keys() == {"p50", "p99", "max"}
+    again = [f"compare={out}/evaluation.json", f"out={workshop}/again"]
+    assert main(["evaluate", f"policy={workshop}/run", "evaluations=3", *options[:-1], *again]) == 0
+    assert "no difference" in capsys.readouterr().out
+    twin = json.loads((workshop / "again/evaluation.json").read_text())["results"][0]
+    assert twin["rollouts"] == row["rollouts"]
+
+
+def test_other_seeds_cannot_be_compared(workshop, capsys):
+    out = workshop / "validation"
+    options = ["task=pickplace", "seconds=0.1", "workers=1", f"policy={workshop}/run"]
+    assert main(["evaluate", *options, "episodes=1", "seed=0", f"out={out}"]) == 0
+    other = [f"compare={out}/evaluation.json", f"out={workshop}/other"]
+    assert main(["evaluate", *options, "episodes=1", "seed=7", *other]) == 2
+    assert "different seeds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "{}", '{"results": []}', '{"results": [{}]}', '{"results": 5}', "x"]
+)
+@pytest.mark.parametrize("key", ["compare", "replay"])
+def test_a_damaged_evaluation_is_an_error_not_a_trace(workshop, tmp_path, content, key, capsys):
+    (tmp_path / "evaluation.json").write_text(content)
+    options = ["task=pickplace", "seconds=0.1", "workers=1", "episodes=1", f"out={tmp_path}/out"]
+    assert main(["evaluate", f"policy={workshop}/run", f"{key}={tmp_path}/evaluation.json", *options]) == 1
+    assert f"{tmp_path}/evaluation.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["check", "data=x", "hydra=1"], ["export", "recipe=1"], ["train", "data=x", "hydra=1"], ["check", "=", "@"]],
+)
+def test_keys_that_confuse_hydra_are_an_error_not_a_trace(words, capsys):
+    assert main(words) == 2
+    assert f"keys of `fewstep {words[0]}`" in capsys.readouterr().err
+
+
+def test_seeds_of_demonstrations_are_refused(workshop, capsys):
+    assert main(["evaluate", f"policy={workshop}/run", "task=pickplace", "seed=10000"]) == 2
+    assert "belong to demonstrations" in capsys.readouterr().err
+
+
+def test_a_policy_of_another_robot_is_refused(workshop, capsys):
+    pytest.importorskip("gym_pusht")
+    assert main(["evaluate", f"policy={workshop}/run", "task=pusht", "episodes=1", "workers=1"]) == 1
+    assert "observation 'joints' is missing" in capsys.readouterr().err
+
+
+def test_bench_measures_the_textbook_beside(workshop):
+    assert main(["bench", f"policy={workshop}/run", f"out={workshop}/bench", "calls=10", "evaluations=[2]"]) == 0
+    bench = json.loads((workshop / "bench/bench.json").read_text())
+    assert [(r["engine"], r["network_evaluations"]) for r in bench["rows"]] == [
+        ("eager", 2),
+        ("folded", 2),
+        ("eager", 100),
+    ]
+    assert all(0 < r["floor_ms"] <= r["median_ms"] <= r["p99_ms"] <= r["max_ms"] for r in bench["rows"])
+
+
+def test_record_shows_each_start_as_often_as_asked(tmp_path):
+    assert main(["record", f"data={tmp_path}/demos", "episodes=4", "repeats=2"]) == 0
+    store = DemoStore.open(tmp_path / "demos")
+    paths = [store.episode(i).data["cube_position"] for i in range(4)]
+    assert [bool((paths[i][0] == paths[i + 1][0]).all()) for i in range(3)] == [True, False, True]
+    left = [path[np.argmax(path[:, 0] > 0.5), 1] > 0 for path in paths]
+    assert left[0] != left[1] and left[2] != left[3]
+    assert main(["record", f"data={tmp_path}/demos", "repeats=0"]) == 2
+
+
+def test_a_full_disk_while_recording_keeps_what_was_there(workshop, tmp_path, monkeypatch, capsys):
+    assert main(["record", f"data={tmp_path}/demos", "episodes=2"]) == 0
+
+    def full(*_):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(["record", f"data={tmp_path}/demos", "episodes=1"]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert len(DemoStore.open(tmp_path / "demos")) == 2
+
+
+def test_an_empty_store_is_refused(tmp_path, workshop):
+    spec = DemoStore.open(workshop / "demos").spec
+    DemoStore.create(tmp_path / "empty", spec).close()
+    assert main(["train", f"data={tmp_path}/empty", f"out={tmp_path}/run"]) == 1
+    with pytest.raises(DataError):
+        DemoStore.create(tmp_path / "empty", spec)
+
+
+def test_the_demo_ends_in_a_report(tmp_path):
+    assert main(["demo", f"out={tmp_path}", "demonstrations=2", "episodes=1", "steps=3", "workers=1"]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "network evaluations" in page and "unknown" in page  # one episode has no interval of its score

@@ -1,0 +1,259 @@
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fewstep.envs import CheckpointError, ConfigError, Field, RobotError, Spec
+from fewstep.envs.sim.registry import make_robot
+from fewstep.policy.checkpoint import save_policy
+from fewstep.policy.cli.main import main
+from fewstep.policy.diffusion.samplers import Sampler
+from fewstep.policy.evaluation.rollouts import (
+    GROUP,
+    Episode,
+    Job,
+    evaluate,
+    film,
+    latency,
+    roll_out,
+    seed_range,
+    summary,
+)
+from fewstep.policy.evaluation.statistics import wilson
+from fewstep.policy.networks.temporal_unet import UnetConfig
+from fewstep.policy.policy import Policy, PolicyConfig
+
+NET = UnetConfig(channels=(16, 32), kernel=3, groups=4, time_size=16, condition=16)
+POINT = "fakes:Point-v0"
+ROW = {  # the contract of evaluation.json
+    "network_evaluations", "sampler", "episodes", "successes", "success_rate", "interval", "mean_max_reward",
+    "latency_ms", "delay_ticks", "jitter_ticks", "recorded", "late",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable() -> Iterator[None]:
+    """Worker processes inherit the path, and so find the task."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[2])
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("policies")
+
+
+def job_for(folder: Path, task: str = POINT, seeds: tuple[int, ...] = (0, 1, 2), **options: Any) -> Job:
+    """A random policy on a task."""
+    name = folder / task.replace("/", "-").replace(":", "-")
+    policy = policy_for(make_robot(task, seconds=options.get("seconds")).spec)
+    if not name.exists():
+        save_policy(policy, name, {})
+    return Job(str(name), task, policy.config.drawn_by, seeds, **options)
+
+
+def policy_for(spec: Spec) -> Policy:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Policy(spec, PolicyConfig(horizon=8, execute=4, net=NET))
+
+
+# Seeds
+
+
+@pytest.mark.parametrize(("first", "episodes"), [(0, 1), (0, 10_000), (9_999, 1), (100_000, 1), (100_000, 20_000)])
+def test_validation_and_test_seeds_are_taken_in_order(first: int, episodes: int) -> None:
+    assert seed_range(first, episodes) == tuple(range(first, first + episodes))
+
+
+@pytest.mark.parametrize(
+    ("first", "episodes"), [(9_999, 2), (10_000, 1), (99_999, 2), (0, 100_001), (-1, 2), (-5, 1), (0, 0), (100_000, -1)]
+)
+def test_seeds_of_demonstrations_and_mixtures_are_refused(first: int, episodes: int) -> None:
+    with pytest.raises(ConfigError, match=r"validation seeds \(0 to 9999\).*test seeds \(100000 upwards\)"):
+        seed_range(first, episodes)
+
+
+# Results
+
+
+def test_the_result_depends_on_the_seeds_not_on_the_workers(folder: Path) -> None:
+    job = job_for(folder, seeds=seed_range(100_000, GROUP + 3))
+    told: list[int] = []
+    alone = evaluate(job, 1, told.append)
+    assert [e.seed for e in alone] == list(job.seeds)
+    assert sum(told) == len(alone)
+    assert len({e.score for e in alone}) == len(alone), "every seed has a start of its own"
+    assert evaluate(job, 2) == alone
+    assert evaluate(job, 1) == alone
+
+
+@pytest.mark.parametrize(("delay", "jitter"), [(0, 0.0), (3, 0.0), (1, 2.5)])
+def test_what_else_runs_in_a_group_changes_nothing(folder: Path, delay: int, jitter: float) -> None:
+    job = job_for(folder, delay=delay, jitter=jitter)
+    whole = roll_out(job, (0, 1, 2, 3))
+    assert roll_out(job, (7, 1, 5))[1] == whole[1]
+    assert roll_out(job, (0,)) == whole[:1]
+
+
+@pytest.mark.parametrize("delay", [0, 3])
+def test_a_replay_equals_the_full_run(folder: Path, delay: int) -> None:
+    job = job_for(folder, seeds=seed_range(0, GROUP), delay=delay)
+    (group,) = job.groups()
+    full = evaluate(job)
+    for only in ([0], [17, 3], [GROUP - 1]):
+        assert roll_out(job, group, only=only) == [e for e in full if e.seed in only]
+
+
+def test_groups_are_cut_from_the_seeds_in_order(folder: Path) -> None:
+    job = job_for(folder, seeds=seed_range(0, 2 * GROUP + 1))
+    assert [len(group) for group in job.groups()] == [GROUP, GROUP, 1]
+    assert sum(job.groups(), ()) == job.seeds
+
+
+def test_a_delay_changes_what_happens(folder: Path) -> None:
+    assert evaluate(job_for(folder)) != evaluate(job_for(folder, delay=3))
+    assert evaluate(job_for(folder, delay=3)) != evaluate(job_for(folder, delay=3, jitter=2.0))
+
+
+def test_the_sampler_of_the_job_is_the_one_that_draws(folder: Path) -> None:
+    job = job_for(folder)
+    assert evaluate(job) == evaluate(replace(job, sampler=Sampler(times=(1.0, 0.3, 0.0))))
+    assert evaluate(job) != evaluate(replace(job, sampler=Sampler(evaluations=1)))
+
+
+def test_seconds_shorten_the_episodes(folder: Path) -> None:
+    assert [e.seconds for e in evaluate(job_for(folder, seeds=(0, 5), seconds=0.3))] == pytest.approx([0.3, 0.3])
+
+
+def test_rollouts_run_on_one_thread_whatever_the_caller_uses(folder: Path) -> None:
+    """Rounding depends on the number of threads, so a film would show another episode than was evaluated."""
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        roll_out(job_for(folder), (0,), watch=lambda *_: seen.append(torch.get_num_threads()))
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_every_step_is_heard_with_its_seed_and_robot(folder: Path) -> None:
+    heard: dict[int, list[float]] = {4: [], 5: []}
+    ended = roll_out(job_for(folder), (4, 5), watch=lambda seed, robot, step: heard[seed].append(step.obs.time))
+    assert [len(times) for times in heard.values()] == [round(10 * e.seconds) for e in ended]
+
+
+def test_the_built_in_task_is_evaluated(folder: Path) -> None:
+    first, second = evaluate(job_for(folder, "pickplace", seeds=(3, 4), seconds=0.5))
+    assert (first.seed, first.success, first.seconds) == (3, False, pytest.approx(0.5))
+    assert first.info == {"is_success": False, "post_touched": False, "side": ""}
+    assert 0 < first.score < 1
+    assert first.score != second.score
+
+
+# Refusals
+
+
+def test_a_policy_of_another_robot_is_refused_with_every_difference(folder: Path) -> None:
+    other = Spec({"state": Field((4,)), "force": Field((3,))}, {"action": Field((2,), "rad")}, policy_hz=20)
+    save_policy(policy_for(other), folder / "other", {})
+    job = Job(str(folder / "other"), POINT, Sampler(), (0,))
+    differences = "'force' is missing.*'action': unit is .*, expected rad.*policy_hz is 10.0, expected 20"
+    with pytest.raises(CheckpointError, match=differences):
+        evaluate(job)
+
+
+def test_an_environment_that_judges_nothing_is_refused(folder: Path) -> None:
+    job = job_for(folder, "fakes:UnjudgedPoint-v0", seconds=0.2)
+    with pytest.raises(RobotError, match=r"UnjudgedPoint-v0 ended without info\['is_success'\] or info\['success'\]"):
+        evaluate(job)
+
+
+def test_an_error_in_a_worker_reaches_the_user(folder: Path) -> None:
+    with pytest.raises(RobotError, match="UnjudgedPoint-v0 ended without"):
+        evaluate(job_for(folder, "fakes:UnjudgedPoint-v0", seeds=seed_range(0, GROUP + 1), seconds=0.2), workers=2)
+
+
+# Reports
+
+
+def ended(seed: int, success: bool, score: float) -> Episode:
+    return Episode(seed, success, score, 1.0, {})
+
+
+def test_a_summary_is_a_row_of_the_contract() -> None:
+    job = Job("", POINT, Sampler(evaluations=3), (0, 1, 2, 3), delay=2)
+    row = summary(job, [ended(i, i < 3, i / 4) for i in range(4)], {"p50": 1.0, "p99": 2.0, "max": 3.0})
+    assert row.keys() >= ROW
+    assert (row["network_evaluations"], row["delay_ticks"]) == (3, 2)
+    assert (row["episodes"], row["successes"], row["success_rate"]) == (4, 3, 0.75)
+    assert row["interval"] == list(wilson(3, 4))
+    assert row["mean_max_reward"] == pytest.approx(0.375)
+    assert row["latency_ms"].keys() == {"p50", "p99", "max"}
+    assert row["sampler"]["times"] == [1.0, 0.5, 0.1, 0.0]
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+
+
+def test_what_the_environment_said_can_be_reported_as_json(folder: Path) -> None:
+    job = job_for(folder)
+    rows = summary(job, evaluate(job), {})["rollouts"]
+    assert [row["seed"] for row in json.loads(json.dumps(rows, allow_nan=False))] == [0, 1, 2]
+    assert rows[0]["info"].keys() == {"success", "away"}
+
+
+def test_latency_is_measured_in_milliseconds(folder: Path) -> None:
+    threads = torch.get_num_threads()
+    robot = make_robot(POINT)
+    robot.reset(0)
+    found = latency(policy_for(robot.spec), Sampler(), robot.observe(), calls=5)
+    assert 0.01 < found["p50"] <= found["p99"] <= found["max"] < 60_000
+    assert math.isfinite(sum(found.values()))
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # imageio's reader
+def test_films_show_the_episodes_of_the_evaluation(folder: Path, tmp_path: Path) -> None:
+    iio = pytest.importorskip("imageio.v3")
+    pytest.importorskip("imageio_ffmpeg")
+    job = job_for(folder, seeds=seed_range(0, GROUP + 2))
+    full = {e.seed: e for e in evaluate(job)}
+    seeds = [2, 3, GROUP, GROUP + 1]
+    paths = film(job, seeds, tmp_path / "videos", limit=3)
+    assert [p.name for p in paths] == [f"{'success' if full[s].success else 'failure'}-{s}.mp4" for s in seeds[:3]]
+    for path, seed in zip(paths, seeds, strict=False):
+        frames = iio.imread(path)
+        assert frames.shape[1:] == (64, 64, 3)
+        assert len(frames) == round(10 * full[seed].seconds)
+        assert iio.immeta(path)["fps"] == 10
+
+
+def test_the_built_in_task_is_filmed(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    job = job_for(folder, "pickplace", seeds=(0,), seconds=0.1)
+    try:
+        (path,) = film(job, [0], tmp_path, limit=1)
+    except RobotError as error:
+        pytest.skip(f"no OpenGL here: {error}")
+    assert path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("delay=[]", r"delay must be whole numbers, not \[\]"),
+        ("jitter=nan", "jitter must be ticks, 0 or more, not nan"),
+        ("jitter=inf", "jitter must be ticks"),
+        ("seconds=-1", "seconds must be above 0, not -1.0"),
+    ],
+)
+def test_lateness_that_is_none_is_refused(folder: Path, tmp_path: Path, setting: str, message: str, capsys) -> None:
+    assert main(["evaluate", f"policy={job_for(folder).policy}", f"task={POINT}", f"out={tmp_path}", setting]) == 2
+    assert re.search(message, capsys.readouterr().err)
