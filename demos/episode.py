@@ -26,12 +26,20 @@ def columns(spec: Spec) -> dict[str, Column]:
     for key, field in spec.observations.items():
         if field.size == 0:
             raise DataError(f"observation {key!r} has no elements: its shape is {field.shape}")
-        if field.size * field.dtype.itemsize > (size := 3 * caps.PIXELS if field.kind == "image" else caps.FREE):
-            raise DataError(f"observation {key!r}: a frame of shape {field.shape} would take more than {size} bytes")
+        if field.size * field.dtype.itemsize > (
+            size := 3 * caps.PIXELS if field.kind == "image" else caps.FREE
+        ):
+            raise DataError(
+                f"observation {key!r}: a frame of shape {field.shape} would take more than {size} bytes"
+            )
         if key in (ACTION, TIME):
-            raise DataError(f"an observation cannot be called {key!r}: that name is taken; rename it in the Spec")
+            raise DataError(
+                f"an observation cannot be called {key!r}: that name is taken; rename it in the Spec"
+            )
         if not re.fullmatch(r"\w[\w .-]*", key) or key == "zarr.json":
-            raise DataError(f"observation {key!r} cannot be stored: use letters, digits, '_', '-' and '.' only")
+            raise DataError(
+                f"observation {key!r} cannot be stored: use letters, digits, '_', '-' and '.' only"
+            )
     out = {key: Column(field.shape, field.dtype) for key, field in spec.observations.items()}
     return out | {
         ACTION: Column((spec.action_size,), np.dtype("float32")),
@@ -63,7 +71,9 @@ class Episode:
         if len(set(lengths.values())) > 1:
             raise DataError(f"arrays of an episode differ in length: {lengths}")
         if not isinstance(self.success, bool | np.bool_ | None):
-            raise DataError(f"an episode succeeded (True), failed (False) or is unknown (None), not {self.success!r}")
+            raise DataError(
+                f"an episode succeeded (True), failed (False) or is unknown (None), not {self.success!r}"
+            )
         object.__setattr__(self, "data", data)
 
     def __len__(self) -> int:
@@ -73,12 +83,16 @@ class Episode:
 def _column(key: str, values: Any, column: Column) -> Any:
     values = values if isinstance(values, Pictures) else np.asarray(values)
     if not values.shape or values.shape[1:] != column.shape:
-        raise DataError(f"{key!r} has shape {values.shape}, expected (T, {', '.join(map(str, column.shape))})")
+        raise DataError(
+            f"{key!r} has shape {values.shape}, expected (T, {', '.join(map(str, column.shape))})"
+        )
     if column.dtype == np.uint8 and values.dtype != np.uint8:
         raise DataError(f"{key!r} is an image field of uint8 (0 to 255), not {values.dtype}")
     if isinstance(values, Pictures):
         return values
     if values.dtype.kind not in "fiub":
         raise DataError(f"{key!r} holds {values.dtype}, which is no real number")
-    with np.errstate(over="ignore"):  # a number too large becomes inf, which `check` reports with its frame
+    with np.errstate(
+        over="ignore"
+    ):  # a number too large becomes inf, which `check` reports with its frame
         return values.astype(column.dtype, copy=False)

@@ -38,10 +38,16 @@ class DemoStore:
 
     def __init__(self, path: Path, mode: Literal["r", "a"], deleted: bool = False) -> None:
         attributes = read_head(path)
-        self.path, self.spec, self.provenance = path, read_spec(path, attributes), attributes["provenance"]
+        self.path, self.spec, self.provenance = (
+            path,
+            read_spec(path, attributes),
+            attributes["provenance"],
+        )
         self.images = attributes["images"]  # how they are encoded
         pick(ENCODINGS, self.images, "encoding of images")
-        self._release = lock(self, path / "zarr.json") if mode == "a" else None  # no append replaces this file
+        self._release = (
+            lock(self, path / "zarr.json") if mode == "a" else None
+        )  # no append replaces this file
         self._group = opened(path, mode)
         self._ends = self._committed()  # before the arrays, which a writer grows first
         self.marks = Marks.read(path)
@@ -50,19 +56,30 @@ class DemoStore:
         self.ends = np.cumsum(np.diff(self._ends, prepend=0)[self.numbers])
         self._columns = columns(self.spec)
         self._pictures = {key for key, f in self.spec.observations.items() if f.kind == "image"}
-        numbers = {key: column for key, column in self._columns.items() if key not in self._pictures}
+        numbers = {
+            key: column for key, column in self._columns.items() if key not in self._pictures
+        }
         self._arrays = {key: self._array(f"data/{key}", column) for key, column in numbers.items()}
 
     @classmethod
     def create(
-        cls, path: str | Path, spec: Spec, provenance: Mapping[str, Any] | None = None, images: str = "lossless"
+        cls,
+        path: str | Path,
+        spec: Spec,
+        provenance: Mapping[str, Any] | None = None,
+        images: str = "lossless",
     ) -> DemoStore:
         """A new, empty store, open for appending.
 
         provenance: JSON values: where the data comes from, its licence. images: "jpeg" or "lossless".
         """
         pick(ENCODINGS, images, "encoding of images")
-        head = {"format": FORMAT, "version": VERSION, "spec": spec.to_json(), "provenance": dict(provenance or {})}
+        head = {
+            "format": FORMAT,
+            "version": VERSION,
+            "spec": spec.to_json(),
+            "provenance": dict(provenance or {}),
+        }
         head["images"] = images
         try:
             head = json.loads(json.dumps(head, allow_nan=False))
@@ -73,7 +90,11 @@ class DemoStore:
             for key, column in columns(spec).items():
                 if key in spec.observations and spec.observations[key].kind == "image":
                     group.create_array(
-                        f"data/{key}/{BYTES}", shape=(0,), dtype="uint8", chunks=(CHUNK,), compressors=None
+                        f"data/{key}/{BYTES}",
+                        shape=(0,),
+                        dtype="uint8",
+                        chunks=(CHUNK,),
+                        compressors=None,
                     )
                     create(group, f"data/{key}/{PLACES}", Column((), np.dtype("int64")))
                 else:
@@ -83,7 +104,9 @@ class DemoStore:
         return cls(Path(path), "a")
 
     @classmethod
-    def open(cls, path: str | Path, mode: Literal["r", "a"] = "r", deleted: bool = False) -> DemoStore:
+    def open(
+        cls, path: str | Path, mode: Literal["r", "a"] = "r", deleted: bool = False
+    ) -> DemoStore:
         """An existing store, to read ("r") or to append to ("a").
 
         A reader sees the episodes that were there when it opened the store; deleted: those that are marked so, too.
@@ -119,13 +142,17 @@ class DemoStore:
     def success(self) -> list[bool | None]:
         """(E,) how each episode ended; None where nobody judged it."""
         said = self._read(self._array(SUCCESS), 0, len(self._ends))
-        found = {i: None if s < 0 else bool(s) for i, s in enumerate(said)} | dict(self.marks.success)
+        found = {i: None if s < 0 else bool(s) for i, s in enumerate(said)} | dict(
+            self.marks.success
+        )
         return [found[int(i)] for i in self.numbers]
 
     def require(self) -> None:
         """Raise DataError where no episode is seen."""
         if len(self._ends) and not len(self):
-            raise DataError(f"{self.path} holds no episodes but deleted ones; `fewstep view` brings them back")
+            raise DataError(
+                f"{self.path} holds no episodes but deleted ones; `fewstep view` brings them back"
+            )
         if not len(self):
             raise DataError(f"{self.path} holds no episodes yet; record some with `fewstep record`")
 
@@ -133,7 +160,9 @@ class DemoStore:
     def size(self) -> str:
         """How much is seen, in words; a writer sees deleted episodes as well."""
         gone = len(self.marks.deleted.intersection(self.numbers.tolist()))
-        return f"{len(self)} episodes, {self.frames} frames" + (f", {gone} of the episodes deleted" if gone else "")
+        return f"{len(self)} episodes, {self.frames} frames" + (
+            f", {gone} of the episodes deleted" if gone else ""
+        )
 
     @reading
     def array(self, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -144,7 +173,9 @@ class DemoStore:
         start, stop, _ = slice(start, stop).indices(self.frames)
         if key in self._pictures:
             return np.asarray(self.pictures(key)[start:stop])
-        parts = [self._read(self._arrays[key], a, b) for a, b in self._places(start, max(start, stop))]
+        parts = [
+            self._read(self._arrays[key], a, b) for a, b in self._places(start, max(start, stop))
+        ]
         return np.concatenate(parts) if len(parts) != 1 else parts[0]
 
     @reading
@@ -153,13 +184,21 @@ class DemoStore:
         ends = self._read(self._array(f"data/{key}/{PLACES}"), 0, self._recorded)
         if (np.diff(ends, prepend=0) <= 0).any() or len(ends) < self._recorded:
             raise DataError(f"{self.path} is damaged: data/{key}/{PLACES} does not grow")
-        most = 2 * self.spec.observations[key].size + SLACK  # what cannot be compressed becomes larger
+        most = (
+            2 * self.spec.observations[key].size + SLACK
+        )  # what cannot be compressed becomes larger
         if np.diff(ends, prepend=0).max(initial=0) > most:
-            raise DataError(f"{self.path} is damaged: data/{key}/{PLACES} has a picture of more than {most} bytes")
+            raise DataError(
+                f"{self.path} is damaged: data/{key}/{PLACES} has a picture of more than {most} bytes"
+            )
         bounds = np.stack([np.concatenate([[0], ends[:-1]]), ends], 1)
         seen = [bounds[a:b] for a, b in self._places(0, self.frames)]
-        blobs = Blobs(self.path / "data" / key / BYTES, np.concatenate(seen) if seen else bounds[:0])
-        return Pictures(blobs, self.spec.observations[key].shape, self.images, f"{self.path}, {key}")
+        blobs = Blobs(
+            self.path / "data" / key / BYTES, np.concatenate(seen) if seen else bounds[:0]
+        )
+        return Pictures(
+            blobs, self.spec.observations[key].shape, self.images, f"{self.path}, {key}"
+        )
 
     @reading
     def episode(self, index: int) -> Episode:
@@ -174,7 +213,9 @@ class DemoStore:
     def append(self, *episodes: Episode) -> None:
         """Add episodes, all or none; observations that the store's Spec does not name are left out."""
         if self._release is None or not self._release.alive:
-            raise DataError(f'{self.path} is not open for appending: use DemoStore.open(path, mode="a")')
+            raise DataError(
+                f'{self.path} is not open for appending: use DemoStore.open(path, mode="a")'
+            )
         for episode in episodes:
             if wrong := differences(self.spec, episode.spec):
                 raise DataError(f"the episode does not fit {self.path}: {'; '.join(wrong)}")
@@ -194,7 +235,9 @@ class DemoStore:
         for key, array in self._arrays.items():
             write(array, self.frames, np.concatenate([episode.data[key] for episode in episodes]))
         for key in self._pictures:
-            self._append_pictures(key, (part for e in episodes for part in encoded(e.data[key], self.images)))
+            self._append_pictures(
+                key, (part for e in episodes for part in encoded(e.data[key], self.images))
+            )
         success = np.array([-1 if e.success is None else int(e.success) for e in episodes])
         write(self._array(SUCCESS), len(self), success)
         sync(self._group)
@@ -218,12 +261,17 @@ class DemoStore:
             return [(start, stop)]
         begins, aside = np.concatenate([[0], self.ends[:-1]]), self._ends[self.numbers] - self.ends
         first, last = np.searchsorted(self.ends, start, side="right"), np.searchsorted(begins, stop)
-        out = [(max(start, begins[k]) + aside[k], min(stop, self.ends[k]) + aside[k]) for k in range(first, last)]
+        out = [
+            (max(start, begins[k]) + aside[k], min(stop, self.ends[k]) + aside[k])
+            for k in range(first, last)
+        ]
         return [(int(a), int(b)) for a, b in out] or [(0, 0)]
 
     def _committed(self) -> np.ndarray:
         ends = self._read(self._array(ENDS), 0, None)
-        ends = ends[np.cumprod(ends > 0) > 0]  # a writer killed between growing this array and filling it leaves zeros
+        ends = ends[
+            np.cumprod(ends > 0) > 0
+        ]  # a writer killed between growing this array and filling it leaves zeros
         if (np.diff(ends) <= 0).any():
             raise DataError(f"{self.path} is damaged: its episode ends do not grow")
         return ends
@@ -234,7 +282,11 @@ class DemoStore:
     def _array(self, name: str, column: Column | None = None) -> zarr.Array:
         array = find(self.path, self._group, name)
         if column and (
-            array.shape[1:] != column.shape or array.shape[0] < self._recorded or array.dtype != column.dtype
+            array.shape[1:] != column.shape
+            or array.shape[0] < self._recorded
+            or array.dtype != column.dtype
         ):
-            raise DataError(f"{self.path} is damaged: {name} is {array.shape} {array.dtype}, not as its Spec says")
+            raise DataError(
+                f"{self.path} is damaged: {name} is {array.shape} {array.dtype}, not as its Spec says"
+            )
         return array

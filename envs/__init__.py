@@ -1,7 +1,15 @@
 """The outside world: what a robot is, time, the control loop, simulated tasks. No torch here."""
 
 from .clock import Clock, WallClock, ticks
-from .errors import CheckpointError, ConfigError, DataError, FewstepError, FewstepWarning, RobotError, SpecError
+from .errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    FewstepError,
+    FewstepWarning,
+    RobotError,
+    SpecError,
+)
 from .loop import Actor, episode
 from .robot import Command, Obs, Outcome, Robot, Step
 from .spec import Field, Spec, differences

@@ -83,7 +83,9 @@ class Agent:
         self._runner, self._spec = runner, spec
         self._steps, self._execute, self._promise = observation_steps, execute, promise
         self._wait, self._patience, self._lead = wait, patience, lead
-        self._ages: deque[float] = deque(maxlen=RECENT)  # of the observation behind an answer when it came [s]
+        self._ages: deque[float] = deque(
+            maxlen=RECENT
+        )  # of the observation behind an answer when it came [s]
         self._episode = -1
         self.chunk: Chunk | None = None  # the one being executed
 
@@ -106,7 +108,9 @@ class Agent:
             return None
         if self._pending and self._wait:
             return Command(None, "policy")
-        return Command(self.chunk.at(obs.time + self._lead, self._spec) if self.chunk else None, "policy")
+        return Command(
+            self.chunk.at(obs.time + self._lead, self._spec) if self.chunk else None, "policy"
+        )
 
     def sent(self, action: np.ndarray) -> None:
         """Nothing to learn: the next observation shows what became of it."""
@@ -115,23 +119,34 @@ class Agent:
         if self._history and self._history[-1].time == obs.time:
             return
         oldest = obs.time - self._steps / self._spec.policy_hz
-        copied = {key: np.array(obs.data[key]) for key in self._spec.observations}  # a driver may fill its arrays again
-        self._history = [o for o in self._history if o.time > oldest] + [Obs(obs.time, copied, obs.stamps)]
+        copied = {
+            key: np.array(obs.data[key]) for key in self._spec.observations
+        }  # a driver may fill its arrays again
+        self._history = [o for o in self._history if o.time > oldest] + [
+            Obs(obs.time, copied, obs.stamps)
+        ]
 
     def _due(self, now: float) -> bool:
         if self._pending:
             return now > self._since + self._patience
         dt = 1 / self._spec.policy_hz
-        return self.chunk is None or now > self.chunk.time + (self._execute - 0.5 / self._ratio()) * dt
+        return (
+            self.chunk is None or now > self.chunk.time + (self._execute - 0.5 / self._ratio()) * dt
+        )
 
     def _ratio(self) -> float:
         return max(1.0, self._spec.command_hz / self._spec.policy_hz)
 
     def _ask(self, now: float) -> None:
         ages = np.arange(self._steps - 1, -1, -1) / self._spec.policy_hz
-        obs = {key: np.stack([self._sample(key, age) for age in ages]) for key in self._spec.observations}
+        obs = {
+            key: np.stack([self._sample(key, age) for age in ages])
+            for key in self._spec.observations
+        }
         seed = np.random.SeedSequence([self._seed, self._asked]).generate_state(1, np.uint64)[0]  # pyright: ignore
-        self._runner.submit(Request(self._episode, obs, int(seed >> np.uint64(1)), now, self._promised(now)))
+        self._runner.submit(
+            Request(self._episode, obs, int(seed >> np.uint64(1)), now, self._promised(now))
+        )
         self._asked += 1
         self._pending, self._since = True, now
 
@@ -143,7 +158,9 @@ class Agent:
 
     def _promised(self, now: float) -> np.ndarray:
         dt, actions = 1 / self._spec.policy_hz, []
-        count = min(self._promise, math.ceil((max(self._ages, default=0.0) + self._lead) / dt - 1e-6))
+        count = min(
+            self._promise, math.ceil((max(self._ages, default=0.0) + self._lead) / dt - 1e-6)
+        )
         while self.chunk and len(actions) < count:
             action = self.chunk.at(now + len(actions) * dt, self._spec)
             if action is None:

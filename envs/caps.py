@@ -36,7 +36,9 @@ MEANINGS = {
 def require_room(decoded: int, stored: int, where: str) -> None:
     """Raise DataError where what has `stored` bytes on disk would take too many at once."""
     if decoded > AT_ONCE:
-        raise DataError(f"{where}: {decoded} bytes at once are too many; at most {AT_ONCE} (AT_ONCE)")
+        raise DataError(
+            f"{where}: {decoded} bytes at once are too many; at most {AT_ONCE} (AT_ONCE)"
+        )
     require_ratio(decoded, stored, where)
 
 

@@ -31,7 +31,9 @@ class WallClock:
             time.sleep(left)
 
 
-def ticks(clock: Clock, hz: float, seconds: float = math.inf, start: float | None = None) -> Iterator[float]:
+def ticks(
+    clock: Clock, hz: float, seconds: float = math.inf, start: float | None = None
+) -> Iterator[float]:
     """Yield at start + k / hz for `seconds`, with the lateness of each tick [s]; returns when the last has ended.
 
     Lateness never accumulates. A tick that is missed altogether is skipped, never caught up in a burst, and so is one

@@ -16,7 +16,9 @@ KINDS = {
 }
 
 
-def require_plain(path: Path, inside: Path | None = None, kind: type[FewstepError] = DataError) -> None:
+def require_plain(
+    path: Path, inside: Path | None = None, kind: type[FewstepError] = DataError
+) -> None:
     """Raise `kind` where a pipe, socket or device lies at `path`, or a link leads out of `inside`.
 
     What is not there passes: whoever opens it says so.
@@ -38,7 +40,9 @@ def is_inside(path: Path, folder: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def read_plain(path: Path, most: int, kind: type[FewstepError] = DataError, inside: Path | None = None) -> bytes:
+def read_plain(
+    path: Path, most: int, kind: type[FewstepError] = DataError, inside: Path | None = None
+) -> bytes:
     """The content of a plain file of at most `most` bytes; FileNotFoundError passes."""
     require_plain(path, inside, kind)
     try:

@@ -26,7 +26,12 @@ class Actor(Protocol):
 
 
 def episode(
-    robot: Robot, actor: Actor, *, seed: int | None = None, max_seconds: float, grid: Iterator[float] | None = None
+    robot: Robot,
+    actor: Actor,
+    *,
+    seed: int | None = None,
+    max_seconds: float,
+    grid: Iterator[float] | None = None,
 ) -> Iterator[Step | None]:
     """Run one episode, yielding a Step a tick until the robot reports an outcome or the time is over.
 

@@ -29,8 +29,14 @@ def measured(spec: Spec, obs: Obs) -> np.ndarray:
     parts = []
     for key, f in spec.actions.items():
         if f.measured_by and f.measured_by not in obs.data:
-            raise RobotError(f"action {key!r} is measured by {f.measured_by!r}, which is not observed")
-        parts.append(np.asarray(obs.data[f.measured_by], float).ravel() if f.measured_by else np.full(f.size, np.nan))
+            raise RobotError(
+                f"action {key!r} is measured by {f.measured_by!r}, which is not observed"
+            )
+        parts.append(
+            np.asarray(obs.data[f.measured_by], float).ravel()
+            if f.measured_by
+            else np.full(f.size, np.nan)
+        )
     return np.concatenate(parts)
 
 

@@ -20,8 +20,12 @@ def from_plain(cls: type[T], data: Any, where: str = "") -> T:
     every = fields(cls)  # pyright: ignore[reportArgumentType]
     known = [f.name for f in every]
     if extra := [k for k in data if k not in known]:
-        raise ConfigError(f"{where or cls.__name__}: unknown entry {names(extra)}; valid: {names(known)}")
-    if lacking := [f.name for f in every if f.name not in data and f.default is f.default_factory is MISSING]:
+        raise ConfigError(
+            f"{where or cls.__name__}: unknown entry {names(extra)}; valid: {names(known)}"
+        )
+    if lacking := [
+        f.name for f in every if f.name not in data and f.default is f.default_factory is MISSING
+    ]:
         raise ConfigError(f"{where or cls.__name__} lacks {names(lacking)}")
     prefix = f"{where}." if where else ""
     try:

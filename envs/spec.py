@@ -60,16 +60,22 @@ class Field:
         if self.kind == "quaternion" and self.shape != (4,):
             raise SpecError(f"field {key!r}: a quaternion has shape (4,), not {self.shape}")
         if self.kind == "image" and (len(self.shape) != 3 or self.shape[2] != 3):
-            raise SpecError(f"field {key!r}: an image has shape (height, width, 3), not {self.shape}")
+            raise SpecError(
+                f"field {key!r}: an image has shape (height, width, 3), not {self.shape}"
+            )
         for name in ("names", "low", "high", "velocity", "acceleration"):
             if (n := len(getattr(self, name))) not in (0, self.size):
-                raise SpecError(f"field {key!r}: {name} has {n} elements, the field has {self.size}")
+                raise SpecError(
+                    f"field {key!r}: {name} has {n} elements, the field has {self.size}"
+                )
         for name in ("low", "high"):
             if any(math.isnan(x) for x in getattr(self, name)):
                 raise SpecError(f"field {key!r}: {name} is no number")
         for name in ("velocity", "acceleration"):
             if not all(x > 0 for x in getattr(self, name)):
-                raise SpecError(f"field {key!r}: {name} must be positive, not {getattr(self, name)}")
+                raise SpecError(
+                    f"field {key!r}: {name} must be positive, not {getattr(self, name)}"
+                )
         if any(a > b for a, b in zip(self.low, self.high, strict=False)):
             raise SpecError(f"field {key!r}: low is above high")
         if self.relative:
@@ -77,7 +83,9 @@ class Field:
 
     def _check_relative(self, key: str) -> None:
         if self.kind not in ("linear", "angle"):
-            raise SpecError(f"field {key!r}: what is relative is linear or an angle, not {self.kind}")
+            raise SpecError(
+                f"field {key!r}: what is relative is linear or an angle, not {self.kind}"
+            )
         if self.measured_by:
             raise SpecError(
                 f"field {key!r} is relative: {self.measured_by!r} cannot measure a difference, so leave out measured_by"
@@ -127,7 +135,9 @@ class Spec:
                 f"valid: {names(self.observations)}"
             )
         if (n := self.observations[f.measured_by].size) != f.size:
-            raise SpecError(f"action {key!r} has {f.size} elements, but is measured by {f.measured_by!r} with {n}")
+            raise SpecError(
+                f"action {key!r} has {f.size} elements, but is measured by {f.measured_by!r} with {n}"
+            )
 
     @property
     def action_size(self) -> int:
@@ -149,7 +159,9 @@ class Spec:
 
     def held(self) -> np.ndarray:
         """(A,) True where an element is discrete and so never interpolated."""
-        return np.concatenate([np.full(f.size, f.kind == "discrete") for f in self.actions.values()])
+        return np.concatenate(
+            [np.full(f.size, f.kind == "discrete") for f in self.actions.values()]
+        )
 
     def angles(self) -> np.ndarray:
         """(A,) True where an element is an angle, which wraps."""
@@ -176,10 +188,18 @@ class Spec:
         """Read what `to_json` wrote; raises SpecError naming what is wrong."""
         try:
             observed, actions = (
-                {k: from_plain(Field, v, k) for k, v in data[group].items()} for group in ("observations", "actions")
+                {k: from_plain(Field, v, k) for k, v in data[group].items()}
+                for group in ("observations", "actions")
             )
             return cls(observed, actions, float(data["policy_hz"]), float(data["command_hz"]))
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            OverflowError,
+            ConfigError,
+        ) as error:
             raise SpecError(f"not a Spec: {error}") from error
 
 

@@ -15,7 +15,9 @@ from .errors import ConfigError, DataError, FewstepError, refusing
 from .files import read_plain
 
 
-def read_table(path: Path | str, what: str = "settings", kind: type[FewstepError] = ConfigError) -> dict[str, Any]:
+def read_table(
+    path: Path | str, what: str = "settings", kind: type[FewstepError] = ConfigError
+) -> dict[str, Any]:
     """The table in a YAML file; `kind` names the file, and why it is no YAML file of `what`."""
     path = Path(path)
     with refusing(kind, f"{path} is no YAML file of {what}"):
@@ -28,7 +30,9 @@ def read_table(path: Path | str, what: str = "settings", kind: type[FewstepError
         return table  # pyright: ignore[reportReturnType]
 
 
-def read_json(path: Path | str, kind: type[FewstepError] = DataError, inside: Path | None = None) -> Any:
+def read_json(
+    path: Path | str, kind: type[FewstepError] = DataError, inside: Path | None = None
+) -> Any:
     """What a JSON file holds; `kind` names the file, FileNotFoundError passes."""
     content = read_plain(Path(path), caps.JSON, kind, inside)
     with refusing(kind, f"cannot read {path} as JSON"):

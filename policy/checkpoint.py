@@ -34,13 +34,17 @@ def save_policy(policy: Policy, folder: Path, provenance: Mapping[str, Any]) -> 
         "provenance": dict(provenance),
     }
     write_file(folder / META, json.dumps(meta, indent=1).encode())
-    write_file(folder / MODEL, save({k: v.contiguous().cpu() for k, v in policy.state_dict().items()}))
+    write_file(
+        folder / MODEL, save({k: v.contiguous().cpu() for k, v in policy.state_dict().items()})
+    )
 
 
 def require_unused(folder: Path) -> None:
     """Raise ConfigError where a finished policy lies in the folder."""
     if (folder / MODEL).exists():
-        raise ConfigError(f"{folder} holds a finished policy: choose another out=, or go on from it: policy={folder}")
+        raise ConfigError(
+            f"{folder} holds a finished policy: choose another out=, or go on from it: policy={folder}"
+        )
 
 
 def load_policy(folder: Path | str, device: str | torch.device = "cpu") -> Policy:
@@ -49,8 +53,13 @@ def load_policy(folder: Path | str, device: str | torch.device = "cpu") -> Polic
     meta = read_meta(folder)
     try:
         with refusing(CheckpointError, "it describes no policy"):
-            spec, config = Spec.from_json(meta["spec"]), from_plain(PolicyConfig, meta["config"], "config")
-            with torch.device("meta"):  # shapes only: they take memory once the file has shown that it fills them
+            spec, config = (
+                Spec.from_json(meta["spec"]),
+                from_plain(PolicyConfig, meta["config"], "config"),
+            )
+            with torch.device(
+                "meta"
+            ):  # shapes only: they take memory once the file has shown that it fills them
                 policy = Policy(spec, config)
     except FewstepError as error:
         raise CheckpointError(f"{folder / META}: {error}") from error
@@ -66,7 +75,9 @@ def find_policy(name: Path | str) -> Path:
         return Path(name)
     shipped = {path.name: path for path in SHIPPED.iterdir()} if SHIPPED.is_dir() else {}
     if str(name) not in shipped:
-        raise CheckpointError(f"{name} holds no policy: {META} is missing; fewstep brings along: {names(shipped)}")
+        raise CheckpointError(
+            f"{name} holds no policy: {META} is missing; fewstep brings along: {names(shipped)}"
+        )
     return shipped[str(name)]
 
 
@@ -77,7 +88,9 @@ def read_meta(folder: Path | str) -> dict[str, Any]:
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no fewstep policy: its format must be {FORMAT!r}")
     if meta.get("version") != VERSION:
-        raise CheckpointError(f"{path} has version {meta.get('version')!r}, this fewstep reads version {VERSION}")
+        raise CheckpointError(
+            f"{path} has version {meta.get('version')!r}, this fewstep reads version {VERSION}"
+        )
     if missing := {"spec", "config", "provenance"} - meta.keys():
         raise CheckpointError(f"{path} lacks {names(missing)}")
     return meta
@@ -109,7 +122,9 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CheckpointError(f"could not write {path}: {error.strerror or error}; the last state stays") from error
+        raise CheckpointError(
+            f"could not write {path}: {error.strerror or error}; the last state stays"
+        ) from error
 
 
 def _fit(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
@@ -120,6 +135,8 @@ def _fit(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
     for key, tensor in found.items():
         if tensor.shape != expected[key].shape or tensor.dtype != expected[key].dtype:
             want = f"{tuple(expected[key].shape)} {expected[key].dtype}"
-            raise CheckpointError(f"{path}: {key} is {tuple(tensor.shape)} {tensor.dtype}, expected {want}")
+            raise CheckpointError(
+                f"{path}: {key} is {tuple(tensor.shape)} {tensor.dtype}, expected {want}"
+            )
         if not tensor.isfinite().all():
             raise CheckpointError(f"{path}: {key} holds numbers that are not finite")

@@ -93,7 +93,10 @@ class Normaliser(nn.Module):
         low, high = x.amin(0), x.amax(0)
         flat = high - low <= 1e-6 + 1e-5 * torch.maximum(low.abs(), high.abs())
         widest = torch.cat(
-            [part.amax().expand_as(part) for part in (high - low).split([width(f) for f in table.values()])]
+            [
+                part.amax().expand_as(part)
+                for part in (high - low).split([width(f) for f in table.values()])
+            ]
         )
         missing = (NARROW * widest - (high - low)).clamp(min=0) / 2
         low, high = torch.where(flat, low, low - missing), torch.where(flat, low, high + missing)
@@ -159,4 +162,6 @@ def _refuse(key: str, f: Field, x: np.ndarray, ends: np.ndarray) -> None:
         frame = int(bad.argmax())
         episode = int(np.searchsorted(ends, frame, side="right"))
         start = int(ends[episode - 1]) if episode else 0
-        raise DataError(f"{key!r} {what} in episode {episode}, frame {frame - start}: run `fewstep check`")
+        raise DataError(
+            f"{key!r} {what} in episode {episode}, frame {frame - start}: run `fewstep check`"
+        )

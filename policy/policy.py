@@ -16,7 +16,9 @@ from .networks.encoders.state import StateEncoder
 from .networks.temporal_unet import Net, TemporalUnet, UnetConfig
 from .normaliser import Normaliser
 
-REACH = 1.05  # a chunk may leave the range of the demonstrated actions by 5 % of half of it, no further
+REACH = (
+    1.05  # a chunk may leave the range of the demonstrated actions by 5 % of half of it, no further
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class PolicyConfig:
 
     def __post_init__(self) -> None:
         if not 1 <= self.execute <= self.horizon:
-            raise ConfigError(f"execute must lie between 1 and the horizon ({self.horizon}), not {self.execute}")
+            raise ConfigError(
+                f"execute must lie between 1 and the horizon ({self.horizon}), not {self.execute}"
+            )
         if self.observation_steps < 1:
             raise ConfigError(f"observation_steps must be at least 1, not {self.observation_steps}")
         objective, path = choose(self.objective, self.path)
@@ -63,7 +67,9 @@ def default_sampler(objective: str, path: str = "") -> Sampler:
 class Policy(nn.Module):
     """Observation history in, action chunk out, both in robot units."""
 
-    def __init__(self, spec: Spec, config: PolicyConfig, normaliser: Normaliser | None = None) -> None:
+    def __init__(
+        self, spec: Spec, config: PolicyConfig, normaliser: Normaliser | None = None
+    ) -> None:
         super().__init__()
         self.spec, self.config = spec, config
         self.normaliser = normaliser or Normaliser(spec)
@@ -119,7 +125,11 @@ class Policy(nn.Module):
         cond = self.net.condition(self.features(obs), promised, lengths)
         x = sample(self.denoiser(), sampler or self.config.drawn_by, noise, cond)
         actions = self.normaliser.decode_actions(x.clamp(-REACH, REACH))
-        return actions if committed is None else replace(cond, committed=committed.to(actions)).impose(actions)
+        return (
+            actions
+            if committed is None
+            else replace(cond, committed=committed.to(actions)).impose(actions)
+        )
 
     @property
     def noise_size(self) -> int:
@@ -132,9 +142,14 @@ class Policy(nn.Module):
         if self.config.net.prefix:
             return self
         net = replace(self.config.net, prefix=True)
-        other, old = Policy(self.spec, replace(self.config, net=net), self.normaliser), self.state_dict()
+        other, old = (
+            Policy(self.spec, replace(self.config, net=net), self.normaliser),
+            self.state_dict(),
+        )
         if missing := other.state_dict().keys() - old.keys():
-            raise ConfigError(f"a network of these channels cannot be given promises: it has no {names(missing)}")
+            raise ConfigError(
+                f"a network of these channels cannot be given promises: it has no {names(missing)}"
+            )
         for key, weight in other.state_dict().items():
             if weight.shape != old[key].shape:
                 weight.zero_()

@@ -89,7 +89,9 @@ class BadRobot:
         begun, start = time.monotonic(), self._at.copy()
         home = start if self._trouble["home"] is None else np.array(self._trouble["home"], float)
         try:
-            while (share := (time.monotonic() - begun) / max(self._trouble["home_seconds"], 1e-3)) < 1:
+            while (
+                share := (time.monotonic() - begun) / max(self._trouble["home_seconds"], 1e-3)
+            ) < 1:
                 self._target = self._at = start + share * (home - start)
                 time.sleep(0.01)
             self._target = self._at = home
@@ -97,7 +99,11 @@ class BadRobot:
                 raise OSError("homing switch not found")
         finally:
             self._time = time.monotonic()
-            self._say("reset ends", at=self._at.tolist(), moved=bool(np.abs(self._at - start).max() > 1e-9))
+            self._say(
+                "reset ends",
+                at=self._at.tolist(),
+                moved=bool(np.abs(self._at - start).max() > 1e-9),
+            )
 
     def observe(self) -> Obs:
         self._look()
@@ -127,7 +133,12 @@ class BadRobot:
             raise OSError("no answer on the bus")
         self._advance()
         sent = None if command.action is None else command.action.tolist()
-        self._say("command", action=sent, dtype=str(getattr(command.action, "dtype", "")), source=command.source)
+        self._say(
+            "command",
+            action=sent,
+            dtype=str(getattr(command.action, "dtype", "")),
+            source=command.source,
+        )
         if command.action is not None:
             self._target = np.array(command.action, float)
         return self._target.copy()
@@ -152,7 +163,9 @@ class BadRobot:
             self._changed = changed
             self._trouble = self.TROUBLE | json.loads(self._file.read_text())
             self.clock.back = self._trouble["clock_back"]
-            self.clock.stopped = self.clock.stopped or (self.clock.now() if self._trouble["clock_stops"] else None)
+            self.clock.stopped = self.clock.stopped or (
+                self.clock.now() if self._trouble["clock_stops"] else None
+            )
             if self._trouble["constructor_raises"]:
                 raise OSError("no arm is connected")
 
@@ -179,9 +192,9 @@ class BadLeader:
             time.sleep(trouble["hang"])
             self._file.write_text(json.dumps(trouble | {"hang": 0}))
         now = self.clock.now()
-        pose = trouble.get("centre", 1.0) + 0.3 * np.sin(2 * (time.monotonic() - self._begun)) * np.array(
-            [1.0, 0.5, -1.0]
-        )
+        pose = trouble.get("centre", 1.0) + 0.3 * np.sin(
+            2 * (time.monotonic() - self._begun)
+        ) * np.array([1.0, 0.5, -1.0])
         return Obs(now, {"joints": pose.astype(np.float32)}, {"joints": now})
 
     def command(self, command: Command) -> np.ndarray:

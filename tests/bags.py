@@ -42,7 +42,11 @@ def write(path: Path, messages: Sequence[Message], kind: str = "mcap") -> Path:
     """A bag of one of the kinds: file, or folder with metadata.yaml."""
     plugin = StoragePlugin.MCAP if kind == "mcap" else StoragePlugin.SQLITE3
     store, connections = STORES[kind], {}
-    with Writer1(path) if kind == "bag" else Writer2(path, version=9, storage_plugin=plugin) as writer:
+    with (
+        Writer1(path)
+        if kind == "bag"
+        else Writer2(path, version=9, storage_plugin=plugin) as writer
+    ):
         for topic, type_, time, make in sorted(messages, key=lambda m: m.time):
             if topic not in connections:
                 connections[topic] = writer.add_connection(topic, type_, typestore=store)
@@ -51,10 +55,14 @@ def write(path: Path, messages: Sequence[Message], kind: str = "mcap") -> Path:
     return path
 
 
-def joints(time: float, values: Sequence[float], names: Sequence[str] = ("a", "b"), stamped: bool = True) -> Message:
+def joints(
+    time: float, values: Sequence[float], names: Sequence[str] = ("a", "b"), stamped: bool = True
+) -> Message:
     def make(types: dict[str, Any]) -> Any:
         head, none = header(types, time if stamped else None), np.zeros(0)
-        return types["sensor_msgs/msg/JointState"](head, list(names), np.array(values, float), none, none)
+        return types["sensor_msgs/msg/JointState"](
+            head, list(names), np.array(values, float), none, none
+        )
 
     return Message("/joint_states", "sensor_msgs/msg/JointState", time + LATE / 1e9, make)
 
@@ -89,7 +97,9 @@ def raw(time: float, pixels: np.ndarray, encoding: str = "rgb8", padding: int = 
 
 def compressed(time: float, data: bytes, format_: str) -> Message:
     def make(types: dict[str, Any]) -> Any:
-        return types["sensor_msgs/msg/CompressedImage"](header(types, time), format_, np.frombuffer(data, np.uint8))
+        return types["sensor_msgs/msg/CompressedImage"](
+            header(types, time), format_, np.frombuffer(data, np.uint8)
+        )
 
     return Message("/camera", "sensor_msgs/msg/CompressedImage", time, make)
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 
 
 def until(found: Callable[[], Any], seconds: float = 10.0) -> Any:
@@ -41,7 +43,9 @@ class Tab:
 
     def run(self, script: str) -> Any:
         """The value of an expression, awaited."""
-        found = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        found = self.call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
@@ -55,11 +59,23 @@ class Tab:
         box = self.run(f"{selector}.getBoundingClientRect().toJSON()")
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+            self.call(
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=x,
+                y=y,
+                button="left",
+                buttons=1,
+                clickCount=1,
+            )
 
     def sent(self) -> list[str]:
         """What was asked for."""
-        return [e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"]
+        return [
+            e["params"]["request"]["url"]
+            for e in self.events
+            if e["method"] == "Network.requestWillBeSent"
+        ]
 
     def complaints(self) -> list[Any]:
         """Errors and warnings of the page."""
@@ -69,8 +85,13 @@ class Tab:
 
 @contextmanager
 def browser(folder: Path) -> Iterator[Tab]:
-    quiet = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-    flags = [f"--{flag}" for flag in f"{quiet} disable-component-update disable-sync remote-debugging-port=0".split()]
+    quiet = (
+        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+    )
+    flags = [
+        f"--{flag}"
+        for flag in f"{quiet} disable-component-update disable-sync remote-debugging-port=0".split()
+    ]
     process = subprocess.Popen(
         [CHROMIUM, *flags, f"--user-data-dir={folder}", "--window-size=1400,900", "about:blank"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

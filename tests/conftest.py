@@ -3,9 +3,13 @@
 import os
 import signal
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch: on tensors this small, threads cost more than they bring
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # torch: on tensors this small, threads cost more than they bring
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame, below Push-T: no screen
 
 import fewstep.envs.sim.rendering  # noqa: F401  (chooses MuJoCo's backend)
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a shell ignores it for what it starts in the background

@@ -28,7 +28,12 @@ def child(data: str, out: str, config: dict[str, Any], boundary: int, report: in
 
 
 def run(
-    data: str, out: str, config: dict[str, Any], boundary: int = 0, seconds: float | None = None, blow: str = "SIGKILL"
+    data: str,
+    out: str,
+    config: dict[str, Any],
+    boundary: int = 0,
+    seconds: float | None = None,
+    blow: str = "SIGKILL",
 ) -> dict[str, Any]:
     """Fork a training, send it a signal `seconds` after it began; its exit code, and how long it took [s]."""
     reading, writing = os.pipe()

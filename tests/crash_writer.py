@@ -19,7 +19,9 @@ from fewstep.demos.store import DemoStore
 from fewstep.envs import Field, Spec
 
 SPEC = Spec(
-    {"pose": Field((3,), "m"), "camera": Field((48, 48, 3), kind="image")}, {"target": Field((2,), "m")}, policy_hz=10
+    {"pose": Field((3,), "m"), "camera": Field((48, 48, 3), kind="image")},
+    {"target": Field((2,), "m")},
+    policy_hz=10,
 )
 
 
@@ -107,7 +109,9 @@ def child(path: str, seeds: list[int], boundary: int, report: int) -> None:
             os.write(report, b".")
 
 
-def run(path: str, seeds: list[int], boundary: int = 0, seconds: float | None = None) -> dict[str, Any]:
+def run(
+    path: str, seeds: list[int], boundary: int = 0, seconds: float | None = None
+) -> dict[str, Any]:
     """Fork a writer, kill it `seconds` after it began; how many appends returned, and its exit code."""
     reading, writing = os.pipe()
     if (pid := os.fork()) == 0:

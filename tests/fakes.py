@@ -50,7 +50,10 @@ class Rail:
 
     def command(self, command: Command) -> np.ndarray:
         if command.action is not None:
-            self.target, self.since = np.clip(command.action, -1, 1, dtype=np.float32), self.clock.now()
+            self.target, self.since = (
+                np.clip(command.action, -1, 1, dtype=np.float32),
+                self.clock.now(),
+            )
         return self.target.copy()
 
     def outcome(self) -> Outcome | None:
@@ -71,7 +74,9 @@ class Point(gym.Env[np.ndarray, np.ndarray]):
     def __init__(self, render_mode: str | None = None) -> None:
         self.render_mode, self.state = render_mode, np.zeros(4, np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         self.state[:] = self.np_random.uniform(-1, 1, 4)
         return self.state, {}
@@ -99,7 +104,9 @@ class Displaced(gym.Env[dict[str, np.ndarray], np.ndarray]):
     observation_space = gym.spaces.Dict({"hand": gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)})
     action_space = gym.spaces.Box(-1, 1, (3,), np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict, dict]:
         super().reset(seed=seed)
         self.hand, self.actions = self.np_random.uniform(-1, 1, 2), []
         return {"hand": self.hand}, {}

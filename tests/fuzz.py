@@ -30,9 +30,14 @@ from fuzz_mutations import WORK, arguments, copy, damage
 from fewstep.envs import FewstepError
 from fewstep.policy.cli import main as cli
 
-SECONDS = 20.0  # wall time that one input may take: far more than it does, since a machine may be busy
+SECONDS = (
+    20.0  # wall time that one input may take: far more than it does, since a machine may be busy
+)
 MEMORY = 2**30  # bytes that reading a small input may take
-LAZY = ("ros1.bag", "ros2_mcap")  # rosbags asks for as many bytes as a record declares; what is read is not more for it
+LAZY = (
+    "ros1.bag",
+    "ros2_mcap",
+)  # rosbags asks for as many bytes as a record declares; what is read is not more for it
 COMMAND_LINE = "command line"
 ALL = [*TARGETS, COMMAND_LINE]
 GOOD, BEGUN = ("read", "refused"), "begun"
@@ -73,7 +78,9 @@ def _in_process(name: str, numbers: range, folder: Path) -> Iterator[Outcome]:
     _, status = os.waitpid(child, 0)
     if at < numbers.stop:
         killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        yield Outcome(at, "hung" if killed == signal.SIGKILL else f"crashed by signal {killed}", how)
+        yield Outcome(
+            at, "hung" if killed == signal.SIGKILL else f"crashed by signal {killed}", how
+        )
 
 
 def _child(name: str, numbers: range, folder: Path, told: int) -> None:
@@ -95,7 +102,11 @@ def _child(name: str, numbers: range, folder: Path, told: int) -> None:
                 os.chdir(place)
                 how, use = _drawn(name, number, valid, Path(place))
                 for what in (BEGUN, None):
-                    os.write(told, json.dumps([number, what or _judged(use, name, place), how]).encode() + b"\n")
+                    os.write(
+                        told,
+                        json.dumps([number, what or _judged(use, name, place), how]).encode()
+                        + b"\n",
+                    )
     finally:
         os._exit(0)
 
@@ -105,7 +116,9 @@ def _drawn(name: str, number: int, valid: Path, place: Path) -> tuple[str, Calla
     rng = np.random.default_rng([crc32(name.encode()), number - VALID])
     if name == COMMAND_LINE:
         copy(valid, place / "work")
-        words = arguments({verb: list(cli.load(verb).settings.__dataclass_fields__) for verb in cli.VERBS}, rng)
+        words = arguments(
+            {verb: list(cli.load(verb).settings.__dataclass_fields__) for verb in cli.VERBS}, rng
+        )
         words = ["check", *WORK["check"]] if number == VALID else words
         return repr(words)[:300], lambda: _command(words)
     copy(valid, place / name)
@@ -125,7 +138,11 @@ def _command(words: list[str]) -> None:
         cli.load = load
     said = errors.getvalue()
     found = words[0] == "check" and code == 1 and not said  # by the doctor
-    if code not in (0, 1, 2) or "Traceback" in said or (code and not found and not said.startswith("fewstep: ")):
+    if (
+        code not in (0, 1, 2)
+        or "Traceback" in said
+        or (code and not found and not said.startswith("fewstep: "))
+    ):
         raise AssertionError(f"code {code}: {said}")
 
 
@@ -136,7 +153,9 @@ def _judged(use: Callable[[], object], name: str, place: str) -> str:
     except FewstepError as error:
         if name not in LAZY and any(isinstance(cause, MemoryError) for cause in _causes(error)):
             return f"took memory: {error}"
-        return "refused" if place in str(error) else f"refused without the name of the file: {error}"
+        return (
+            "refused" if place in str(error) else f"refused without the name of the file: {error}"
+        )
     except BaseException as error:  # a panic of Rust is no Exception
         return f"{type(error).__module__}.{type(error).__name__}: {error}"[:300]
 
@@ -158,7 +177,11 @@ def main(count: int, only: str = "", first: int = 0) -> int:
         began, found = time.monotonic(), Counter[str]()
         for outcome in run(name, range(first or VALID, first + -(-count // len(names)))):
             kind = outcome.what.partition(":")[0]
-            kind = "the valid input is refused" if outcome.number == VALID and kind == "refused" else kind
+            kind = (
+                "the valid input is refused"
+                if outcome.number == VALID and kind == "refused"
+                else kind
+            )
             found[kind] += 1
             if kind not in GOOD:
                 print(f"  {name} {outcome.number} ({outcome.how}): {outcome.what}", flush=True)

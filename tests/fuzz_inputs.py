@@ -56,7 +56,10 @@ def store(path: Path, images: str = "jpeg") -> None:
     with DemoStore.create(path, SPEC, {"task": "wave"}, images) as out:
         for frames in (5, 4):
             data = {"joints": rng.normal(size=(frames, 2)), "action": rng.normal(size=(frames, 2))}
-            data |= {"top": rng.integers(0, 256, (frames, 16, 16, 3), np.uint8), "time": np.arange(frames) / 10}
+            data |= {
+                "top": rng.integers(0, 256, (frames, 16, 16, 3), np.uint8),
+                "time": np.arange(frames) / 10,
+            }
             out.append(Episode(data, SPEC, success=True))
 
 
@@ -93,7 +96,10 @@ def buffer_of_others(path: Path) -> None:
     rng = np.random.default_rng(0)
     group = zarr.open_group(path, mode="w", zarr_format=2)
     arrays = {"meta/episode_ends": np.array([4, 9]), "data/action": rng.normal(size=(9, 2))}
-    arrays |= {"data/state": rng.normal(size=(9, 5)), "data/img": rng.integers(0, 256, (9, 8, 8, 3), np.uint8)}
+    arrays |= {
+        "data/state": rng.normal(size=(9, 5)),
+        "data/img": rng.integers(0, 256, (9, 8, 8, 3), np.uint8),
+    }
     for name, values in arrays.items():
         group.create_array(name, data=values, chunks=(5, *values.shape[1:]))
 
@@ -118,10 +124,16 @@ def robomimic_of_others(path: Path) -> None:
         for number in range(2):
             demo = file.create_group(f"data/demo_{number}")
             demo["actions"], demo["rewards"] = rng.normal(size=(5, 7)), np.ones(5)
-            demo.create_dataset("obs/object", data=rng.normal(size=(5, 10)), compression="gzip", shuffle=True)
-            demo.create_dataset("obs/view", data=rng.integers(0, 256, (5, 8, 6, 3), np.uint8), chunks=(1, 8, 6, 3))
+            demo.create_dataset(
+                "obs/object", data=rng.normal(size=(5, 10)), compression="gzip", shuffle=True
+            )
+            demo.create_dataset(
+                "obs/view", data=rng.integers(0, 256, (5, 8, 6, 3), np.uint8), chunks=(1, 8, 6, 3)
+            )
         settings = {"control_freq": 10, "reward_shaping": False}
-        file["data"].attrs["env_args"] = json.dumps({"env_name": "Lift", "type": 1, "env_kwargs": settings})
+        file["data"].attrs["env_args"] = json.dumps(
+            {"env_name": "Lift", "type": 1, "env_kwargs": settings}
+        )
 
 
 def bag(path: Path, kind: str) -> None:
@@ -194,7 +206,8 @@ TARGETS = {
     "ros2_sqlite": Target(lambda path: bag(path, "db3"), imports_bag),
     "fields.yaml": Target(lambda path: bool(path.write_text(FIELDS)) and None, reads_fields),
     "limits.yaml": Target(
-        lambda path: bool(path.write_text(LIMITS)) and None, lambda path, _: bool(read_table(path)) and None
+        lambda path: bool(path.write_text(LIMITS)) and None,
+        lambda path, _: bool(read_table(path)) and None,
     ),
     "store": Target(store, reads_store),
     "store_lossless": Target(lambda path: store(path, "lossless"), reads_store),

@@ -9,7 +9,25 @@ from typing import Any
 import numpy as np
 
 VALUES: list[Any] = [
-    *(None, True, False, 0, -1, 1, 3, 10**3, 10**9, 2**31, 2**63, 10**18, 10**400, 0.5, -1.5, 1e308, float("nan")),
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        3,
+        10**3,
+        10**9,
+        2**31,
+        2**63,
+        10**18,
+        10**400,
+        0.5,
+        -1.5,
+        1e308,
+        float("nan"),
+    ),
     *(
         "",
         "x",
@@ -24,7 +42,17 @@ VALUES: list[Any] = [
         "<M8[ns]",
         "|V1000000000",
     ),
-    *([], {}, [[]], [0], [-1], [10**9, 10**9], ["a", "b"], {"id": "pickle"}, {"id": "zlib", "level": 1}),
+    *(
+        [],
+        {},
+        [[]],
+        [0],
+        [-1],
+        [10**9, 10**9],
+        ["a", "b"],
+        {"id": "pickle"},
+        {"id": "zlib", "level": 1},
+    ),
 ]
 NUMBERS = (
     b"\0" * 4,
@@ -36,10 +64,33 @@ NUMBERS = (
     b"\x01",
     b"\x80",
 )
-TEXTS = (b"[" * 100_000, b'{"a":' * 50_000, b"9" * 10_000, b"\xff\xfe", b"!!python/object:os.system", b"*a", b"&a [*a]")
+TEXTS = (
+    b"[" * 100_000,
+    b'{"a":' * 50_000,
+    b"9" * 10_000,
+    b"\xff\xfe",
+    b"!!python/object:os.system",
+    b"*a",
+    b"&a [*a]",
+)
 WORDS = (".zarray", ".zattrs", ".zgroup", ".json")
 KEYS = ("x", "", "a.b.c", "hydra", "defaults", "_target_", "+x", "~x", "++a", "recipe", "-x", "--x")
-GIVEN = ("1", "-1", "x", "[1,2]", "{a:1}", "null", "${x}", "${oc.env:HOME}", "???", "1e999", "[[", "a=b", "@", "")
+GIVEN = (
+    "1",
+    "-1",
+    "x",
+    "[1,2]",
+    "{a:1}",
+    "null",
+    "${x}",
+    "${oc.env:HOME}",
+    "???",
+    "1e999",
+    "[[",
+    "a=b",
+    "@",
+    "",
+)
 LETTERS = "abz09=.,:[]{}()'\"\\$@~+-/ !#%*\t\nüß€\x00\x1b"
 
 
@@ -91,7 +142,11 @@ def _file(file: Path, rng: np.random.Generator) -> str:
         case "gone":
             pass
         case _:
-            file.symlink_to({"device": "/dev/zero", "leaving": "/etc/passwd", "dangling": "/nothing"}.get(way, file))
+            file.symlink_to(
+                {"device": "/dev/zero", "leaving": "/etc/passwd", "dangling": "/nothing"}.get(
+                    way, file
+                )
+            )
     return way
 
 
@@ -113,7 +168,13 @@ def _structure(file: Path, rng: np.random.Generator) -> str:
 
 def _places(value: Any, path: tuple = ()) -> Any:
     yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, part in inner:
         yield from _places(part, (*path, key))
 
@@ -128,7 +189,11 @@ WORK = {  # of verbs that are really run: what makes them begin, in a folder of 
 def arguments(verbs: dict[str, list[str]], rng: np.random.Generator) -> list[str]:
     """A command line with a few words that are odd."""
     verb = pick(rng, [*sorted(verbs), *WORK, *WORK])
-    return [verb, *WORK.get(verb, ()), *(_word(verbs[verb], rng) for _ in range(int(rng.integers(1, 4))))]
+    return [
+        verb,
+        *WORK.get(verb, ()),
+        *(_word(verbs[verb], rng) for _ in range(int(rng.integers(1, 4)))),
+    ]
 
 
 def _word(keys: list[str], rng: np.random.Generator) -> str:

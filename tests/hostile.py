@@ -19,14 +19,25 @@ from fewstep.envs.safety.safe_robot import SafeRobot
 from fewstep.envs.safety.states import State, Watch
 
 LOW, HIGH = np.full(3, -1.5), np.full(3, 1.5)
-VELOCITY, ACCELERATION = np.array([0.01, 1.0, 10.0]), np.array([0.02, 5.0, 200.0])  # a slow, a usual and a fast axis
+VELOCITY, ACCELERATION = (
+    np.array([0.01, 1.0, 10.0]),
+    np.array([0.02, 5.0, 200.0]),
+)  # a slow, a usual and a fast axis
 RATES = (50.0, 100.0, 250.0, 500.0, 1000.0)
 
 
 def spec(hz: float) -> Spec:
-    limits = {"low": tuple(LOW), "high": tuple(HIGH), "velocity": tuple(VELOCITY), "acceleration": tuple(ACCELERATION)}
+    limits = {
+        "low": tuple(LOW),
+        "high": tuple(HIGH),
+        "velocity": tuple(VELOCITY),
+        "acceleration": tuple(ACCELERATION),
+    }
     return Spec(
-        {"joints": Field((3,), "rad")}, {"joints": Field((3,), "rad", measured_by="joints", **limits)}, 20.0, hz
+        {"joints": Field((3,), "rad")},
+        {"joints": Field((3,), "rad", measured_by="joints", **limits)},
+        20.0,
+        hz,
     )
 
 
@@ -38,7 +49,10 @@ class Judge:
 
     def __init__(self, hz: float) -> None:
         self._hz = hz
-        self._pauses = max(0.015, 2.5 / hz), max(0.025, 3.5 / hz)  # a pause between may have been one to rest or none
+        self._pauses = (
+            max(0.015, 2.5 / hz),
+            max(0.025, 3.5 / hz),
+        )  # a pause between may have been one to rest or none
         self.at, self._time = np.full(3, np.nan), 0.0
         self._v = np.zeros(3), np.zeros(3)  # velocities that the last setpoint may have had
         self.begin = np.full(3, np.nan)
@@ -63,7 +77,13 @@ class Judge:
         """In units of the limits (3, 3); from outside its positions a setpoint may go no farther out."""
         v = (x - at) * self._hz
         farther = np.maximum(np.maximum(x - np.fmax(HIGH, at), np.fmin(LOW, at) - x), 0.0)
-        return np.stack([1 + farther / HIGH, np.abs(v) / VELOCITY, np.abs(v - v_before) * self._hz / ACCELERATION])
+        return np.stack(
+            [
+                1 + farther / HIGH,
+                np.abs(v) / VELOCITY,
+                np.abs(v - v_before) * self._hz / ACCELERATION,
+            ]
+        )
 
 
 def _least(candidates: list[np.ndarray]) -> np.ndarray:
@@ -180,7 +200,8 @@ class Day:
         p, before = self.puppet, self.safe.state
         setpoint = self.safe._limiter
         lost = (
-            not (setpoint.located and self.safe._taken) or (np.abs(p.at + p.offset - setpoint.at) > self._reach).any()
+            not (setpoint.located and self.safe._taken)
+            or (np.abs(p.at + p.offset - setpoint.at) > self._reach).any()
         )
         with suppress(RobotError):
             self.safe.go(state)
@@ -196,7 +217,11 @@ def days(commands: int, seed: int = 0) -> tuple[np.ndarray, int, int]:
         for _ in range(1000):
             day.tick()
         judge = day.puppet.judge
-        worst, taken, begun = np.maximum(worst, judge.worst), taken + judge.taken, begun + judge.begun
+        worst, taken, begun = (
+            np.maximum(worst, judge.worst),
+            taken + judge.taken,
+            begun + judge.begun,
+        )
     return worst, taken, begun
 
 
@@ -205,7 +230,8 @@ if __name__ == "__main__":
     count = int([*sys.argv[1:], 1_000_000][0])
     largest, sent, anew = days(count)
     figures = ", ".join(
-        f"{name} {x:.9f}" for name, x in zip(("position", "velocity", "acceleration"), largest, strict=True)
+        f"{name} {x:.9f}"
+        for name, x in zip(("position", "velocity", "acceleration"), largest, strict=True)
     )
     print(
         f"{count} ticks, {sent} setpoints taken, {anew} beginnings: {figures}; {time.process_time() - began:.0f} CPU s"

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
-PAUSE_SECONDS, PAUSE_TICKS = 0.015, 2.5  # a stream that pauses for longer than both has come to rest
+PAUSE_SECONDS, PAUSE_TICKS = (
+    0.015,
+    2.5,
+)  # a stream that pauses for longer than both has come to rest
 EXACT = 1e-6  # share by which rounding in float64 may exceed a limit, twice differenced
 
 
@@ -32,7 +35,16 @@ class Worst:
 NONE = Worst(0.0, 0.0, 0.0)
 
 
-def worst(x: np.ndarray, t: np.ndarray, hz: float, *, low: Any, high: Any, velocity: Any, acceleration: Any) -> Worst:
+def worst(
+    x: np.ndarray,
+    t: np.ndarray,
+    hz: float,
+    *,
+    low: Any,
+    high: Any,
+    velocity: Any,
+    acceleration: Any,
+) -> Worst:
     """Of setpoints x (T, A) at times t (T,) that begin at rest; a setpoint that follows a pause does so from rest."""
     if len(x) < 2:
         return NONE
@@ -64,11 +76,15 @@ def judged(log: Path, hz: float, begin: float = 0.0) -> Worst:
     limits = {"low": bad_robot.LOW, "high": bad_robot.HIGH, "velocity": bad_robot.VELOCITY}
     for r in [*records(log), {"kind": "reset ends", "moved": True, "at": None}]:
         if r["kind"] == "made" or (r["kind"] == "reset ends" and r["moved"]):
-            found |= worst(np.array(x), np.array(t), hz, acceleration=bad_robot.ACCELERATION, **limits)
+            found |= worst(
+                np.array(x), np.array(t), hz, acceleration=bad_robot.ACCELERATION, **limits
+            )
             x, t, start = [], [], r["at"]
         if r["kind"] == "command" and r["action"] is not None:
             if start is not None and not x:
-                assert np.abs(np.array(r["action"]) - start).max() < 1e-2, f"it does not start where it is: {r}"
+                assert np.abs(np.array(r["action"]) - start).max() < 1e-2, (
+                    f"it does not start where it is: {r}"
+                )
             x.append(r["action"])
             t.append(r["t"])
     return found

@@ -33,7 +33,9 @@ class RobotContract:
     simulated = True
     seconds = 60.0  # time given to one episode; a few are enough on hardware
     tolerance = 1e-3  # how far a held action may lie from what is measured, in robot units
-    still: tuple[str, ...] = ()  # observations of the robot itself, beside those that measure an action
+    still: tuple[
+        str, ...
+    ] = ()  # observations of the robot itself, beside those that measure an action
     drift = 0.01  # how far these may move in a second of holding, once the robot has settled, in robot units
 
     def make_robot(self) -> Robot:
@@ -83,7 +85,9 @@ class RobotContract:
                 found = (obs.data[key].shape, obs.data[key].dtype)
                 assert found == (field.shape, field.dtype), f"observation {key!r} is {found}"
                 assert np.isfinite(obs.data[key]).all(), f"observation {key!r} is not finite"
-                assert obs.stamps[key] <= obs.time <= now, f"observation {key!r} comes from the future"
+                assert obs.stamps[key] <= obs.time <= now, (
+                    f"observation {key!r} comes from the future"
+                )
             wait(robot, 1)
 
     def test_an_observation_stays_as_it_was(self, robot: Robot) -> None:
@@ -97,7 +101,11 @@ class RobotContract:
 
     def test_a_command_lets_no_time_pass(self, robot: Robot) -> None:
         before, start = robot.observe(), robot.clock.now()
-        robot.command(Command(np.ones(robot.spec.action_size, np.float32), "operator") if self.simulated else HOLD)
+        robot.command(
+            Command(np.ones(robot.spec.action_size, np.float32), "operator")
+            if self.simulated
+            else HOLD
+        )
         assert robot.clock.now() - start < 1 / robot.spec.command_hz
         if self.simulated:
             assert robot.clock.now() == start
@@ -110,7 +118,9 @@ class RobotContract:
             sent = robot.command(Command(action, "operator"))
             assert sent.shape == (size,)
             assert np.isfinite(sent).all()
-            assert ((low <= sent) & (sent <= high)).all(), f"{sent} is sent for {action}, outside the bounds"
+            assert ((low <= sent) & (sent <= high)).all(), (
+                f"{sent} is sent for {action}, outside the bounds"
+            )
             wait(robot, 1)
 
     def test_commands_keep_no_arrays_of_others(self, robot: Robot) -> None:
@@ -122,8 +132,14 @@ class RobotContract:
         np.testing.assert_allclose(robot.command(HOLD), before, atol=self.tolerance)
 
     def test_holding_does_not_jump(self, robot: Robot) -> None:
-        measured, held, (low, high) = robot.observe().data, robot.command(HOLD).copy(), robot.spec.bounds()
-        for part, field in zip(robot.spec.slices().values(), robot.spec.actions.values(), strict=True):
+        measured, held, (low, high) = (
+            robot.observe().data,
+            robot.command(HOLD).copy(),
+            robot.spec.bounds(),
+        )
+        for part, field in zip(
+            robot.spec.slices().values(), robot.spec.actions.values(), strict=True
+        ):
             if field.measured_by:
                 there = np.clip(measured[field.measured_by].ravel(), low[part], high[part])
                 np.testing.assert_allclose(held[part], there, atol=self.tolerance)
@@ -135,11 +151,15 @@ class RobotContract:
             push(robot, 20)
         relative, (low, high) = robot.spec.relative(), robot.spec.bounds()
         nothing = np.clip(0.0, low, high)[relative]
-        measuring = {field.measured_by for field in robot.spec.actions.values() if field.measured_by}
+        measuring = {
+            field.measured_by for field in robot.spec.actions.values() if field.measured_by
+        }
         places = []
         for _ in range(2):  # in the first second it may settle
             for _ in range(round(min(1.0, self.seconds) * robot.spec.command_hz)):
-                np.testing.assert_array_equal(robot.command(HOLD)[relative], nothing, "holding sends a difference")
+                np.testing.assert_array_equal(
+                    robot.command(HOLD)[relative], nothing, "holding sends a difference"
+                )
                 wait(robot, 1)
             places.append(robot.observe().data)
         for key in measuring | set(self.still):
@@ -160,7 +180,9 @@ class RobotContract:
 
     def test_an_episode_ends_and_another_begins(self, robot: Robot) -> None:
         start, hz = robot.clock.now(), robot.spec.command_hz
-        steps = [step for step in episode(robot, Holder(), seed=0, max_seconds=self.seconds) if step]
+        steps = [
+            step for step in episode(robot, Holder(), seed=0, max_seconds=self.seconds) if step
+        ]
         assert robot.outcome() or robot.clock.now() - start >= self.seconds - 1e-6
         assert isinstance(robot.outcome(), Outcome | None)
         gaps = np.diff([step.obs.time for step in steps])
@@ -189,7 +211,9 @@ def push(robot: Robot, ticks: int) -> None:
     far = held + np.where(bounded, 0.1 * (high - low), 0.1)
     full = np.where(bounded, high, 1.0)
     for _ in range(ticks):
-        robot.command(Command(np.where(robot.spec.relative(), full, far).astype(np.float32), "operator"))
+        robot.command(
+            Command(np.where(robot.spec.relative(), full, far).astype(np.float32), "operator")
+        )
         wait(robot, 1)
 
 

@@ -16,7 +16,17 @@ import tempfile
 from pathlib import Path
 
 EXTRAS = (
-    *("cv2", "diffusers", "einops", "gym_pusht", "gymnasium", "imageio", "mujoco", "onnx", "onnxruntime"),
+    *(
+        "cv2",
+        "diffusers",
+        "einops",
+        "gym_pusht",
+        "gymnasium",
+        "imageio",
+        "mujoco",
+        "onnx",
+        "onnxruntime",
+    ),
     *("matplotlib", "pygame", "safetensors", "tensorboard", "torch"),
     *("av", "h5py", "imagecodecs", "pyarrow", "rosbags"),
 )
@@ -85,6 +95,8 @@ if __name__ == "__main__":
     mode = {"imports": imports, "base": base, "full": full}[sys.argv[1]]
     if mode is not imports:
         where = importlib.import_module("fewstep.envs").__file__ or ""
-        assert Path(where).is_relative_to(sysconfig.get_path("purelib")), f"{where} is not the installed wheel"
+        assert Path(where).is_relative_to(sysconfig.get_path("purelib")), (
+            f"{where} is not the installed wheel"
+        )
     mode()
     print(f"fewstep {importlib.metadata.version('fewstep')}: {mode.__name__} passed")

@@ -7,12 +7,28 @@ from pathlib import Path
 import pytest
 from fuzz_inputs import TARGETS
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits of a process are those of Linux")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="the limits of a process are those of Linux"
+)
 FUZZ = Path(__file__).parent / "fuzz.py"
 EACH = 20  # inputs of a target, the valid one beside
 GROUPS = {
-    "arrays": ["buffer", "buffer_of_others", "pusht", "archive.zip", "robomimic.hdf5", "robomimic_of_others.h5"],
-    "bags and tables": ["ros1.bag", "ros2_mcap", "ros2_sqlite", "fields.yaml", "limits.yaml", "command line"],
+    "arrays": [
+        "buffer",
+        "buffer_of_others",
+        "pusht",
+        "archive.zip",
+        "robomimic.hdf5",
+        "robomimic_of_others.h5",
+    ],
+    "bags and tables": [
+        "ros1.bag",
+        "ros2_mcap",
+        "ros2_sqlite",
+        "fields.yaml",
+        "limits.yaml",
+        "command line",
+    ],
     "others": ["lerobot", "lerobot_of_others", "store", "store_lossless", "policy", "log"],
 }
 

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MAY_IMPORT = {"envs": {"envs"}, "demos": {"demos", "envs"}, "policy": {"policy", "demos", "envs"}, "configs": set()}
+MAY_IMPORT = {
+    "envs": {"envs"},
+    "demos": {"demos", "envs"},
+    "policy": {"policy", "demos", "envs"},
+    "configs": set(),
+}
 # Sub-folders of a room, from the lowest up; a file that stands in the room itself is below them, unless it is named.
 LAYERS = {
     "envs": [("web", "safety"), ("teleop",), ("sim",), ("hardware",), ("control",)],
@@ -27,9 +32,21 @@ LAYERS = {
     ],
 }
 STORE = LAYERS["demos"][0]  # one idea in several files
-MODULES = sorted(path.relative_to(ROOT) for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py"))
-RUNS_CODE = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "torch.load", "torch.save"} | {
-    f"hydra.utils.{name}" for name in ("call", "get_class", "get_method", "get_object", "instantiate")
+MODULES = sorted(
+    path.relative_to(ROOT) for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py")
+)
+RUNS_CODE = {
+    "pickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "marshal",
+    "shelve",
+    "torch.load",
+    "torch.save",
+} | {
+    f"hydra.utils.{name}"
+    for name in ("call", "get_class", "get_method", "get_object", "instantiate")
 }
 
 every_module = pytest.mark.parametrize("path", MODULES, ids=str)
@@ -47,7 +64,10 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
             yield from ((alias.name, 0) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parents = package[: len(package) - node.level + 1] if node.level else ()
-            yield from ((".".join([*parents, *filter(None, [node.module]), a.name]), node.level) for a in node.names)
+            yield from (
+                (".".join([*parents, *filter(None, [node.module]), a.name]), node.level)
+                for a in node.names
+            )
 
 
 def dotted(node: ast.AST) -> str:
@@ -74,15 +94,23 @@ def test_imports_within_a_room_go_down(path: Path) -> None:
     if room not in LAYERS or part == "__init__":  # a room's face names what stands anywhere in it
         return
     own = layer(room, part)
-    imports = {name.split(".")[2] for name, _ in imported(path) if name.startswith(f"fewstep.{room}.")}
+    imports = {
+        name.split(".")[2] for name, _ in imported(path) if name.startswith(f"fewstep.{room}.")
+    }
     higher = {name for name in imports if layer(room, name) > own}
-    beside = {name for name in imports if layer(room, name) == own and name != part and own} - {*STORE}
+    beside = {name for name in imports if layer(room, name) == own and name != part and own} - {
+        *STORE
+    }
     assert not higher | beside
 
 
 @every_module
 def test_rooms_import_each_other_relatively(path: Path) -> None:
-    assert not [name for name, dots in imported(path) if not dots and name.split(".")[0] in {"fewstep", *MAY_IMPORT}]
+    assert not [
+        name
+        for name, dots in imported(path)
+        if not dots and name.split(".")[0] in {"fewstep", *MAY_IMPORT}
+    ]
 
 
 @every_module
@@ -98,13 +126,20 @@ def test_no_long_files(path: Path) -> None:
 
 def test_configs_hold_data_only() -> None:
     for path in (p for p in MODULES if p.parts[0] == "configs"):
-        assert all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in parse(path).body)
+        assert all(
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            for node in parse(path).body
+        )
 
 
 def test_every_package_is_shipped() -> None:
     """A folder that pyproject.toml does not list would be missing from the wheel only."""
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
-    assert {str(path.parent) for path in MODULES if path.name == "__init__.py"} == set(listed.values())
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "package-dir"
+    ]
+    assert {str(path.parent) for path in MODULES if path.name == "__init__.py"} == set(
+        listed.values()
+    )
 
 
 def test_a_robot_computer_needs_neither_torch_nor_mujoco() -> None:

@@ -23,7 +23,9 @@ from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError
 
 ROOT = Path(__file__).parents[1]
-OLD = os.environ.get("FEWSTEP_OLD_NUMCODECS_PYTHON", "")  # an interpreter with the base install and numcodecs < 0.16.6
+OLD = os.environ.get(
+    "FEWSTEP_OLD_NUMCODECS_PYTHON", ""
+)  # an interpreter with the base install and numcodecs < 0.16.6
 
 
 class Evil(Codec):
@@ -64,7 +66,10 @@ def describe(array: Path, **changes: Any) -> None:
         ({"compressor": {"id": "evil"}}, "'evil' is not read; valid: blosc, bz2"),
         ({"filters": [{"id": "evil"}]}, "filter evil is not read"),
         ({"compressor": {"id": "evil"}, "dtype": "|O"}, "'evil' is not read"),
-        ({"filters": [{"id": "vlen-utf8"}, {"id": "evil"}], "dtype": "|O"}, "filter evil is not read"),
+        (
+            {"filters": [{"id": "vlen-utf8"}, {"id": "evil"}], "dtype": "|O"},
+            "filter evil is not read",
+        ),
         ({"compressor": {"id": "pickle"}, "dtype": "|O"}, "'pickle' is not read"),
         ({"filters": [{"id": "pickle"}], "dtype": "|O"}, "filter pickle is not read"),
     ],
@@ -95,7 +100,9 @@ def test_copies_of_the_descriptions_are_not_believed(tmp_path: Path, evil: list[
     copies["metadata"]["data/state/.zarray"]["compressor"] = {"id": "evil"}
     (source / ".zmetadata").write_text(json.dumps(copies))
     import_demonstrations(source, tmp_path / "out")
-    np.testing.assert_array_equal(DemoStore.open(tmp_path / "out").array("state"), numbers()["state"].astype("f4"))
+    np.testing.assert_array_equal(
+        DemoStore.open(tmp_path / "out").array("state"), numbers()["state"].astype("f4")
+    )
     assert not evil
 
 
@@ -113,13 +120,22 @@ def test_text_beside_the_numbers_is_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("codec", ["blosc", "zstd", "lz4", "zlib", "gzip", "bz2", "lzma", None])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_every_codec_of_the_table_gives_what_zarr_gives(tmp_path: Path, codec: str | None, order: Any) -> None:
+def test_every_codec_of_the_table_gives_what_zarr_gives(
+    tmp_path: Path, codec: str | None, order: Any
+) -> None:
     source, arrays = tmp_path / "in", numbers(40)
     group = zarr.open_group(source, mode="w", zarr_format=2)
-    for name, values in {"meta/episode_ends": np.array([40]), **{f"data/{k}": v for k, v in arrays.items()}}.items():
+    for name, values in {
+        "meta/episode_ends": np.array([40]),
+        **{f"data/{k}": v for k, v in arrays.items()},
+    }.items():
         compressor = None if codec is None else numcodecs.get_codec({"id": codec})
-        group.create_array(name, data=values, chunks=(7, *values.shape[1:]), compressors=compressor, order=order)
-    import_demonstrations(source, tmp_path / "out", Choice(keys=("keypoint", "state"), cameras=("img", "wrist")))
+        group.create_array(
+            name, data=values, chunks=(7, *values.shape[1:]), compressors=compressor, order=order
+        )
+    import_demonstrations(
+        source, tmp_path / "out", Choice(keys=("keypoint", "state"), cameras=("img", "wrist"))
+    )
     store = DemoStore.open(tmp_path / "out")
     for key in ("keypoint", "state", "img", "wrist", "action"):
         np.testing.assert_array_equal(store.array(key), arrays[key].astype(store.array(key).dtype))
@@ -130,12 +146,16 @@ def test_pictures_that_a_buffer_compresses_are_read(tmp_path: Path, codec: str) 
     from imagecodecs import numcodecs as theirs
 
     pictures = np.random.default_rng(0).integers(0, 256, (9, 24, 32, 3), np.uint8)
-    made = {"jpegxl": theirs.Jpegxl(lossless=True), "jpeg2k": theirs.Jpeg2k(), "png": theirs.Png()}[codec]
+    made = {"jpegxl": theirs.Jpegxl(lossless=True), "jpeg2k": theirs.Jpeg2k(), "png": theirs.Png()}[
+        codec
+    ]
     theirs.register_codecs(verbose=False)
     source = buffer(tmp_path / "in", **numbers())
     array = source / "data/camera"
     group = zarr.open_group(source, mode="a", zarr_format=2)
-    group.create_array("data/camera", shape=pictures.shape, dtype="u1", chunks=(1, 24, 32, 3), compressors=None)
+    group.create_array(
+        "data/camera", shape=pictures.shape, dtype="u1", chunks=(1, 24, 32, 3), compressors=None
+    )
     for frame, picture in enumerate(pictures):
         (array / f"{frame}.0.0.0").write_bytes(made.encode(picture))
     describe(array, compressor=made.get_config())
@@ -165,15 +185,26 @@ def used(path: Path) -> None:
 BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 
 
-@pytest.mark.parametrize("file", ["data/action/zarr.json", "meta/episode_ends/zarr.json", "data/camera/ends/zarr.json"])
+@pytest.mark.parametrize(
+    "file", ["data/action/zarr.json", "meta/episode_ends/zarr.json", "data/camera/ends/zarr.json"]
+)
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"zarr_format": 2}, "of zarr format 2 and not 3"),
-        ({"zarr_format": 2, "compressor": {"id": "pickle"}, "filters": None, "dtype": "|O"}, "of zarr format 2"),
-        ({"codecs": [{"name": "numcodecs.evil"}]}, "codecs numcodecs.evil are not read; valid: bytes"),
+        (
+            {"zarr_format": 2, "compressor": {"id": "pickle"}, "filters": None, "dtype": "|O"},
+            "of zarr format 2",
+        ),
+        (
+            {"codecs": [{"name": "numcodecs.evil"}]},
+            "codecs numcodecs.evil are not read; valid: bytes",
+        ),
         ({"codecs": [BYTES, {"name": "evil"}]}, "codecs bytes, evil are not read"),
-        ({"codecs": [{"name": "numcodecs.pickle"}, BYTES]}, "codecs numcodecs.pickle, bytes are not read"),
+        (
+            {"codecs": [{"name": "numcodecs.pickle"}, BYTES]},
+            "codecs numcodecs.pickle, bytes are not read",
+        ),
         ({"data_type": "object"}, "'object' is not read; valid: bool, float"),
         ({"data_type": {"name": "numpy.void", "configuration": {}}}, "is not read; valid"),
         ({"storage_transformers": [{"name": "evil"}]}, "storage transformers are not read"),
@@ -191,13 +222,25 @@ def test_a_store_of_ours_holds_what_fewstep_writes_and_nothing_else(
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_store_of_format_2_is_refused_by_name(tmp_path: Path, evil: list[str], whole: bool) -> None:
+def test_a_store_of_format_2_is_refused_by_name(
+    tmp_path: Path, evil: list[str], whole: bool
+) -> None:
     path = store(tmp_path / "s")
-    arrays = [path / "data/action"] if not whole else [file.parent for file in path.rglob("*/zarr.json")]
+    arrays = (
+        [path / "data/action"] if not whole else [file.parent for file in path.rglob("*/zarr.json")]
+    )
     for array in arrays:
-        about = {"shape": [1], "chunks": [1], "dtype": "|O", "compressor": {"id": "evil"}, "filters": None}
+        about = {
+            "shape": [1],
+            "chunks": [1],
+            "dtype": "|O",
+            "compressor": {"id": "evil"},
+            "filters": None,
+        }
         (array / "zarr.json").unlink()
-        (array / ".zarray").write_text(json.dumps(about | {"fill_value": None, "order": "C", "zarr_format": 2}))
+        (array / ".zarray").write_text(
+            json.dumps(about | {"fill_value": None, "order": "C", "zarr_format": 2})
+        )
     if whole:
         change(path / "zarr.json", zarr_format=2)
         (path / ".zgroup").write_text('{"zarr_format": 2}')
@@ -240,7 +283,9 @@ for name in sys.argv[1:]:
 CONTROL = "import numcodecs, sys; numcodecs.get_codec({'id': 'pickle'}).decode(open(sys.argv[1], 'rb').read())"
 
 
-@pytest.mark.skipif(not OLD, reason="FEWSTEP_OLD_NUMCODECS_PYTHON names no interpreter with numcodecs < 0.16.6")
+@pytest.mark.skipif(
+    not OLD, reason="FEWSTEP_OLD_NUMCODECS_PYTHON names no interpreter with numcodecs < 0.16.6"
+)
 def test_an_old_numcodecs_runs_nothing_either(tmp_path: Path) -> None:
     sign, place = tmp_path / "sign", tmp_path / "fewstep"
     content = pickle.dumps(np.array([Payload(sign)] * 9, object))
@@ -251,7 +296,9 @@ def test_an_old_numcodecs_runs_nothing_either(tmp_path: Path) -> None:
     def run(*words: str) -> str:
         environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [OLD, "-W", "ignore", "-c", *words]
-        return subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+        ).stdout
 
     (tmp_path / "payload").write_bytes(content)
     run(CONTROL, str(tmp_path / "payload"))
@@ -259,7 +306,14 @@ def test_an_old_numcodecs_runs_nothing_either(tmp_path: Path) -> None:
     sign.unlink()
     pickled, names, text = {"id": "pickle"}, [], {"id": "vlen-utf8"}
     for dtype in ("|O", "<f8"):
-        plain = {"compressor": None, "filters": None, "fill_value": None, "dtype": dtype, "shape": [9], "chunks": [9]}
+        plain = {
+            "compressor": None,
+            "filters": None,
+            "fill_value": None,
+            "dtype": dtype,
+            "shape": [9],
+            "chunks": [9],
+        }
         mixed = {"compressor": pickled, "filters": [text]}  # what zarr takes for text
         for changes in ({"compressor": pickled}, {"filters": [pickled]}, mixed):
             for array in ("data/action", "meta/episode_ends"):

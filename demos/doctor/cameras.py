@@ -34,23 +34,45 @@ def _ends(store: DemoStore, key: str) -> tuple[np.ndarray, list[Finding]]:
     """Compares the first and the last picture of each episode: reading them all would take minutes."""
     pictures, report = store.pictures(key), Report(store.ends, key)
     starts = [0, *store.ends[:-1]]
-    seen = [_pair(pictures[int(a)], pictures[int(b) - 1]) for a, b in zip(starts, store.ends, strict=True)]
+    seen = [
+        _pair(pictures[int(a)], pictures[int(b) - 1])
+        for a, b in zip(starts, store.ends, strict=True)
+    ]
     still, contrast, mean, most = np.array(seen).T
     plain, still = contrast < PLAIN, still > 0
     if most.max() <= DARK:
-        return still, [Finding("error", key, f"no pixel is above {DARK}: black, or stored as 0 to 1 and not 0 to 255")]
-    colours = np.where(mean < BLACK, "black", np.where(mean > WHITE, "white", "neither black nor white"))
+        return still, [
+            Finding(
+                "error",
+                key,
+                f"no pixel is above {DARK}: black, or stored as 0 to 1 and not 0 to 255",
+            )
+        ]
+    colours = np.where(
+        mean < BLACK, "black", np.where(mean > WHITE, "white", "neither black nor white")
+    )
     words = f"with a picture of one colour, {colours[plain.argmax()]}: check the lens, the light and the camera's start"
     return still, [
         *report.episodes("error" if plain.all() else "warning", plain, words),
-        *report.episodes("warning", still & ~plain, "with one picture at start and end; check that the camera runs"),
+        *report.episodes(
+            "warning",
+            still & ~plain,
+            "with one picture at start and end; check that the camera runs",
+        ),
     ]
 
 
 def _pair(first: np.ndarray, last: np.ndarray) -> tuple[bool, float, float, float]:
     """Whether two pictures are one; contrast and mean of the plainer one; the highest pixel."""
-    contrast, plainer = min(((float(p.std(axis=(0, 1)).max()), p) for p in (first, last)), key=lambda pair: pair[0])
-    return np.array_equal(first, last), contrast, float(plainer.mean()), float(max(first.max(), last.max()))
+    contrast, plainer = min(
+        ((float(p.std(axis=(0, 1)).max()), p) for p in (first, last)), key=lambda pair: pair[0]
+    )
+    return (
+        np.array_equal(first, last),
+        contrast,
+        float(plainer.mean()),
+        float(max(first.max(), last.max())),
+    )
 
 
 def _film(store: DemoStore, key: str, r: Recording, still: np.ndarray) -> Iterator[Finding]:
@@ -86,11 +108,15 @@ def _judge(part: Recording, key: str, change: np.ndarray) -> Iterator[Finding]:
     if every_n := slowness(part, change):
         yield Finding("warning", key, slow_words(part.hz, every_n))
     elif rare(part, change):
-        others = np.sum([np.zeros(part.frames), *(s.step for s in part.observed if s.smooth)], axis=0)
+        others = np.sum(
+            [np.zeros(part.frames), *(s.step for s in part.observed if s.smooth)], axis=0
+        )
         moved = change[:, None].copy()
         moved[part.starts] = usual(change)  # a camera may hang from the start
         message = "shows the picture before again while the robot moves: a frozen camera; cut these frames out"
         yield from part.report(key)(
-            "warning", stalls(part, change == 0, moved, others, usual(change) / 2, slow=0.0), message
+            "warning",
+            stalls(part, change == 0, moved, others, usual(change) / 2, slow=0.0),
+            message,
         )
     yield from skew(part, key, change)

@@ -24,7 +24,10 @@ def check(store: DemoStore, horizon: int = 16) -> list[Finding]:
     horizon: H of the policy to train; shorter episodes are reported.
     """
     store.require()
-    return sorted((_named(finding, store) for finding in _findings(store, horizon)), key=lambda finding: finding.level)
+    return sorted(
+        (_named(finding, store) for finding in _findings(store, horizon)),
+        key=lambda finding: finding.level,
+    )
 
 
 def broken(findings: Iterable[Finding]) -> bool:
@@ -34,7 +37,10 @@ def broken(findings: Iterable[Finding]) -> bool:
 
 def _named(finding: Finding, store: DemoStore) -> Finding:
     """Episodes are called as they were recorded, also where earlier ones are deleted."""
-    return replace(finding, places=tuple((int(store.numbers[episode]), frame) for episode, frame in finding.places))
+    return replace(
+        finding,
+        places=tuple((int(store.numbers[episode]), frame) for episode, frame in finding.places),
+    )
 
 
 def _findings(store: DemoStore, horizon: int) -> Iterator[Finding]:

@@ -13,14 +13,20 @@ from .recording import Recording, Stream
 FEW = 8  # fewer episodes have no usual one
 ODD = 8.0  # standard deviations, estimated by quartiles, from the median; the furthest of 400 real episodes is at 6
 RARE = 0.05  # where more episodes than this share are odd, they are another way to do it
-LOGARITHM, RANGE = 0.15, 0.05  # least standard deviations, of logarithms and of numbers over their usual range
+LOGARITHM, RANGE = (
+    0.15,
+    0.05,
+)  # least standard deviations, of logarithms and of numbers over their usual range
 LITTLE = 0.01  # share of the usual range: ways shorter than this are all alike
 
 
 def short(store: DemoStore, horizon: int) -> Iterator[Finding]:
     """Episodes shorter than a chunk."""
     lengths = np.diff(store.ends, prepend=0)
-    bad, message = lengths < horizon, f"with fewer than the {horizon} frames of a chunk; remove them"
+    bad, message = (
+        lengths < horizon,
+        f"with fewer than the {horizon} frames of a chunk; remove them",
+    )
     yield from Report(store.ends, TIME).episodes("error" if bad.all() else "warning", bad, message)
 
 
@@ -50,9 +56,13 @@ def odd(r: Recording) -> Iterator[Finding]:
         if s.field.kind == "discrete":
             continue
         if s.commanded:
-            yield from _odd(r, s.key, r.mean(s.values), RANGE, "with a mean action far from the usual one")
+            yield from _odd(
+                r, s.key, r.mean(s.values), RANGE, "with a mean action far from the usual one"
+            )
         else:
-            yield from _odd(r, s.key, s.values[r.starts], RANGE, "starting far from where the others do")
+            yield from _odd(
+                r, s.key, s.values[r.starts], RANGE, "starting far from where the others do"
+            )
 
 
 def _robot(r: Recording) -> list[Stream]:
@@ -62,10 +72,16 @@ def _robot(r: Recording) -> list[Stream]:
     return [s for s in own or r.observed if s.smooth]
 
 
-def _odd(r: Recording, key: str, feature: np.ndarray, width: float, words: str) -> Iterator[Finding]:
+def _odd(
+    r: Recording, key: str, feature: np.ndarray, width: float, words: str
+) -> Iterator[Finding]:
     feature = feature.reshape(len(r), -1)
     away = abs(feature - np.median(feature, axis=0))
-    spread = np.ptp(np.quantile(feature, [0.25, 0.75], axis=0), axis=0) / 1.35  # of a normal distribution: its sigma
+    spread = (
+        np.ptp(np.quantile(feature, [0.25, 0.75], axis=0), axis=0) / 1.35
+    )  # of a normal distribution: its sigma
     bad = (away > ODD * np.maximum(spread, width)).any(axis=1)
     if bad.sum() <= max(2, RARE * len(r)):
-        yield from r.report(key).episodes("warning", bad, f"{words}; look at them, and remove what is no demonstration")
+        yield from r.report(key).episodes(
+            "warning", bad, f"{words}; look at them, and remove what is no demonstration"
+        )

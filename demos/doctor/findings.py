@@ -45,11 +45,16 @@ class Report:
         frames = np.flatnonzero(bad)
         if not len(frames):
             return
-        episodes, first = np.unique(np.searchsorted(self.ends, frames, side="right"), return_index=True)
+        episodes, first = np.unique(
+            np.searchsorted(self.ends, frames, side="right"), return_index=True
+        )
         begins = frames[first] - np.array([0, *self.ends])[episodes]
         counted = f"{count(len(frames), 'frame')} in {count(len(episodes), 'episode')}: "
         yield Finding(
-            level, self.key, counted + message, tuple(zip(self._called(episodes), begins.tolist(), strict=True))
+            level,
+            self.key,
+            counted + message,
+            tuple(zip(self._called(episodes), begins.tolist(), strict=True)),
         )
 
     def episodes(self, level: Level, bad: np.ndarray, message: str) -> Iterator[Finding]:

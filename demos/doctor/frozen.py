@@ -8,7 +8,9 @@ from ..episode import TIME
 from .findings import Finding
 from .recording import COARSE, Recording, Stream, least, moves, usual
 
-ALIVE = 0.02  # share of repeated frames in the usual episode, above which an array is one that rests
+ALIVE = (
+    0.02  # share of repeated frames in the usual episode, above which an array is one that rests
+)
 LONG = 5  # so many repeats in a row need no jump after them to be a fault
 FOLLOWS = 0.2  # share of changes that follow another at once, below which a sensor is slow
 SLOW, CHANGES = 10, 20  # frames: a slow sensor changes within so many; changes: fewer tell nothing
@@ -64,7 +66,12 @@ def rare(r: Recording, step: np.ndarray) -> bool:
 
 
 def stalls(
-    r: Recording, repeats: np.ndarray, moved: np.ndarray, others: np.ndarray, fast: float, slow: float | None = None
+    r: Recording,
+    repeats: np.ndarray,
+    moved: np.ndarray,
+    others: np.ndarray,
+    fast: float,
+    slow: float | None = None,
 ) -> np.ndarray:
     """(N,) repeats of something that stands still at once, out of its motion, and then goes on, while others move.
 
@@ -76,8 +83,12 @@ def stalls(
     way, long = np.cumsum(others), last - first >= LONG
     went_on = way[last - 1] - way[first - 1] > usual(others) / 4 * (last - first)
     before, after = moved[first - 1], np.vstack([moved, 0 * moved[:1]])[last]
-    straight = (before * after).sum(axis=1) > fast**2  # at a turning point a coarse sensor may repeat itself
-    abrupt = straight & (step[first - 1] > fast) | long & (step[first - 1] > (fast if slow is None else slow))
+    straight = (before * after).sum(
+        axis=1
+    ) > fast**2  # at a turning point a coarse sensor may repeat itself
+    abrupt = straight & (step[first - 1] > fast) | long & (
+        step[first - 1] > (fast if slow is None else slow)
+    )
     for start, stop in runs[went_on & abrupt]:
         out[start:stop] = True
     return out
@@ -90,9 +101,15 @@ def slowness(r: Recording, step: np.ndarray, resolution: float = 0.0) -> float:
     """
     changes = r.follows() & (step > 0)
     frames = np.flatnonzero(changes)
-    gaps = np.diff(frames)[np.diff(np.searchsorted(r.ends, frames, side="right")) == 0]  # within an episode
+    gaps = np.diff(frames)[
+        np.diff(np.searchsorted(r.ends, frames, side="right")) == 0
+    ]  # within an episode
     close = gaps[gaps <= SLOW]
-    if changes.sum() < CHANGES or len(close) < changes.sum() / 2 or np.median(step[changes]) < COARSE * resolution:
+    if (
+        changes.sum() < CHANGES
+        or len(close) < changes.sum() / 2
+        or np.median(step[changes]) < COARSE * resolution
+    ):
         return 0.0
     return float(close.mean()) if (gaps == 1).mean() < FOLLOWS else 0.0
 

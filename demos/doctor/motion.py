@@ -8,7 +8,10 @@ from ..episode import TIME
 from .findings import Finding
 from .recording import Recording, Stream, usual
 
-STILL, IDLE = 0.005, 1.0  # share of the usual range that a stretch at rest does not leave; its least length [s]
+STILL, IDLE = (
+    0.005,
+    1.0,
+)  # share of the usual range that a stretch at rest does not leave; its least length [s]
 LEAP, JUMP = 2.0, 2.5  # times the longest step of the frames around it: hints at a jump; is one
 LONG = 0.95  # quantile of the steps beyond which one counts as long
 TURN = 0.1  # share by which a jump may miss a full turn
@@ -31,7 +34,9 @@ def idle(r: Recording) -> Iterator[Finding]:
     still = np.max([_sweep(values, window) for values in moving], axis=0) < STILL
     last = np.repeat(r.ends, r.ends - r.starts)[: len(still)]
     first = np.flatnonzero(still & (np.arange(len(still)) + window <= last))
-    edges = np.bincount(first, minlength=r.frames + 1) - np.bincount(first + window, minlength=r.frames + 1)
+    edges = np.bincount(first, minlength=r.frames + 1) - np.bincount(
+        first + window, minlength=r.frames + 1
+    )
     rest = np.cumsum(edges[:-1]) > 0
     yield from r.report(TIME)("warning", rest, _places(r, r.runs(rest)))
 
@@ -62,11 +67,15 @@ def jumps(r: Recording) -> Iterator[Finding]:
     clocked = np.diff(r.time, prepend=r.time[:1]) * r.hz < GAP
     farther = {s: _times_around(r, s.step) * clocked for s in moving}
     turns = {s: (farther[s] > JUMP) & _turns(s) for s in moving if not s.commanded}
-    leaps = {s: times * (np.roll(s.step, 1) > 0) for s, times in farther.items()}  # not after frozen frames
+    leaps = {
+        s: times * (np.roll(s.step, 1) > 0) for s, times in farther.items()
+    }  # not after frozen frames
     jumping = {s: (leaps[s] > JUMP) & (s.step > _long(s.step)) & ~turn for s, turn in turns.items()}
     going = np.sum([s.step > usual(s.step) for s in moving], axis=0)
     leaping = np.sum([(s.step > usual(s.step)) & (leaps[s] > LEAP) for s in moving], axis=0)
-    lost = np.logical_or.reduce([np.zeros(r.frames, bool), *jumping.values()]) & (leaping > going / 2)
+    lost = np.logical_or.reduce([np.zeros(r.frames, bool), *jumping.values()]) & (
+        leaping > going / 2
+    )
     yield from r.report(TIME)("warning", lost, LOST)
     for s, bad in jumping.items():
         yield from r.report(s.key)("warning", turns[s], TURNED)

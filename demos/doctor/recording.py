@@ -59,7 +59,9 @@ class Stream:
 
     def at(self, frames: np.ndarray) -> Stream:
         """These frames alone."""
-        return replace(self, raw=self.raw[frames], values=self.values[frames], step=self.step[frames])
+        return replace(
+            self, raw=self.raw[frames], values=self.values[frames], step=self.step[frames]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +87,14 @@ class Recording:
         keep, ends = np.repeat(sound, lengths), np.cumsum(lengths[sound])
         starts = ends - lengths[sound]
         streams = tuple(_stream(channel, keep, starts) for channel in given if sound.any())
-        return cls(store.spec.policy_hz, store.array(TIME)[keep], np.flatnonzero(sound), starts, ends, streams)
+        return cls(
+            store.spec.policy_hz,
+            store.array(TIME)[keep],
+            np.flatnonzero(sound),
+            starts,
+            ends,
+            streams,
+        )
 
     def __len__(self) -> int:
         """E, the number of episodes."""
@@ -143,7 +152,9 @@ class Recording:
         frames = np.concatenate([np.arange(0), *map(np.arange, starts, ends)])
         inner, lengths = np.cumsum(ends - starts), ends - starts
         streams = tuple(s.at(frames) for s in self.streams)
-        return Recording(self.hz, self.time[frames], self.numbers[episodes], inner - lengths, inner, streams), frames
+        return Recording(
+            self.hz, self.time[frames], self.numbers[episodes], inner - lengths, inner, streams
+        ), frames
 
 
 def _stream(channel: Channel, keep: np.ndarray, starts: np.ndarray) -> Stream:
@@ -174,7 +185,9 @@ def scaled(field: Field, values: np.ndarray, like: np.ndarray | None = None) -> 
     if field.kind == "angle":
         return np.hstack([np.cos(values), np.sin(values)]) / 2
     if field.kind == "quaternion":
-        return (values[:, :, None] * values[:, None]).reshape(len(values), 16)  # q and -q are one rotation
+        return (values[:, :, None] * values[:, None]).reshape(
+            len(values), 16
+        )  # q and -q are one rotation
     like = values if like is None else like
     spread = np.ptp(np.quantile(like, [0.01, 0.99], axis=0), axis=0)
     spread = np.where(spread > 0, spread, np.ptp(like, axis=0))
@@ -185,7 +198,11 @@ def scaled(field: Field, values: np.ndarray, like: np.ndarray | None = None) -> 
 def usual(step: np.ndarray) -> float:
     """A step that is motion, not jitter at rest; infinite where nothing moves."""
     moving = step[step > 0]
-    return max(float(np.median(moving)), float(np.quantile(moving, 0.99)) / 10) if len(moving) else np.inf
+    return (
+        max(float(np.median(moving)), float(np.quantile(moving, 0.99)) / 10)
+        if len(moving)
+        else np.inf
+    )
 
 
 def least(step: np.ndarray) -> float:

@@ -25,14 +25,23 @@ def skew(r: Recording, key: str, change: np.ndarray) -> Iterator[Finding]:
     seen = [_centred(part, np.sqrt(change[frames + shift])) for shift in range(-reach, reach + 1)]
     fits = [np.linalg.lstsq(speed, s, rcond=1e-3)[0] for s in seen]
     rest = np.array(
-        [np.mean((s - speed @ w) ** 2) / max(np.mean(s**2), 1e-12) for s, w in zip(seen, fits, strict=True)]
+        [
+            np.mean((s - speed @ w) ** 2) / max(np.mean(s**2), 1e-12)
+            for s, w in zip(seen, fits, strict=True)
+        ]
     )
     best = int(rest.argmin()) if rest[reach] > CLEAR * rest.min() else reach
     if rest[best] > 1 - SURE:
         return
-    alone = np.array([_unexplained(part, s, speed @ fits[best]) for s in seen])  # (2 reach + 1, episodes)
+    alone = np.array(
+        [_unexplained(part, s, speed @ fits[best]) for s in seen]
+    )  # (2 reach + 1, episodes)
     shift = alone.argmin(axis=0) - reach
-    bad = (abs(shift) >= APART) & (alone.min(axis=0) < 1 - SURE) & (alone[reach] > CLEAR * alone.min(axis=0))
+    bad = (
+        (abs(shift) >= APART)
+        & (alone.min(axis=0) < 1 - SURE)
+        & (alone[reach] > CLEAR * alone.min(axis=0))
+    )
     yield from r.report(key).episodes("warning", r.marked(episodes[bad]), _words(shift[bad], r.hz))
 
 

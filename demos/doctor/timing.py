@@ -8,7 +8,11 @@ from ..episode import TIME
 from ..store import DemoStore
 from .findings import Finding, Report
 
-LATE, JITTER, RATE = 1.5, 0.2, 0.1  # periods from frame to frame that are a gap; too uneven; the wrong rate
+LATE, JITTER, RATE = (
+    1.5,
+    0.2,
+    0.1,
+)  # periods from frame to frame that are a gap; too uneven; the wrong rate
 
 
 def times(store: DemoStore) -> Iterator[Finding]:
@@ -16,12 +20,18 @@ def times(store: DemoStore) -> Iterator[Finding]:
     time, hz, report = store.array(TIME), store.spec.policy_hz, Report(store.ends, TIME)
     finite = np.isfinite(time)
     yield from report("error", ~finite, "the time is NaN or infinite; record again")
-    steps = np.diff(np.where(finite, time, 0.0), prepend=0.0) * hz  # (N,) in periods, since the frame before
+    steps = (
+        np.diff(np.where(finite, time, 0.0), prepend=0.0) * hz
+    )  # (N,) in periods, since the frame before
     usable = finite & np.roll(finite, 1)
     usable[[0, *store.ends[:-1]]] = False  # the first frame of an episode follows none
-    yield from report("error", usable & (steps <= 0), "the time does not increase; the recording mixed up frames")
     yield from report(
-        "warning", usable & (steps > LATE), f"more than {LATE} periods after the frame before: lost frames"
+        "error", usable & (steps <= 0), "the time does not increase; the recording mixed up frames"
+    )
+    yield from report(
+        "warning",
+        usable & (steps > LATE),
+        f"more than {LATE} periods after the frame before: lost frames",
     )
     yield from _cadence(store, steps, usable)
 
@@ -37,9 +47,7 @@ def _cadence(store: DemoStore, steps: np.ndarray, usable: np.ndarray) -> Iterato
         )
         yield from Report(store.ends, TIME).episodes("error", wrong, message)
     elif usable.any() and (jitter := float(np.quantile(abs(steps[usable] - 1), 0.9))) > JITTER:
-        message = (
-            f"a tenth of the frames come {jitter:.0%} of a period or more off; is the recording computer too busy?"
-        )
+        message = f"a tenth of the frames come {jitter:.0%} of a period or more off; is the recording computer too busy?"
         yield Finding("warning", TIME, message)
 
 

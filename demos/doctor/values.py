@@ -12,12 +12,18 @@ from .recording import COARSE, Channel, Recording, Stream, least, moves, usual
 
 FAR = 10.0  # an outlier lies so many times the usual range beyond it
 UNITS = 20.0  # ratio of ranges of one quantity, commanded and measured, that only different units explain
-TURNS, ROOM = 4 * np.pi, 50.0  # beyond two full turns are degrees [rad]; no arm or robot's room is wider [m]
+TURNS, ROOM = (
+    4 * np.pi,
+    50.0,
+)  # beyond two full turns are degrees [rad]; no arm or robot's room is wider [m]
 LARGE = {
     "rad": "more than two full turns; the unit is rad, these look like degrees",
     "m": f"more than {ROOM:g} m from the usual place; the unit is m, these look like mm",
 }
-PLATEAU, VISITS = 5, 3  # frames in a row at exactly the highest or lowest value; so many times: a limit cuts it off
+PLATEAU, VISITS = (
+    5,
+    3,
+)  # frames in a row at exactly the highest or lowest value; so many times: a limit cuts it off
 MIDDLE = 0.2  # share of frames in the middle half of the range, below which an element is a gripper or a switch
 
 
@@ -40,7 +46,9 @@ def _unusable(channel: Channel) -> np.ndarray:
     good = channel.values[~bad].astype(float)
     if channel.field.kind == "linear" and len(good):
         large = _oversized(channel.field, good)
-        bad[~bad] = _outliers(good) | (large if large.mean() < 0.5 else False)  # where most are, they compare well
+        bad[~bad] = _outliers(good) | (
+            large if large.mean() < 0.5 else False
+        )  # where most are, they compare well
     return bad
 
 
@@ -50,7 +58,11 @@ def _finite(channel: Channel) -> np.ndarray:
 
 def _numbers(report: Report, channel: Channel) -> Iterator[Finding]:
     finite = _finite(channel)
-    yield from report("error", ~finite, "NaN or infinite; remove these episodes, or repair the sensor or its driver")
+    yield from report(
+        "error",
+        ~finite,
+        "NaN or infinite; remove these episodes, or repair the sensor or its driver",
+    )
     good = channel.values[finite].astype(float)
     if len(good) < 2:
         return
@@ -63,15 +75,25 @@ def _numbers(report: Report, channel: Channel) -> Iterator[Finding]:
         yield from report(level, bad, message)
 
 
-def _tests(field: Field, outside: Level) -> Iterator[tuple[Callable[[np.ndarray], np.ndarray], Level, str]]:
+def _tests(
+    field: Field, outside: Level
+) -> Iterator[tuple[Callable[[np.ndarray], np.ndarray], Level, str]]:
     """What one kind of field is tested for: from values (N, size) to a mask (N,) of bad frames."""
     if field.kind == "quaternion":
-        yield _unnormalised, "error", "the norm of a quaternion is not 1; normalise it, and check its order w x y z"
+        yield (
+            _unnormalised,
+            "error",
+            "the norm of a quaternion is not 1; normalise it, and check its order w x y z",
+        )
     unit = "rad" if field.kind == "angle" else field.unit
     if unit in LARGE and field.kind in ("linear", "angle"):
         yield partial(_oversized, field), "warning", LARGE[unit]
     if field.kind == "linear":
-        yield _outliers, "warning", "far outside the usual range: glitches, or other units in some episodes"
+        yield (
+            _outliers,
+            "warning",
+            "far outside the usual range: glitches, or other units in some episodes",
+        )
     if field.low or field.high:
         message = f"outside the bounds of the Spec, {field.low} to {field.high} {field.unit}: correct either of the two"
         yield partial(_outside, field), outside, message
@@ -87,7 +109,9 @@ def _unnormalised(values: np.ndarray) -> np.ndarray:
 
 def _outliers(values: np.ndarray) -> np.ndarray:
     low, high = np.quantile(values, [0.01, 0.99], axis=0)
-    reach = np.where(high > low, FAR * (high - low), np.inf)  # an element that hardly ever moves has no usual range
+    reach = np.where(
+        high > low, FAR * (high - low), np.inf
+    )  # an element that hardly ever moves has no usual range
     return _any((values < low - reach) | (values > high + reach))
 
 
@@ -111,7 +135,9 @@ def _oversized(field: Field, values: np.ndarray) -> np.ndarray:
 def _units(told: Channel, seen: Channel) -> Iterator[Finding]:
     both = np.stack([told.values, seen.values]).astype(float)  # (2, N, size)
     both = both[:, ~(_unusable(told) | _unusable(seen))]
-    ranges = np.ptp(np.quantile(both, [0.01, 0.99], axis=1), axis=0) if both.size else np.zeros((2, 1))
+    ranges = (
+        np.ptp(np.quantile(both, [0.01, 0.99], axis=1), axis=0) if both.size else np.zeros((2, 1))
+    )
     if not (ranges > 0).all():
         return
     ratio = float(np.median(ranges[0] / ranges[1]))
@@ -133,13 +159,18 @@ def clipped(r: Recording) -> Iterator[Finding]:
         gripper = s.field.size == 1 and (s.commanded or s.key in measured)
         if s.field.kind != "linear" or gripper or (s.commanded and not s.field.measured_by):
             continue
-        masks = {(i, end): _plateaus(r, s, i, end) for i in range(s.field.size) for end in ("lowest", "highest")}
+        masks = {
+            (i, end): _plateaus(r, s, i, end)
+            for i in range(s.field.size)
+            for end in ("lowest", "highest")
+        }
         cut = {where: mask for where, mask in masks.items() if mask.any()}
         if cut:
-            words = ", ".join(f"element {i} at its {end}, {_extreme(s, i, end):.4g} {s.field.unit}" for i, end in cut)
-            message = (
-                f"cut off at a limit ({words.rstrip()}): widen the range of the sensor or command, or stay inside it"
+            words = ", ".join(
+                f"element {i} at its {end}, {_extreme(s, i, end):.4g} {s.field.unit}"
+                for i, end in cut
             )
+            message = f"cut off at a limit ({words.rstrip()}): widen the range of the sensor or command, or stay inside it"
             yield from r.report(s.key)("warning", np.logical_or.reduce([*cut.values()]), message)
 
 
@@ -154,7 +185,10 @@ def _plateaus(r: Recording, s: Stream, element: int, end: str) -> np.ndarray:
     middle = abs(x - (low + high) / 2) < (high - low) / 4
     step = abs(moves(x, r.starts))
     runs = r.runs(x == _extreme(s, element, end))
-    runs = runs[(np.diff(runs)[:, 0] >= PLATEAU) & (step[runs[:, 0]] > max(usual(step) / 4, COARSE * least(step)))]
+    runs = runs[
+        (np.diff(runs)[:, 0] >= PLATEAU)
+        & (step[runs[:, 0]] > max(usual(step) / 4, COARSE * least(step)))
+    ]
     if len(runs) < VISITS or middle.mean() < MIDDLE:
         return out
     for start, stop in runs:

@@ -50,10 +50,16 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
-EXPORTS = {"lerobot": "lerobot.writing", "diffusion_policy": "diffusion_policy", "robomimic": "robomimic.writing"}
+EXPORTS = {
+    "lerobot": "lerobot.writing",
+    "diffusion_policy": "diffusion_policy",
+    "robomimic": "robomimic.writing",
+}
 
 
-def import_demonstrations(source: str | Path, out: str | Path, choice: Choice | None = None) -> None:
+def import_demonstrations(
+    source: str | Path, out: str | Path, choice: Choice | None = None
+) -> None:
     """Write the episodes of a dataset in any known format as a DemoStore at `out`; a failure leaves nothing there."""
     path = Path(source)
     require_plain(path)
@@ -71,7 +77,9 @@ def _recognised(path: Path) -> str:
     if not path.exists():
         raise DataError(f"there is nothing at {path}")
     if path.suffix in PICKLED:
-        raise DataError(f"{path} is a pickle: reading it would run whatever program it holds; export it as arrays")
+        raise DataError(
+            f"{path} is a pickle: reading it would run whatever program it holds; export it as arrays"
+        )
     if is_store(path):
         raise DataError(f"{path} is a store of fewstep already: use it as data={path}")
     for name, known in FORMATS.items():
@@ -89,4 +97,6 @@ def _module(name: str) -> ModuleType:
     try:
         return import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:
-        raise FewstepError(f"this format needs {error.name}: pip install 'fewstep[formats]'") from error
+        raise FewstepError(
+            f"this format needs {error.name}: pip install 'fewstep[formats]'"
+        ) from error

@@ -23,7 +23,9 @@ from ..store import DemoStore
 from .foreign_zarr import Archive, Folder
 from .source import Choice, Source, observing, reader, save
 
-OURS = "fewstep"  # attribute of a buffer that we wrote: Spec, provenance, and how each episode ended
+OURS = (
+    "fewstep"  # attribute of a buffer that we wrote: Spec, provenance, and how each episode ended
+)
 Arrays = dict[str, Any]  # one episode: (T, ...) each
 Transform = Callable[[Arrays], Arrays]
 
@@ -66,9 +68,14 @@ def write(store: DemoStore, out: str | Path, task: str = "") -> None:
     """Write all episodes as a replay buffer, a folder of zarr v2; what it has no place for comes back to us as well."""
     arrays = {f"data/{key}": column for key, column in columns(store.spec).items()}
     arrays["meta/time"] = arrays.pop(f"data/{TIME}")
-    ours = {"spec": store.spec.to_json(), "provenance": store.provenance | {"task": task} if task else store.provenance}
+    ours = {
+        "spec": store.spec.to_json(),
+        "provenance": store.provenance | {"task": task} if task else store.provenance,
+    }
     with new_folder(Path(out)) as folder:
-        group = zarr.open_group(folder, mode="w", zarr_format=2, attributes={OURS: ours | {"success": store.success}})
+        group = zarr.open_group(
+            folder, mode="w", zarr_format=2, attributes={OURS: ours | {"success": store.success}}
+        )
         for name, (shape, dtype) in arrays.items():
             chunk, key = 1 if len(shape) == 3 else 4096, name.split("/")[1]
             array = group.create_array(
@@ -80,7 +87,9 @@ def write(store: DemoStore, out: str | Path, task: str = "") -> None:
         group.create_array("meta/episode_ends", data=store.ends)
 
 
-def _returned(ours: Any, ends: list[int], arrays: Mapping[str, zarr.Array], time: np.ndarray, images: str) -> Source:
+def _returned(
+    ours: Any, ends: list[int], arrays: Mapping[str, zarr.Array], time: np.ndarray, images: str
+) -> Source:
     """What `write` wrote."""
     spec = Spec.from_json(ours["spec"])
     spec = observing(spec, [key for key in spec.observations if key in arrays])
@@ -98,7 +107,9 @@ def _part(arrays: Mapping[str, zarr.Array], start: int, stop: int, images: str) 
         if not _pictures(array) or array.dtype != np.uint8:
             return _numbers(array, start, stop)
         store: Any = array.store
-        return Pictures(Raw(array, start, stop, images, f"{store.place}, {array.path}"), array.shape[1:], images)
+        return Pictures(
+            Raw(array, start, stop, images, f"{store.place}, {array.path}"), array.shape[1:], images
+        )
 
     return {key: part(key, array) for key, array in arrays.items()}
 
@@ -108,7 +119,9 @@ def _numbers(array: zarr.Array, start: int, stop: int) -> np.ndarray:
     frame = int(np.prod(array.shape[1:], dtype=object)) * array.dtype.itemsize
     if (stop - start) * frame > caps.FREE:
         store: Any = array.store
-        require_ratio(array.shape[0] * frame, store.stored(array.path), f"{store.place}, {array.path}")
+        require_ratio(
+            array.shape[0] * frame, store.stored(array.path), f"{store.place}, {array.path}"
+        )
     return np.asarray(array[start:stop])
 
 
@@ -130,7 +143,9 @@ def import_pusht(source: str | Path, out: str | Path) -> None:
 def _pusht(raw: Arrays) -> Arrays:
     state = raw["state"]
     if state.shape[1:] != (5,):
-        raise DataError(f"'state' has {state.shape[1:]} numbers a frame; Push-T has agent x y, block x y angle")
+        raise DataError(
+            f"'state' has {state.shape[1:]} numbers a frame; Push-T has agent x y, block x y angle"
+        )
     return {"environment_state": corners(state), "agent_pos": state[:, :2], ACTION: raw[ACTION]}
 
 
@@ -148,15 +163,21 @@ def _inside(source: Path) -> str:
     with zipfile.ZipFile(source) as archive:
         found = [name for name in archive.namelist() if name.endswith(sign)]
     if len(found) > 1:
-        raise DataError(f"{source} holds several replay buffers, unpack one of them: {names(found)}")
+        raise DataError(
+            f"{source} holds several replay buffers, unpack one of them: {names(found)}"
+        )
     return found[0].removesuffix(sign).rstrip("/") if found else ""
 
 
-def _read(group: zarr.Group, source: Path, choice: Choice) -> tuple[list[int], dict[str, zarr.Array]]:
+def _read(
+    group: zarr.Group, source: Path, choice: Choice
+) -> tuple[list[int], dict[str, zarr.Array]]:
     """Episode ends, and the chosen arrays with the action, checked against each other."""
     data, meta = group.get("data"), group.get("meta/episode_ends")
     if not isinstance(data, zarr.Group) or not isinstance(meta, zarr.Array):
-        raise DataError(f"{source} is no Diffusion Policy replay buffer: it lacks 'data' or 'meta/episode_ends'")
+        raise DataError(
+            f"{source} is no Diffusion Policy replay buffer: it lacks 'data' or 'meta/episode_ends'"
+        )
     ends = _numbers(meta, 0, meta.shape[0])
     if not len(ends) or ends.dtype.kind not in "iu" or (np.diff(ends, prepend=0) <= 0).any():
         raise DataError(f"{source}: meta/episode_ends must be whole numbers that grow from above 0")
@@ -164,7 +185,9 @@ def _read(group: zarr.Group, source: Path, choice: Choice) -> tuple[list[int], d
     _check_kinds(arrays, source, choice)
     for key, array in arrays.items():
         if array.shape[0] != ends[-1]:
-            raise DataError(f"{source}: {key!r} has {array.shape[0]} frames, the episodes have {ends[-1]}")
+            raise DataError(
+                f"{source}: {key!r} has {array.shape[0]} frames, the episodes have {ends[-1]}"
+            )
     return ends.tolist(), arrays
 
 
@@ -187,7 +210,9 @@ def _check_kinds(arrays: Mapping[str, zarr.Array], source: Path, choice: Choice)
     for key in choice.cameras or ():
         if not _pictures(arrays[key]):
             shape = arrays[key].shape
-            raise DataError(f"{source}: {key!r} is no camera: its shape is {shape}, not (frames, height, width, 3)")
+            raise DataError(
+                f"{source}: {key!r} is no camera: its shape is {shape}, not (frames, height, width, 3)"
+            )
 
 
 def _chosen(data: zarr.Group, choice: Choice) -> list[str]:
@@ -209,12 +234,16 @@ def _spec(arrays: Mapping[str, zarr.Array], hz: float) -> Spec:
         key: Field(array.shape[1:] or (1,), kind="image" if _pictures(array) else "linear")
         for key, array in arrays.items()
     }
-    return Spec({key: field for key, field in fields.items() if key != ACTION}, {ACTION: fields[ACTION]}, hz)
+    return Spec(
+        {key: field for key, field in fields.items() if key != ACTION}, {ACTION: fields[ACTION]}, hz
+    )
 
 
 def _conform(raw: Arrays, spec: Spec) -> Arrays:
     """One number per frame becomes (T, 1), images become uint8."""
-    out = {key: values[:, None] if len(values.shape) == 1 else values for key, values in raw.items()}
+    out = {
+        key: values[:, None] if len(values.shape) == 1 else values for key, values in raw.items()
+    }
     for key, field in spec.observations.items():
         if field.kind == "image" and key in out and out[key].dtype != np.uint8:
             out[key] = _pixels(key, out[key])
@@ -223,5 +252,7 @@ def _conform(raw: Arrays, spec: Spec) -> Arrays:
 
 def _pixels(key: str, values: np.ndarray) -> np.ndarray:
     if not (values.min() >= 0 and 1 < values.max() <= 255):  # also where there are NaN
-        raise DataError(f"image {key!r} ranges from {values.min()} to {values.max()}; only 0 to 255 can be converted")
+        raise DataError(
+            f"image {key!r} ranges from {values.min()} to {values.max()}; only 0 to 255 can be converted"
+        )
     return np.rint(values).astype(np.uint8)

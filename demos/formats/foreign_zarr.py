@@ -104,9 +104,15 @@ class Archive(Whole, ZipStore):
         except KeyError:
             return
         if info.compress_size > self.path.stat().st_size:
-            raise DataError(f"{self.path} is damaged: it says that {key} takes {info.compress_size} bytes of it")
+            raise DataError(
+                f"{self.path} is damaged: it says that {key} takes {info.compress_size} bytes of it"
+            )
         if info.compress_type not in PACKED:
-            raise DataError(f"{self.path} holds {key} packed in another way than {' or '.join(PACKED.values())}")
+            raise DataError(
+                f"{self.path} holds {key} packed in another way than {' or '.join(PACKED.values())}"
+            )
         if info.file_size > most:
-            raise DataError(f"{self.path} holds {key} of {info.file_size} bytes, at most {most} can belong to it")
+            raise DataError(
+                f"{self.path} holds {key} of {info.file_size} bytes, at most {most} can belong to it"
+            )
         require_room(info.file_size, info.compress_size, f"{self.path}, {key}")

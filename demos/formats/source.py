@@ -16,7 +16,9 @@ from ..episode import Episode, columns
 from ..storage.atomic_files import new_folder
 from ..store import DemoStore
 
-TOGETHER = 2**22  # bytes of small episodes that are appended at once: each append waits for the disk
+TOGETHER = (
+    2**22
+)  # bytes of small episodes that are appended at once: each append waits for the disk
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,19 @@ def _safely(episodes: Iterable[Episode], what: str, path: Path) -> Iterator[Epis
 def observing(spec: Spec, keys: Iterable[str]) -> Spec:
     """The same Spec with these observations only; what measured an action and is left out measures nothing."""
     kept = {k: spec.observations[k] for k in keys}
-    actions = {k: f if f.measured_by in kept else replace(f, measured_by="") for k, f in spec.actions.items()}
+    actions = {
+        k: f if f.measured_by in kept else replace(f, measured_by="")
+        for k, f in spec.actions.items()
+    }
     return replace(spec, observations=kept, actions=actions)
 
 
 def save(source: Source, out: str | Path) -> None:
     """Write a DemoStore at `out`; a failure leaves nothing there."""
-    with new_folder(Path(out)) as folder, DemoStore.create(folder, source.spec, source.notes, source.images) as store:
+    with (
+        new_folder(Path(out)) as folder,
+        DemoStore.create(folder, source.spec, source.notes, source.images) as store,
+    ):
         for batch in _batches(source.episodes):
             store.append(*batch)
 
@@ -108,7 +116,9 @@ def _batches(episodes: Iterable[Episode]) -> Iterator[list[Episode]]:
     batch, size = [], 0
     for episode in episodes:
         batch.append(episode)
-        size += sum(int(np.prod(values.shape)) * values.dtype.itemsize for values in episode.data.values())
+        size += sum(
+            int(np.prod(values.shape)) * values.dtype.itemsize for values in episode.data.values()
+        )
         if size > TOGETHER:
             yield batch
             batch, size = [], 0

@@ -36,7 +36,9 @@ class Recorder:
             self._periods.begin(self._start)
         if self._periods.due(step.obs.time):
             time = np.array(step.obs.time - self._start)
-            self._frames.append({**self._observed(step.obs), ACTION: np.array(step.sent), TIME: time})
+            self._frames.append(
+                {**self._observed(step.obs), ACTION: np.array(step.sent), TIME: time}
+            )
 
     def end(self, outcome: Outcome, seed: int | None = None) -> Episode | None:
         """Append the episode and return it; None where there was no step. A Ctrl-C waits until it is stored.
@@ -68,8 +70,13 @@ class Recorder:
         out = {key: np.array(obs.data[key]) for key in fields}
         for key, field in fields.items():
             if out[key].shape != field.shape:
-                raise DataError(f"observation {key!r} has shape {out[key].shape}, the Spec says {field.shape}")
-        return {key: encode(value) if fields[key].kind == "image" else value for key, value in out.items()}
+                raise DataError(
+                    f"observation {key!r} has shape {out[key].shape}, the Spec says {field.shape}"
+                )
+        return {
+            key: encode(value) if fields[key].kind == "image" else value
+            for key, value in out.items()
+        }
 
     def _together(self, key: str, parts: list[Any]) -> Any:
         field = self.store.spec.observations.get(key)

@@ -13,7 +13,11 @@ from ...envs.teleop.drive import Device
 from ..store import DemoStore
 from .recorder import Recorder
 
-WINDOW, OFF, AGAIN = 2.0, 0.1, 5.0  # s that a cadence is judged over, share it may be off, s until it is told again
+WINDOW, OFF, AGAIN = (
+    2.0,
+    0.1,
+    5.0,
+)  # s that a cadence is judged over, share it may be off, s until it is told again
 WORDS = {"success": True, "failure": False}
 
 
@@ -66,7 +70,10 @@ class Session:
 
     def _listened(self) -> bool:
         """Do what was said; whether to go on."""
-        said, self._pressed = self._pressed + list(self._words.read().words if self._words else ()), []
+        said, self._pressed = (
+            self._pressed + list(self._words.read().words if self._words else ()),
+            [],
+        )
         for word in said:
             word = ("success" if self.recording else "start") if word == "toggle" else word
             if word == "start" and not self.recording:

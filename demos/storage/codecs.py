@@ -82,7 +82,9 @@ def _jpeg_xl(content: bytes, shape: tuple[int, ...], dtype: np.dtype) -> Any:
     try:
         import imagecodecs
     except ModuleNotFoundError as error:
-        raise FewstepError("images in JPEG XL need imagecodecs: pip install 'fewstep[formats]'") from error
+        raise FewstepError(
+            "images in JPEG XL need imagecodecs: pip install 'fewstep[formats]'"
+        ) from error
     wanted = np.empty(_squeezed(shape), dtype)  # whose size is compared before anything is decoded
     return imagecodecs.jpegxl_decode(content, out=wanted)
 

@@ -82,7 +82,10 @@ class Marks:
 
     def to_json(self) -> bytes:
         """The content of the file."""
-        content: Any = {"deleted": sorted(self.deleted), "success": dict(sorted(self.success.items()))}
+        content: Any = {
+            "deleted": sorted(self.deleted),
+            "success": dict(sorted(self.success.items())),
+        }
         return json.dumps(content, indent=1).encode()
 
 
@@ -100,7 +103,9 @@ def _parsed(file: Path, content: bytes) -> Marks:
         deleted, success = found["deleted"], found["success"]
         if not isinstance(deleted, list) or any(type(n) is not int or n < 0 for n in deleted):
             raise DataError(f"deleted must be numbers of episodes, not {deleted!r:.60}")
-        return Marks(frozenset(deleted), {int(key): _judgement(value) for key, value in success.items()})
+        return Marks(
+            frozenset(deleted), {int(key): _judgement(value) for key, value in success.items()}
+        )
     except KeyError as error:
         raise DataError(f"{file} is damaged: it lacks {error}") from error
     except (ValueError, TypeError, AttributeError, RecursionError, DataError) as error:

@@ -37,11 +37,15 @@ def open_picture(
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _require(image: Image | Any, size: tuple[int, ...] | None, modes: Sequence[str], what: str) -> None:
+def _require(
+    image: Image | Any, size: tuple[int, ...] | None, modes: Sequence[str], what: str
+) -> None:
     width, height = image.size
     if size is not None and (height, width) != tuple(size):
         raise DataError(f"{what} is {height} x {width} large, in place of {size[0]} x {size[1]}")
     if height * width > caps.PIXELS:
-        raise DataError(f"{what} has {height} x {width} pixels, at most {caps.PIXELS} are decoded (PIXELS)")
+        raise DataError(
+            f"{what} has {height} x {width} pixels, at most {caps.PIXELS} are decoded (PIXELS)"
+        )
     if image.mode not in modes:
         raise DataError(f"{what} is of mode {image.mode}; valid: {names(modes)}")

@@ -21,7 +21,9 @@ from .image_files import open_picture
 
 READ = 2**23  # bytes of raw pictures that are read at once
 CHUNK = 2**20  # bytes of a file; the last one is written again by every append
-QUALITY = 95  # of JPEG, with colours at full resolution: a 640x480 camera takes 0.1 MB instead of 0.6
+QUALITY = (
+    95  # of JPEG, with colours at full resolution: a 640x480 camera takes 0.1 MB instead of 0.6
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class Pictures(Sequence[np.ndarray]):
 
     dtype = np.dtype("uint8")
 
-    def __init__(self, encoded: Sequence[bytes], shape: tuple[int, ...], encoding: str, where: str = "") -> None:
+    def __init__(
+        self, encoded: Sequence[bytes], shape: tuple[int, ...], encoding: str, where: str = ""
+    ) -> None:
         self.encoded, self.encoding, self.shape = encoded, encoding, (len(encoded), *shape)
         self._where = where
         self._decode = pick(ENCODINGS, encoding, "encoding of images").decode
@@ -154,8 +158,13 @@ class Raw(Sequence[bytes]):
             return [self[i] for i in range(*index.indices(len(self)))]
         frame = self._range[index]
         if (first := max(frame // self._step * self._step, self._range.start)) != self._first:
-            last, self._read = min(first // self._step * self._step + self._step, self._range.stop), np.empty(0)
-            with refusing(DataError, f"cannot read {self._where} from frame {first} on", self._where):
+            last, self._read = (
+                min(first // self._step * self._step + self._step, self._range.stop),
+                np.empty(0),
+            )
+            with refusing(
+                DataError, f"cannot read {self._where} from frame {first} on", self._where
+            ):
                 self._first, self._read = first, np.asarray(self._array[first:last])
         return self._encode(self._read[frame - first])
 

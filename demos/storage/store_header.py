@@ -56,7 +56,9 @@ def _stranger(path: Path) -> str:
     }
     what = [text for name, text in inside.items() if (path / name).exists()]
     what += [
-        text for suffix, text in {".zip": "a zip archive", ".hdf5": "an HDF5 file"}.items() if suffix == path.suffix
+        text
+        for suffix, text in {".zip": "a zip archive", ".hdf5": "an HDF5 file"}.items()
+        if suffix == path.suffix
     ]
     if what:
         return f"{path} is {what[0]}; import it with `fewstep import source={path}`"

@@ -109,13 +109,18 @@ def require_ours(content: bytes, where: str) -> Layout | None:
     with refusing(DataError, where):
         codecs = [codec["name"] for codec in about["codecs"]]
         if codecs not in (["bytes"], ["bytes", "zstd"]):
-            raise DataError(f"{where}: codecs {', '.join(map(str, codecs))} are not read; valid: bytes, then zstd")
+            raise DataError(
+                f"{where}: codecs {', '.join(map(str, codecs))} are not read; valid: bytes, then zstd"
+            )
         if about["codecs"][0].get("configuration", {}).get("endian", "little") != "little":
             raise DataError(f"{where}: only little endian is read")
         if about.get("storage_transformers"):
             raise DataError(f"{where}: storage transformers are not read")
         dtype = np.dtype(_pick(NUMBERS, about["data_type"], where))
-        if about["chunk_grid"]["name"] != "regular" or about["chunk_key_encoding"]["name"] != "default":
+        if (
+            about["chunk_grid"]["name"] != "regular"
+            or about["chunk_key_encoding"]["name"] != "default"
+        ):
             raise DataError(f"{where}: only regular chunks with the usual names are read")
         _whole(about["shape"])
         shape = _whole(about["chunk_grid"]["configuration"]["chunk_shape"])

@@ -45,7 +45,9 @@ def create(group: zarr.Group, name: str, column: Column) -> None:
     shape, dtype = column
     frames = min(max(CHUNK_BYTES // (dtype.itemsize * int(np.prod(shape))), 1), CHUNK_FRAMES)
     fill = np.nan if dtype.kind == "f" else 0  # a lost chunk reads as NaN, which `check` finds
-    group.create_array(name, shape=(0, *shape), dtype=dtype, chunks=(frames, *shape), fill_value=fill)
+    group.create_array(
+        name, shape=(0, *shape), dtype=dtype, chunks=(frames, *shape), fill_value=fill
+    )
 
 
 def find(path: Path, group: zarr.Group, name: str) -> zarr.Array:
@@ -53,7 +55,9 @@ def find(path: Path, group: zarr.Group, name: str) -> zarr.Array:
     with refusing(DataError, f"{path} is damaged: cannot read {name}", path):
         array = group.get(name)
     if (path / name / ".zarray").exists():
-        raise DataError(f"{path} is damaged: {name} is of zarr format 2; a store of fewstep has format 3")
+        raise DataError(
+            f"{path} is damaged: {name} is of zarr format 2; a store of fewstep has format 3"
+        )
     if not isinstance(array, zarr.Array):
         raise DataError(f"{path} is damaged: it lacks {name}")
     return array
@@ -74,7 +78,9 @@ def write(array: zarr.Array, start: int, values: np.ndarray) -> None:
     """Make `values` the end of `array`, from `start` on."""
     if array.shape[0] - start > LEFT * array.chunks[0]:
         place = str(array.store).partition("://")[2]
-        raise DataError(f"{place}, {array.path} is damaged: {array.shape[0]} long, its episodes take {start}")
+        raise DataError(
+            f"{place}, {array.path} is damaged: {array.shape[0]} long, its episodes take {start}"
+        )
     array.resize((start + len(values), *array.shape[1:]))
     array[start:] = values
 

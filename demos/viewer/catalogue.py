@@ -37,17 +37,24 @@ class Catalogue:
         with self._lock:
             store = DemoStore.open(self.path, deleted=True)
             self.store, self._pictures = store, cache(store.pictures)
-            self.cameras = [key for key, field in store.spec.observations.items() if field.kind == "image"]
+            self.cameras = [
+                key for key, field in store.spec.observations.items() if field.kind == "image"
+            ]
 
     def summary(self) -> dict[str, Any]:
         """All that the page needs before anything is selected: a list with an entry for each episode, for each fact."""
-        store, shapes = self.store, {key: self.store.spec.observations[key].shape for key in self.cameras}
+        store, shapes = (
+            self.store,
+            {key: self.store.spec.observations[key].shape for key in self.cameras},
+        )
         return {
             "name": store.path.resolve().name,
             "path": str(store.path.resolve()),
             "provenance": {key: str(value) for key, value in store.provenance.items()},
             "hz": store.spec.policy_hz,
-            "cameras": [{"key": key, "height": shape[0], "width": shape[1]} for key, shape in shapes.items()],
+            "cameras": [
+                {"key": key, "height": shape[0], "width": shape[1]} for key, shape in shapes.items()
+            ],
             "panels": panels(store.spec),
             "observed": sum(field.size for field in numbers(store.spec).values()),
             "frames": np.diff(store.ends, prepend=0).tolist(),
@@ -86,7 +93,11 @@ class Catalogue:
         if camera is not None and camera >= len(self.cameras):
             return f"there is no camera {camera}, but {len(self.cameras)} of them"
         frames = int(np.diff(self.span(number))[0])
-        return f"there is no frame {frame}, but {frames} of them in episode {number}" if frame >= frames else ""
+        return (
+            f"there is no frame {frame}, but {frames} of them in episode {number}"
+            if frame >= frames
+            else ""
+        )
 
     def span(self, number: int) -> tuple[int, int]:
         """The first frame of an episode, and the frame after its last."""
@@ -132,7 +143,9 @@ def marked(marks: Marks, number: int, change: Mapping[str, Any]) -> Marks:
     if change.keys() == {"deleted"} and isinstance(change["deleted"], bool):
         return marks.delete(number, change["deleted"])
     if change.keys() != {"judged"}:
-        raise ConfigError(f"a mark is deleted (true, false) or judged ({names([*JUDGEMENTS, RECORDED])}), not {change}")
+        raise ConfigError(
+            f"a mark is deleted (true, false) or judged ({names([*JUDGEMENTS, RECORDED])}), not {change}"
+        )
     if change["judged"] == RECORDED:
         return replace(marks, success={k: v for k, v in marks.success.items() if k != number})
     return marks.judge(number, pick(JUDGEMENTS, str(change["judged"]), "judgement"))
@@ -141,4 +154,6 @@ def marked(marks: Marks, number: int, change: Mapping[str, Any]) -> Marks:
 def _judged(marks: Marks, number: int) -> str:
     if number not in marks.success:
         return RECORDED
-    return next((word for word, value in JUDGEMENTS.items() if value is marks.success[number]), RECORDED)
+    return next(
+        (word for word, value in JUDGEMENTS.items() if value is marks.success[number]), RECORDED
+    )

@@ -22,15 +22,29 @@ def panels(spec: Spec) -> list[dict[str, Any]]:
     What is commanded shares the panel of what measures it.
     """
     fields = numbers(spec)
-    at = dict(zip(fields, np.cumsum([0, *(field.size for field in fields.values())]).tolist(), strict=False))
+    at = dict(
+        zip(
+            fields,
+            np.cumsum([0, *(field.size for field in fields.values())]).tolist(),
+            strict=False,
+        )
+    )
     first, both, alone = sum(field.size for field in fields.values()), {}, []
     for key, part in spec.slices().items():
         field, by = spec.actions[key], spec.actions[key].measured_by
         if by in fields and by not in both and field.unit == fields[by].unit:
             both[by] = _elements(by, fields[by], at[by], first + part.start, field.names)
         else:
-            alone += _elements(key, field, None, first + part.start, title=f"{ACTION} {key}" if key != ACTION else key)
-    rest = [panel for key in fields if key not in both for panel in _elements(key, fields[key], at[key])]
+            alone += _elements(
+                key,
+                field,
+                None,
+                first + part.start,
+                title=f"{ACTION} {key}" if key != ACTION else key,
+            )
+    rest = [
+        panel for key in fields if key not in both for panel in _elements(key, fields[key], at[key])
+    ]
     time = _elements("time between frames", Field((1,), "ms"), first + spec.action_size)
     return [*(panel for group in both.values() for panel in group), *alone, *rest, *time]
 
@@ -39,7 +53,9 @@ def _elements(
     key: str, field: Field, observed: int | None, commanded: int | None = None,
     more: tuple[str, ...] = (), title: str = "",
 ) -> list[dict[str, Any]]:  # fmt: skip
-    called = field.names or more or (tuple(map(str, range(field.size))) if field.size > 1 else ("",))
+    called = (
+        field.names or more or (tuple(map(str, range(field.size))) if field.size > 1 else ("",))
+    )
     places = [{"observed": observed, "commanded": commanded} for _ in called]
     return [
         {"field": title or key, "name": name, "unit": field.unit, "kind": field.kind}
@@ -91,4 +107,7 @@ def clock(store: DemoStore) -> dict[str, list[float | None]]:
     time, frames = store.array(TIME), np.diff(store.ends, prepend=0)
     with np.errstate(all="ignore"):
         seconds = time[store.ends - 1] - time[store.ends - frames]
-        return {"seconds": plain(seconds), "rate": plain(np.where(seconds > 0, (frames - 1) / seconds, np.nan))}
+        return {
+            "seconds": plain(seconds),
+            "rate": plain(np.where(seconds > 0, (frames - 1) / seconds, np.nan)),
+        }

@@ -46,7 +46,9 @@ class Server(BoundedServer):
 
     def __init__(self, path: str | Path, host: str = "127.0.0.1", port: int = 0) -> None:
         if host in ("", "0.0.0.0", "::"):
-            raise ConfigError("host must be one address of this machine, such as 127.0.0.1, so that others are refused")
+            raise ConfigError(
+                "host must be one address of this machine, such as 127.0.0.1, so that others are refused"
+            )
         if not 0 <= port <= 65535:
             raise ConfigError(f"port must be 0 (any) to 65535, not {port}")
         self.catalogue = Catalogue(Path(path))
@@ -58,7 +60,9 @@ class Server(BoundedServer):
             except OSError as error:
                 if attempt == last:
                     reason = error.strerror or error
-                    raise ConfigError(f"cannot listen at {host}, ports {port} to {last}: {reason}") from error
+                    raise ConfigError(
+                        f"cannot listen at {host}, ports {port} to {last}: {reason}"
+                    ) from error
         self.address = Address(host, self.server_address[1])
 
     @property
@@ -108,7 +112,11 @@ class Handler(BaseHTTPRequestHandler):
         return path
 
     def _send(self, reply: Reply) -> None:
-        headers = {"Content-Type": reply.kind, "Content-Length": str(len(reply.body)), "Cache-Control": reply.cached}
+        headers = {
+            "Content-Type": reply.kind,
+            "Content-Length": str(len(reply.body)),
+            "Cache-Control": reply.cached,
+        }
         headers["Content-Security-Policy"] = POLICY.format(reply.nonce) if reply.nonce else CLOSED
         if reply.status != HTTPStatus.OK:
             headers["Connection"] = "close"  # what was posted may not have been read
@@ -163,10 +171,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def _posted(self) -> dict[str, Any]:
         length = self.headers.get("Content-Length", "")
-        if self.headers.get("Content-Type") != "application/json" or not re.fullmatch("[0-9]{1,9}", length):
-            raise Refusal(HTTPStatus.BAD_REQUEST, "a mark is posted as application/json, with its length")
+        if self.headers.get("Content-Type") != "application/json" or not re.fullmatch(
+            "[0-9]{1,9}", length
+        ):
+            raise Refusal(
+                HTTPStatus.BAD_REQUEST, "a mark is posted as application/json, with its length"
+            )
         if int(length) > LONGEST:
-            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a mark has at most {LONGEST} bytes")
+            raise Refusal(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a mark has at most {LONGEST} bytes"
+            )
         try:
             change = json.loads(self.rfile.read(int(length)))
         except (ValueError, RecursionError) as error:

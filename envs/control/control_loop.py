@@ -25,9 +25,22 @@ def tick_type(actions: int, observations: int) -> np.dtype:
 
     age: of the oldest stream; ages: of each, in the order of the Spec; inference: what the last chunk took to make.
     """
-    head = [("time", "f8"), ("lateness", "f8"), ("episode", "i4"), ("state", "u1"), ("age", "f8"), ("inference", "f8")]
+    head = [
+        ("time", "f8"),
+        ("lateness", "f8"),
+        ("episode", "i4"),
+        ("state", "u1"),
+        ("age", "f8"),
+        ("inference", "f8"),
+    ]
     arrays = [("measured", "f4"), ("wanted", "f4"), ("sent", "f8")]
-    return np.dtype([*head, ("ages", "f4", (observations,)), *((name, kind, (actions,)) for name, kind in arrays)])
+    return np.dtype(
+        [
+            *head,
+            ("ages", "f4", (observations,)),
+            *((name, kind, (actions,)) for name, kind in arrays),
+        ]
+    )
 
 
 class Timed(Protocol):
@@ -76,7 +89,9 @@ class Control:
                 self._hold_until_asked()
                 if self._play_next:
                     play, self._play_next = self._play_next, []
-                    self._play(None if play[0] == "-" else int(play[0]), float(play[1]), State(play[2]))
+                    self._play(
+                        None if play[0] == "-" else int(play[0]), float(play[1]), State(play[2])
+                    )
         finally:
             try:
                 self._brake()
@@ -103,11 +118,15 @@ class Control:
             self._events.tell("ended", episode=self._episode, why=NOT_BEGUN)
             return
         outcome = self._acted(seed, seconds, state)
-        self._events.tell("ended", episode=self._episode, **_plain(outcome or Outcome(None, why="over")))
+        self._events.tell(
+            "ended", episode=self._episode, **_plain(outcome or Outcome(None, why="over"))
+        )
 
     def _acted(self, seed: int | None, seconds: float, state: State) -> Outcome | None:
         """Play an episode; on the tick that ends it the robot is held already."""
-        for step in episode(self.safe, self._actor, seed=seed, max_seconds=seconds, grid=self._grid):
+        for step in episode(
+            self.safe, self._actor, seed=seed, max_seconds=seconds, grid=self._grid
+        ):
             if step is not None:
                 self._keep(step)
                 if self._listener:
@@ -149,7 +168,11 @@ class Control:
         r, obs = self._record, step.obs
         ages = [obs.time - obs.stamps.get(key, obs.time) for key in self.safe.spec.observations]
         r["time"], r["lateness"], r["episode"] = obs.time, step.lateness, self._episode
-        r["state"], r["age"], r["ages"] = STATES.index(self.safe.state), max(ages, default=0.0), ages
+        r["state"], r["age"], r["ages"] = (
+            STATES.index(self.safe.state),
+            max(ages, default=0.0),
+            ages,
+        )
         r["inference"] = self._inference.seconds if self._inference else 0.0
         r["measured"], r["sent"] = measured(self.safe.spec, obs), step.sent
         r["wanted"] = np.nan if step.intended.action is None else step.intended.action

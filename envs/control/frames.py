@@ -34,7 +34,12 @@ class Periods:
 def frame_type(spec: Spec) -> np.dtype:
     """Return the record of one frame; following: whether the robot is where the operator wants it."""
     observed = [(key, f.dtype, f.shape) for key, f in spec.observations.items()]
-    head = [("episode", "i8"), ("time", "f8"), ("following", "u1"), ("sent", "f8", (spec.action_size,))]
+    head = [
+        ("episode", "i8"),
+        ("time", "f8"),
+        ("following", "u1"),
+        ("sent", "f8", (spec.action_size,)),
+    ]
     stamps = ("stamps", "f8", (len(spec.observations),))
     return np.dtype([*head, stamps, ("obs", observed)])
 
@@ -64,7 +69,10 @@ class FrameSender:
         wanted = step.intended.action
         r["following"] = wanted is not None and step.intended.source != "approach"
         for k, key in enumerate(self._spec.observations):
-            r["obs"][key], r["stamps"][k] = step.obs.data[key], step.obs.stamps.get(key, step.obs.time)
+            r["obs"][key], r["stamps"][k] = (
+                step.obs.data[key],
+                step.obs.stamps.get(key, step.obs.time),
+            )
         self._ring.write(r)
 
 

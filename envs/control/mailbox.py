@@ -78,7 +78,10 @@ class Mailbox(SharedMemory):
 
     def __init__(self, dtype: np.dtype, fd: int | None = None) -> None:
         super().__init__(dtype, 1, fd)
-        self._number, self._seen = int.from_bytes(os.urandom(6), "little"), 0  # a new writer is no echo of the last
+        self._number, self._seen = (
+            int.from_bytes(os.urandom(6), "little"),
+            0,
+        )  # a new writer is no echo of the last
 
     def write(self, record: np.ndarray) -> None:
         """Replace the record by another, a 0-d array of the dtype."""
@@ -140,7 +143,9 @@ def _take(fd: int, size: int) -> None:
         while zeros:
             zeros = zeros[os.write(fd, zeros) :]
     except OSError as error:
-        raise RobotError(f"no shared memory of {size} bytes is to be had: {error.strerror or error}") from error
+        raise RobotError(
+            f"no shared memory of {size} bytes is to be had: {error.strerror or error}"
+        ) from error
 
 
 def _check(number: int, content: bytes) -> int:

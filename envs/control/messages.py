@@ -17,7 +17,9 @@ class Messages:
 
     def __init__(self, spec: Spec, *, observation_steps: int, horizon: int) -> None:
         self._spec, actions = spec, (horizon, spec.action_size)
-        observed = [(key, f.dtype, (observation_steps, *f.shape)) for key, f in spec.observations.items()]
+        observed = [
+            (key, f.dtype, (observation_steps, *f.shape)) for key, f in spec.observations.items()
+        ]
         head = [("episode", "i8"), ("time", "f8")]
         self.request = np.dtype(
             [*head, ("seed", "i8"), ("count", "i8"), ("promised", "f8", actions), ("obs", observed)]
@@ -27,7 +29,12 @@ class Messages:
     def pack(self, r: Request) -> np.ndarray:
         """A request as a record."""
         out = np.zeros((), self.request)
-        out["episode"], out["time"], out["seed"], out["count"] = r.episode, r.time, r.seed, len(r.promised)
+        out["episode"], out["time"], out["seed"], out["count"] = (
+            r.episode,
+            r.time,
+            r.seed,
+            len(r.promised),
+        )
         out["promised"][: len(r.promised)] = r.promised if len(r.promised) else 0
         for key in self._spec.observations:
             out["obs"][key] = r.obs[key]
@@ -37,7 +44,9 @@ class Messages:
         """The request in a record."""
         obs = {key: np.array(record["obs"][key]) for key in self._spec.observations}
         promised = np.array(record["promised"][: int(record["count"])])
-        return Request(int(record["episode"]), obs, int(record["seed"]), float(record["time"]), promised)
+        return Request(
+            int(record["episode"]), obs, int(record["seed"]), float(record["time"]), promised
+        )
 
     def pack_chunk(self, c: Chunk, seconds: float) -> np.ndarray:
         """A chunk as a record; seconds: what making it took."""
@@ -60,7 +69,9 @@ class ProcessRunner:
     def submit(self, request: Request) -> None:
         """Leave the request where the other process finds it, whether it lives or not."""
         self._requests.write(self._messages.pack(request))
-        with suppress(BlockingIOError, BrokenPipeError):  # it rings already, or nobody is there to hear it
+        with suppress(
+            BlockingIOError, BrokenPipeError
+        ):  # it rings already, or nobody is there to hear it
             os.write(self._bell, b".")
 
     def poll(self) -> Chunk | None:
@@ -69,7 +80,12 @@ class ProcessRunner:
         if record is None:
             return None
         self.seconds = float(record["seconds"])
-        return Chunk(int(record["episode"]), float(record["time"]), float(record["dt"]), np.array(record["actions"]))
+        return Chunk(
+            int(record["episode"]),
+            float(record["time"]),
+            float(record["dt"]),
+            np.array(record["actions"]),
+        )
 
     def stalls(self) -> bool:
         """Never: real time goes on."""

@@ -179,7 +179,9 @@ def _wait_to_begin(orders: Orders) -> None:
         raise NotBegunError
 
 
-def _actor(config: ControlConfig, spec: Spec, served: Spec, limits: Limits) -> tuple[Actor, Timed | None]:
+def _actor(
+    config: ControlConfig, spec: Spec, served: Spec, limits: Limits
+) -> tuple[Actor, Timed | None]:
     """Return who acts; spec: of what acts, served: of the robot."""
     if config.calibrate:
         return Sweep(served, limits), None
@@ -197,7 +199,10 @@ def _actor(config: ControlConfig, spec: Spec, served: Spec, limits: Limits) -> t
 
 def _agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
     messages = Messages(spec, observation_steps=policy.observation_steps, horizon=policy.horizon)
-    requests, chunks = Mailbox(messages.request, policy.requests), Mailbox(messages.chunk, policy.chunks)
+    requests, chunks = (
+        Mailbox(messages.request, policy.requests),
+        Mailbox(messages.chunk, policy.chunks),
+    )
     runner = ProcessRunner(messages, requests, chunks, policy.bell)
     agent = Agent(
         runner,
@@ -212,5 +217,7 @@ def _agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
 
 
 if __name__ == "__main__":
-    with os.fdopen(0, "rb", buffering=0, closefd=False) as settings:  # no byte of the orders that follow
+    with os.fdopen(
+        0, "rb", buffering=0, closefd=False
+    ) as settings:  # no byte of the orders that follow
         main(from_plain(ControlConfig, json.loads(settings.readline()), "control"))

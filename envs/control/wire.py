@@ -8,7 +8,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-EVENTS, TICKS = 1 << 18, 1 << 16  # bytes that wait where the pipe is full, until what can be spared is dropped
+EVENTS, TICKS = (
+    1 << 18,
+    1 << 16,
+)  # bytes that wait where the pipe is full, until what can be spared is dropped
 BREAKING_OFF = ("stop", "hold", "disarm")  # orders for which nothing is gone on with
 
 
@@ -48,7 +51,9 @@ class Events:
 
     def tell(self, event: str, *, spare: bool = False, **more: Any) -> None:
         """Say something to whoever keeps the log; spare: it may be dropped where nobody reads."""
-        self.wire.send(json.dumps({"time": self._now(), "event": event, **more}).encode() + b"\n", spare)
+        self.wire.send(
+            json.dumps({"time": self._now(), "event": event, **more}).encode() + b"\n", spare
+        )
 
 
 class Orders:

@@ -29,9 +29,13 @@ def make_live(name: str, options: Mapping[str, Any]) -> Robot:
     except TypeError as error:
         raise RobotError(f"robot {name!r} does not take {dict(options)}: {error}") from error
     except Exception as error:
-        raise RobotError(f"robot {name!r} could not be made: {type(error).__name__}: {error}") from error
+        raise RobotError(
+            f"robot {name!r} could not be made: {type(error).__name__}: {error}"
+        ) from error
     if lacking := [part for part in PARTS if not hasattr(made, part)]:
-        raise RobotError(f"robot {name!r} made {made!r}, which is no Robot: it lacks {names(lacking)}")
+        raise RobotError(
+            f"robot {name!r} made {made!r}, which is no Robot: it lacks {names(lacking)}"
+        )
     return made
 
 

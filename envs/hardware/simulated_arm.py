@@ -31,7 +31,12 @@ class SimulatedArm:
         low, high, fast, hard = ((x,) * joints for x in (-3.0, 3.0, 3.0, 30.0))
         action = Field((joints,), "rad", "linear", (), low, high, "joints", fast, hard)
         self.spec = Spec({"joints": Field((joints,), "rad")}, {"joints": action}, policy_hz, hz)
-        self.clock, self._observing, self._acting, self._lag = clock or WallClock(), observing, acting, lag
+        self.clock, self._observing, self._acting, self._lag = (
+            clock or WallClock(),
+            observing,
+            acting,
+            lag,
+        )
         self.reset()
 
     def reset(self, seed: int | None = None) -> None:

@@ -19,7 +19,9 @@ class HomingRobot:
     the reset is interrupted as by Ctrl-C, in the main thread, and RobotError is raised.
     """
 
-    def __init__(self, robot: Robot, alive: Callable[[float], None], break_off: Callable[[], bool]) -> None:
+    def __init__(
+        self, robot: Robot, alive: Callable[[float], None], break_off: Callable[[], bool]
+    ) -> None:
         self._robot, self._alive, self._break_off = robot, alive, break_off
         self._at_work = False
         self.spec, self.clock = robot.spec, robot.clock
@@ -30,7 +32,9 @@ class HomingRobot:
     def reset(self, seed: int | None = None) -> None:
         """Let the robot reset itself."""
         over = threading.Event()
-        attendant = threading.Thread(target=self._attend, args=(over, threading.get_ident()), daemon=True)
+        attendant = threading.Thread(
+            target=self._attend, args=(over, threading.get_ident()), daemon=True
+        )
         self._at_work = True
         try:
             attendant.start()

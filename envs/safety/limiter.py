@@ -28,9 +28,13 @@ class Limiter:
         self.limits, self._dt = limits, 1 / spec.command_hz
         kinds = [(f.kind, f.size) for f in spec.actions.values()]
         self._angle = spec.angles()
-        self._jumps = np.concatenate([np.full(n, kind in ("discrete", "quaternion")) for kind, n in kinds])
+        self._jumps = np.concatenate(
+            [np.full(n, kind in ("discrete", "quaternion")) for kind, n in kinds]
+        )
         self._relative = spec.relative()
-        self._known = np.concatenate([np.full(f.size, bool(f.measured_by)) for f in spec.actions.values()])
+        self._known = np.concatenate(
+            [np.full(f.size, bool(f.measured_by)) for f in spec.actions.values()]
+        )
         self.at = np.where(self._known, 0.0, np.clip(0.0, limits.low, limits.high))
         self.located = False
         self._commanded = bool((self._known | self._relative).all())
@@ -83,7 +87,9 @@ class Limiter:
         """Whether the setpoint does not move."""
         return not self._velocity.any()
 
-    def next(self, wanted: np.ndarray | None, measured: np.ndarray | None = None, pace: float = 1.0) -> np.ndarray:
+    def next(
+        self, wanted: np.ndarray | None, measured: np.ndarray | None = None, pace: float = 1.0
+    ) -> np.ndarray:
         """Return the setpoint of this tick.
 
         wanted: None to brake and hold; measured (A,): NaN where nothing measures it; pace: share of full velocity.
@@ -105,7 +111,9 @@ class Limiter:
         """Undo the last `next`: the robot did not take it."""
         self.at, self._velocity = self._before
 
-    def _velocity_towards(self, wanted: np.ndarray | None, measured: np.ndarray | None, pace: float) -> np.ndarray:
+    def _velocity_towards(
+        self, wanted: np.ndarray | None, measured: np.ndarray | None, pace: float
+    ) -> np.ndarray:
         """Return the velocity (A,) of this tick."""
         change = self.limits.acceleration * self._dt
         if wanted is not None:
@@ -114,7 +122,9 @@ class Limiter:
         moving = self._moving(wanted, pace)
         exact = self._exact(wanted)
         behind = (exact - moving) * self._dt
-        coming = moving + np.sign(behind) * _brakeable(np.abs(behind), self.limits.acceleration, self._dt)
+        coming = moving + np.sign(behind) * _brakeable(
+            np.abs(behind), self.limits.acceleration, self._dt
+        )
         slowest, fastest = self._reachable(measured, pace)
         fits = (slowest <= exact) & (exact <= fastest) & (np.abs(exact - moving) <= change)
         towards = np.where(fits, exact, np.clip(coming, slowest, fastest))
@@ -129,7 +139,10 @@ class Limiter:
     def _rates(self, pace: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the lowest and highest velocity of what is sent as differences."""
         change, most = self.limits.acceleration * self._dt, max(pace, SLOW) * self.limits.velocity
-        slowest, fastest = np.maximum(self.limits.low / self._dt, -most), np.minimum(self.limits.high / self._dt, most)
+        slowest, fastest = (
+            np.maximum(self.limits.low / self._dt, -most),
+            np.minimum(self.limits.high / self._dt, most),
+        )
         return (
             np.minimum(np.maximum(slowest, self._velocity - change), self._velocity + change),
             np.maximum(np.minimum(fastest, self._velocity + change), self._velocity - change),
@@ -152,7 +165,10 @@ class Limiter:
         acceleration, dt = self.limits.acceleration, self._dt
         change, (lowest, highest) = acceleration * dt, self._positions()
         most = np.maximum(max(pace, SLOW) * self.limits.velocity, np.abs(self._velocity) - change)
-        slowest, fastest = np.maximum(-most, self._velocity - change), np.minimum(most, self._velocity + change)
+        slowest, fastest = (
+            np.maximum(-most, self._velocity - change),
+            np.minimum(most, self._velocity + change),
+        )
         back = np.clip(-_brakeable(self.at - lowest, acceleration, dt), slowest, fastest)
         ahead = np.clip(_brakeable(highest - self.at, acceleration, dt), slowest, fastest)
         if measured is None:

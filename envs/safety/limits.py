@@ -29,7 +29,12 @@ class Limits:
     step: np.ndarray
 
     @classmethod
-    def of(cls, spec: Spec, tighter: Mapping[str, Mapping[str, Any]] | None = None, free: Sequence[str] = ()) -> Limits:
+    def of(
+        cls,
+        spec: Spec,
+        tighter: Mapping[str, Mapping[str, Any]] | None = None,
+        free: Sequence[str] = (),
+    ) -> Limits:
         """The limits of a Spec, made tighter by a table {action: {limit: number or one per element}}.
 
         free: actions that may be sent without limits; RobotError where another one has none.
@@ -38,7 +43,9 @@ class Limits:
         if unknown := set(free) - spec.actions.keys():
             raise RobotError(f"free={names(unknown)} is no action; valid: {names(spec.actions)}")
         if unknown := tighter.keys() - spec.actions.keys():
-            raise RobotError(f"limits for {names(unknown)}, which are no actions; valid: {names(spec.actions)}")
+            raise RobotError(
+                f"limits for {names(unknown)}, which are no actions; valid: {names(spec.actions)}"
+            )
         rows = [_field(key, spec, tighter.get(key, {}), key in free) for key in spec.actions]
         return cls(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
@@ -55,7 +62,11 @@ def _field(key: str, spec: Spec, tighter: Mapping[str, Any], free: bool) -> list
     out = {}
     for name in LIMITS:
         sign = -1.0 if name == "low" else 1.0
-        given = np.full(n, sign * math.inf) if not (own := getattr(f, name, ())) else np.array(own, float)
+        given = (
+            np.full(n, sign * math.inf)
+            if not (own := getattr(f, name, ()))
+            else np.array(own, float)
+        )
         more = _numbers(f"limits of {key!r}: {name}", tighter.get(name, sign * math.inf), n)
         out[name] = np.maximum(given, more) if name == "low" else np.minimum(given, more)
         if name not in ("low", "high") and (out[name] <= 0).any():
@@ -63,18 +74,30 @@ def _field(key: str, spec: Spec, tighter: Mapping[str, Any], free: bool) -> list
     if f.measured_by and f.kind != "discrete" and "step" not in tighter:
         out["step"] = REACH * out["velocity"]
     if (out["low"] > out["high"]).any():
-        raise RobotError(f"limits of {key!r}: nothing lies between low {out['low']} and high {out['high']}")
+        raise RobotError(
+            f"limits of {key!r}: nothing lies between low {out['low']} and high {out['high']}"
+        )
     relative = f.relative
-    needed = {"discrete": ("low", "high"), "angle": ("velocity", "acceleration")}.get(f.kind, LIMITS[:4])
+    needed = {"discrete": ("low", "high"), "angle": ("velocity", "acceleration")}.get(
+        f.kind, LIMITS[:4]
+    )
     needed = ("low", "high") if relative else needed
     if relative and ((out["low"] > 0) | (out["high"] < 0)).any():
-        raise RobotError(f"action {key!r} is a difference, and 0, which holds, does not lie within low and high")
+        raise RobotError(
+            f"action {key!r} is a difference, and 0, which holds, does not lie within low and high"
+        )
     if f.kind == "quaternion" and not free:
-        raise RobotError(f"action {key!r} is a rotation, which cannot be bounded here; free=[{key}] sends it as it is")
+        raise RobotError(
+            f"action {key!r} is a rotation, which cannot be bounded here; free=[{key}] sends it as it is"
+        )
     if not (free or f.measured_by or f.kind == "discrete" or relative):
-        raise RobotError(f"nothing measures action {key!r}: where should it start from? free=[{key}] sends it as it is")
+        raise RobotError(
+            f"nothing measures action {key!r}: where should it start from? free=[{key}] sends it as it is"
+        )
     if not free and (missing := [name for name in needed if np.isinf(out[name]).any()]):
-        raise RobotError(f"action {key!r} has no limit on {names(missing)}: give some, or free=[{key}] to go without")
+        raise RobotError(
+            f"action {key!r} has no limit on {names(missing)}: give some, or free=[{key}] to go without"
+        )
     return [out[name] for name in LIMITS]
 
 

@@ -11,9 +11,13 @@ SECONDS = 1.0  # between two notices of one kind
 class Notices:
     """Tells each text once, and of one kind at most one a second, with the number of those left out."""
 
-    def __init__(self, hear: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, hear: Callable[[str], None], now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._hear, self._now = hear, now
-        self._last: dict[str, tuple[float, str, int]] = {}  # per kind: when, what, and how many were left out
+        self._last: dict[
+            str, tuple[float, str, int]
+        ] = {}  # per kind: when, what, and how many were left out
 
     def say(self, kind: str, text: str) -> None:
         """Tell a text, unless it is the last one again or comes too soon."""

@@ -46,7 +46,12 @@ class Plausibility:
     def strays(self, measured: np.ndarray, setpoint: np.ndarray) -> str:
         """Return why the robot does not follow its setpoint; "" where it does."""
         distance = np.abs(self._difference(measured, setpoint))
-        return self._told(distance > LOST * self._limits.step, measured, "is {} away from where it was sent", distance)
+        return self._told(
+            distance > LOST * self._limits.step,
+            measured,
+            "is {} away from where it was sent",
+            distance,
+        )
 
     @property
     def still(self) -> bool:
@@ -67,7 +72,9 @@ class Plausibility:
         low, high, reach = self._limits.low, self._limits.high, self._limits.step
         with np.errstate(invalid="ignore"):
             outside = (measured < low - reach) | (measured > high + reach)
-        return self._told(outside & np.isfinite(reach) & ~self._angle, measured, "lies outside its limits")
+        return self._told(
+            outside & np.isfinite(reach) & ~self._angle, measured, "lies outside its limits"
+        )
 
     def _jumped(self, measured: np.ndarray, stamps: np.ndarray) -> str:
         if self._stamps is None or not self._recent:
@@ -77,7 +84,9 @@ class Plausibility:
         allowed = self._limits.velocity * passed + self._limits.step
         return self._told(distance > allowed, measured, "jumped by {}", distance)
 
-    def _told(self, wrong: np.ndarray, measured: np.ndarray, what: str, by: np.ndarray | None = None) -> str:
+    def _told(
+        self, wrong: np.ndarray, measured: np.ndarray, what: str, by: np.ndarray | None = None
+    ) -> str:
         if not wrong.any():
             return ""
         k = int(np.argmax(wrong))
@@ -88,7 +97,10 @@ class Plausibility:
     def _stamped(self, obs: Obs) -> np.ndarray:
         """Return when each action element was measured (A,) [s]."""
         return np.concatenate(
-            [np.full(f.size, obs.stamps.get(f.measured_by, obs.time)) for f in self._spec.actions.values()]
+            [
+                np.full(f.size, obs.stamps.get(f.measured_by, obs.time))
+                for f in self._spec.actions.values()
+            ]
         )
 
     def _difference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -18,8 +18,13 @@ from .states import NEXT, SILENT, State, Watch
 
 BRAKE_SECONDS = 10.0  # given to the setpoint to come to rest
 SETTLE_SECONDS = 3.0  # given to the robot to stand still after its reset
-SAME_PLACE = 0.02  # s of travel at full velocity: a reset that moves the robot no farther has not moved it
-PAUSE_SECONDS, PAUSE_TICKS = 0.02, 3  # without a command for longer than both, a robot stands at its setpoint
+SAME_PLACE = (
+    0.02  # s of travel at full velocity: a reset that moves the robot no farther has not moved it
+)
+PAUSE_SECONDS, PAUSE_TICKS = (
+    0.02,
+    3,
+)  # without a command for longer than both, a robot stands at its setpoint
 HOLD = Command(None, "operator")
 
 
@@ -43,7 +48,10 @@ class SafeRobot:
     ) -> None:
         self.robot, self.spec, self.clock, self.limits = robot, robot.spec, robot.clock, limits
         self.watch, self.state, self.why = watch or Watch(), State.DISARMED, ""
-        self._limiter, self._plausible = Limiter(robot.spec, limits), Plausibility(robot.spec, limits)
+        self._limiter, self._plausible = (
+            Limiter(robot.spec, limits),
+            Plausibility(robot.spec, limits),
+        )
         self._hear, self._notices = hear, Notices(hear)
         self._obs: Obs | None = None
         self._measured = np.full(robot.spec.action_size, np.nan)
@@ -57,9 +65,13 @@ class SafeRobot:
         """Change the state on purpose; RobotError where there is no way, or the pose is no place to start."""
         state = State(state)
         if state not in NEXT[self.state]:
-            raise RobotError(f"no way from {self.state} to {state}; valid: {names(NEXT[self.state])}")
+            raise RobotError(
+                f"no way from {self.state} to {state}; valid: {names(NEXT[self.state])}"
+            )
         if state in SILENT and self.state not in SILENT and not self.resting:
-            raise RobotError(f"no way from {self.state} to {state} before the robot has come to rest")
+            raise RobotError(
+                f"no way from {self.state} to {state} before the robot has come to rest"
+            )
         if state is State.HOLD and self.state is not State.ACTIVE:
             self._arm()
         if state in SILENT:
@@ -108,7 +120,11 @@ class SafeRobot:
     def _came_to_rest(self) -> bool:
         """Brake within the limits, on the ticks that follow the last command; False where that ends in a fault."""
         following = self.waiting.now() + self._sent + 1 / self.spec.command_hz - self.clock.now()
-        braking = () if self.resting else ticks(self.waiting, self.spec.command_hz, BRAKE_SECONDS, following)
+        braking = (
+            ()
+            if self.resting
+            else ticks(self.waiting, self.spec.command_hz, BRAKE_SECONDS, following)
+        )
         for _ in braking:
             self.observe()
             self._fresh = self.clock.now()
@@ -173,7 +189,9 @@ class SafeRobot:
         if now - self._sent > max(PAUSE_SECONDS, PAUSE_TICKS / self.spec.command_hz):
             self._limiter.stop()
         pace = min(1.0, (now - self._since) / self.watch.soft) if self.watch.soft else 1.0
-        setpoint = self._limiter.next(wanted if self.state is State.ACTIVE else None, self._measured, pace)
+        setpoint = self._limiter.next(
+            wanted if self.state is State.ACTIVE else None, self._measured, pace
+        )
         return self._send(setpoint if self._limiter.placed else None, command.source)
 
     def _send(self, setpoint: np.ndarray | None, source: str) -> np.ndarray:
@@ -181,7 +199,9 @@ class SafeRobot:
         try:
             told = self.robot.command(Command(setpoint, source))
             if np.shape(told) != (self.spec.action_size,):
-                raise RobotError(f"command() returned {told!r}, not the {self.spec.action_size} numbers that it sent")
+                raise RobotError(
+                    f"command() returned {told!r}, not the {self.spec.action_size} numbers that it sent"
+                )
             self._sent, self._taken = self.clock.now(), setpoint is not None
             return told
         except Exception as error:
@@ -227,18 +247,24 @@ class SafeRobot:
             self.fault(trouble)
 
     def _strays(self) -> str:
-        return self._plausible.strays(self._measured, self._limiter.at) if self._limiter.placed else ""
+        return (
+            self._plausible.strays(self._measured, self._limiter.at) if self._limiter.placed else ""
+        )
 
     def _age(self, obs: Obs, now: float) -> float:
         """Of the oldest stream [s]."""
-        return now - min(obs.time, *(obs.stamps.get(k, obs.time) for k in self.spec.observations), now)
+        return now - min(
+            obs.time, *(obs.stamps.get(k, obs.time) for k in self.spec.observations), now
+        )
 
     def _checked(self, action: np.ndarray | None) -> np.ndarray | None:
         if action is None:
             return None
         action = np.asarray(action, float)
         if action.shape != (self.spec.action_size,) or not np.isfinite(action).all():
-            self._notices.say("action", f"refused an action that is no {self.spec.action_size} numbers: {action}")
+            self._notices.say(
+                "action", f"refused an action that is no {self.spec.action_size} numbers: {action}"
+            )
             return None
         return action
 

@@ -71,7 +71,9 @@ class GymRobot:
     def observe(self) -> Obs:
         """State of the environment after its last step, copied: many environments fill one array again and again."""
         raw = self._raw if isinstance(self._raw, dict) else {"state": self._raw}
-        data = {k: np.array(raw[k], f.dtype).reshape(f.shape) for k, f in self.spec.observations.items()}
+        data = {
+            k: np.array(raw[k], f.dtype).reshape(f.shape) for k, f in self.spec.observations.items()
+        }
         now = self.clock.now()
         return Obs(now, data, dict.fromkeys(data, now))
 
@@ -82,7 +84,9 @@ class GymRobot:
         """
         action = command.action
         if action is None:
-            action = self._held() if self._latched is None else self._without_differences(self._latched)
+            action = (
+                self._held() if self._latched is None else self._without_differences(self._latched)
+            )
         sent = np.clip(np.asarray(action, np.float32), *self._bounds())
         self._latched = sent.copy()
         return sent
@@ -116,7 +120,9 @@ class GymRobot:
         exact = np.clip(action.reshape(space.shape).astype(space.dtype), space.low, space.high)
         self._raw, reward, terminated, truncated, self.info = self.env.step(exact)
         if self._latched is not None:
-            self._latched = self._without_differences(self._latched)  # a difference belongs to one step
+            self._latched = self._without_differences(
+                self._latched
+            )  # a difference belongs to one step
         self._steps += 1
         self._best = max(self._best, float(reward))
         out_of_time = truncated or self._steps >= self.seconds * self.spec.command_hz - 1e-6
@@ -144,17 +150,25 @@ class GymRobot:
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest action (A,) that both the Spec and the action space allow."""
         (low, high), space = self.spec.bounds(), cast(spaces.Box, self.env.action_space)
-        return np.fmax(low, space.low.ravel(), dtype=np.float32), np.fmin(high, space.high.ravel(), dtype=np.float32)
+        return np.fmax(low, space.low.ravel(), dtype=np.float32), np.fmin(
+            high, space.high.ravel(), dtype=np.float32
+        )
 
     def _check(self, hz: float | None) -> None:
         if hz and hz != self.spec.command_hz:
-            raise RobotError(f"environment {self.name!r} runs at {self.spec.command_hz:g} Hz: hz={hz:g} cannot be had")
+            raise RobotError(
+                f"environment {self.name!r} runs at {self.spec.command_hz:g} Hz: hz={hz:g} cannot be had"
+            )
         table, size = observed(self.env), int(np.prod(self.env.action_space.shape or ()))
         for key, f in self.spec.observations.items():
             if key not in table or np.prod(table[key].shape or ()) != f.size:
-                raise SpecError(f"environment {self.name!r} has no observation {key!r} of {f.shape}; it has {table}")
+                raise SpecError(
+                    f"environment {self.name!r} has no observation {key!r} of {f.shape}; it has {table}"
+                )
         if size != self.spec.action_size:
-            raise SpecError(f"actions of environment {self.name!r} have {size} elements, not {self.spec.action_size}")
+            raise SpecError(
+                f"actions of environment {self.name!r} have {size} elements, not {self.spec.action_size}"
+            )
 
     def _limit(self) -> float:
         steps = self.env.spec.max_episode_steps if self.env.spec else None

@@ -30,13 +30,17 @@ def spec_of(env: gym.Env, hz: float | None = None) -> Spec:
     name = env.spec.id if env.spec else type(env).__name__
     hz = hz or env.metadata.get("render_fps")
     if not hz:
-        raise RobotError(f"environment {name!r} does not say its rate (metadata['render_fps']): give hz=")
+        raise RobotError(
+            f"environment {name!r} does not say its rate (metadata['render_fps']): give hz="
+        )
     space, table = env.action_space, observed(env)
     if not isinstance(space, spaces.Box):
         raise RobotError(f"environment {name!r} has {space} actions; fewstep drives Box actions")
     bad = [key for key, one in table.items() if not isinstance(one, spaces.Box)]
     if bad:
-        raise RobotError(f"environment {name!r}: observations {names(bad)} are no Box; flatten them first")
+        raise RobotError(
+            f"environment {name!r}: observations {names(bad)} are no Box; flatten them first"
+        )
     observations = {key: _field(one) for key, one in table.items()}
     return Spec(observations, _actions(env, space), float(hz))
 

@@ -23,7 +23,10 @@ from ..robot import Command, Obs
 from ..spec import Field, Spec
 
 HZ, STEPS = 80.0, 500
-TASKS = {key.removesuffix("-v3-goal-observable"): make for key, make in ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE.items()}
+TASKS = {
+    key.removesuffix("-v3-goal-observable"): make
+    for key, make in ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE.items()
+}
 SPEC = Spec(
     {
         "hand": Field((3,), "m"),
@@ -32,7 +35,9 @@ SPEC = Spec(
         "goal": Field((3,), "m"),
     },
     {
-        "move": Field((3,), low=(-1.0,) * 3, high=(1.0,) * 3, relative=True),  # of the hand, in units of 1 cm
+        "move": Field(
+            (3,), low=(-1.0,) * 3, high=(1.0,) * 3, relative=True
+        ),  # of the hand, in units of 1 cm
         "grip": Field((1,), low=(-1.0,), high=(1.0,)),  # effort
     },
     policy_hz=HZ,
@@ -64,21 +69,34 @@ class MetaWorld(gym.Env[dict[str, np.ndarray], np.ndarray]):
         self._env._freeze_rand_vec, self._env.seeded_rand_vec = False, True  # no public way
         self.spec_fewstep, self.action_space = SPEC, self._env.action_space
         self.observation_space = gym.spaces.Dict(
-            {k: gym.spaces.Box(-np.inf, np.inf, f.shape, np.float32) for k, f in SPEC.observations.items()}
+            {
+                k: gym.spaces.Box(-np.inf, np.inf, f.shape, np.float32)
+                for k, f in SPEC.observations.items()
+            }
         )
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: Any = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Start an episode; `seed` alone decides its start."""
         if seed is not None:
             self._env.seed(seed)
         state, info = self._env.reset()
         return _observation(state), info
 
-    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+    def step(
+        self, action: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Move for 12.5 ms; Meta-World's reward."""
         state, reward, _, truncated, info = self._env.step(action)
         success = bool(info["success"])
-        return _observation(state), float(reward), success, truncated, {**info, "is_success": success}
+        return (
+            _observation(state),
+            float(reward),
+            success,
+            truncated,
+            {**info, "is_success": success},
+        )
 
     def render(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """A picture (height, width, 3)."""
@@ -104,7 +122,9 @@ class MetaWorldExpert:
         now = np.concatenate([obs.data[key] for key in ("hand", "gripper", "objects")])
         state = np.concatenate([now, now, obs.data["goal"]]).astype(np.float64)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it announces every action that it knows will be clipped
+            warnings.simplefilter(
+                "ignore"
+            )  # it announces every action that it knows will be clipped
             action = self._policy.get_action(state)
         return Command(np.clip(action, -1, 1).astype(np.float32), "expert")
 
@@ -124,4 +144,8 @@ def _observation(state: np.ndarray) -> dict[str, np.ndarray]:
     return {"hand": parts[0], "gripper": parts[1], "objects": parts[2], "goal": parts[4]}
 
 
-gym.register("fewstep/MetaWorld-v0", entry_point="fewstep.envs.sim.metaworld:MetaWorld", max_episode_steps=STEPS)
+gym.register(
+    "fewstep/MetaWorld-v0",
+    entry_point="fewstep.envs.sim.metaworld:MetaWorld",
+    max_episode_steps=STEPS,
+)

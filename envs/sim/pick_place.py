@@ -21,7 +21,10 @@ HOME = np.array([0.0, -0.10, 0.64, 0.0, -0.54, 0.0])  # fingertips 24 cm above t
 START_SPREAD = np.array([0.05, 0.05, 0.05, 0.15, 0.05, 0.05])  # of each joint [rad]
 OPENING = 0.09  # widest gripper opening [m]
 CUBE_CENTRE, CUBE_SPREAD = np.array([0.255, 0.0]), np.array([0.03, 0.045])  # x, y [m]
-PAD_DISTANCE, PAD_SPREAD = 0.155, 0.30  # of the pad from the post [m], and how far to either side [rad]
+PAD_DISTANCE, PAD_SPREAD = (
+    0.155,
+    0.30,
+)  # of the pad from the post [m], and how far to either side [rad]
 YAW_SPREAD = 0.3  # of the cube [rad]
 PAD_RADIUS = 0.03  # how far from the pad's centre the cube may rest [m]
 REST_SECONDS = 0.5  # how long it has to rest there
@@ -49,10 +52,20 @@ def spec(cameras: tuple[str, ...] = ()) -> Spec:
     }
     actions = {
         "joints": Field(
-            **joints, low=low, high=high, measured_by="joints", velocity=(3.0,) * 6, acceleration=(30.0,) * 6
+            **joints,
+            low=low,
+            high=high,
+            measured_by="joints",
+            velocity=(3.0,) * 6,
+            acceleration=(30.0,) * 6,
         ),
         "gripper": Field(
-            **gripper, low=(0.0,), high=(OPENING,), measured_by="gripper", velocity=(0.5,), acceleration=(10.0,)
+            **gripper,
+            low=(0.0,),
+            high=(OPENING,),
+            measured_by="gripper",
+            velocity=(0.5,),
+            acceleration=(10.0,),
         ),
     }
     return Spec(observations, actions, policy_hz=HZ)
@@ -82,14 +95,18 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
         self.model = load_model()
         self.data = mujoco.MjData(self.model)
         self.spec_fewstep = spec(self.cameras)
-        self.observation_space = gym.spaces.Dict({k: _box(f) for k, f in self.spec_fewstep.observations.items()})
+        self.observation_space = gym.spaces.Dict(
+            {k: _box(f) for k, f in self.spec_fewstep.observations.items()}
+        )
         self._low, self._high = self.spec_fewstep.bounds()
         self.action_space = gym.spaces.Box(self._low, self._high, dtype=np.float32)
         self._substeps = round(1 / (HZ * self.model.opt.timestep))
         self._post, self._cube = self.model.geom("post").id, self.model.geom("cube").id
         self._fingers = [self.model.geom(f"{side}_finger").id for side in ("left", "right")]
         self._pictures = rendering.Pictures(self.model, PICTURE, PICTURE)
-        self._view = rendering.Pictures(self.model, height, width, samples=samples, shadow=2048 if shadows else 0)
+        self._view = rendering.Pictures(
+            self.model, height, width, samples=samples, shadow=2048 if shadows else 0
+        )
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -143,7 +160,9 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
         cube = self.data.geom_xpos[self._cube]
         reached = np.linalg.norm(cube - self.data.site("tcp").xpos)
         carried = np.linalg.norm(cube - self.data.body("pad").xpos)
-        return float(0.3 * np.exp(-5 * reached) + 0.6 * np.exp(-5 * carried)) * (0.5 if self._touched else 1.0)
+        return float(0.3 * np.exp(-5 * reached) + 0.6 * np.exp(-5 * carried)) * (
+            0.5 if self._touched else 1.0
+        )
 
     def _observation(self) -> dict[str, np.ndarray]:
         qpos = self.data.qpos
@@ -175,4 +194,8 @@ def _box(field: Field) -> gym.spaces.Box:
     return gym.spaces.Box(-bound, bound, field.shape, np.float32)
 
 
-gym.register("fewstep/PickPlace-v0", entry_point="fewstep.envs.sim.pick_place:PickPlace", max_episode_steps=200)
+gym.register(
+    "fewstep/PickPlace-v0",
+    entry_point="fewstep.envs.sim.pick_place:PickPlace",
+    max_episode_steps=200,
+)

@@ -8,14 +8,27 @@ import numpy as np
 from ..robot import Command, Obs
 from .pick_place import HZ, OPENING, load_model
 
-SPEED, SWIFT, ACCELERATION, GAIN = 0.22, 0.36, 4.0, 6.0  # m/s, m/s (past the post), m/s^2, 1/s (speed per distance)
+SPEED, SWIFT, ACCELERATION, GAIN = (
+    0.22,
+    0.36,
+    4.0,
+    6.0,
+)  # m/s, m/s (past the post), m/s^2, 1/s (speed per distance)
 TURN, UNROLL = 1.5, 0.8  # rad/s; what is left of the forearm's roll after each tick
 CARRY, RETREAT, HOVER = 0.09, 0.17, 0.10  # heights of the fingertips [m]
-FORK, BERTH = 0.135, 0.112  # distances of the fingertips from the axis of the post: where sides part, and later [m]
-STEEPEST, OUTWARD = 1.3, 2.0  # the way round the post: largest turn off the straight line [rad], and push off the post
+FORK, BERTH = (
+    0.135,
+    0.112,
+)  # distances of the fingertips from the axis of the post: where sides part, and later [m]
+STEEPEST, OUTWARD = (
+    1.3,
+    2.0,
+)  # the way round the post: largest turn off the straight line [rad], and push off the post
 SQUEEZE, GRIP_SPEED = 0.02, 0.22  # m, m/s
 UP, REST = np.array([0.0, 0.0, 1.0]), 0.0205  # height of the cube's centre at rest, and a hair [m]
-REACHABLE = np.array([[0.15, -0.25, 0.005], [0.48, 0.25, 0.28]])  # box of the fingertips in teleoperation [m]
+REACHABLE = np.array(
+    [[0.15, -0.25, 0.005], [0.48, 0.25, 0.28]]
+)  # box of the fingertips in teleoperation [m]
 LEASH = 0.06  # the commanded point stays this close to the measured one [m]
 
 
@@ -32,7 +45,10 @@ class Arm:
         self.model = load_model()
         self.data = mujoco.MjData(self.model)
         body = self.model.body
-        self.upper, self.shoulder = body("forearm").pos[2], body("turret").pos[2] + body("upper_arm").pos[2]
+        self.upper, self.shoulder = (
+            body("forearm").pos[2],
+            body("turret").pos[2] + body("upper_arm").pos[2],
+        )
         self.lower = body("wrist").pos[0] + body("wrist_link").pos[0]
         self.tool = -body("hand").pos[2] - self.model.site("tcp").pos[2]
 
@@ -49,7 +65,9 @@ class Arm:
         out, up = np.hypot(x, y), z + self.tool - self.shoulder
         bend = (self.upper**2 + self.lower**2 - out**2 - up**2) / (2 * self.upper * self.lower)
         elbow = np.arcsin(np.clip(bend, -1, 1))
-        shoulder = np.arctan2(out, up) - np.arctan2(self.lower * np.cos(elbow), self.upper - self.lower * bend)
+        shoulder = np.arctan2(out, up) - np.arctan2(
+            self.lower * np.cos(elbow), self.upper - self.lower * bend
+        )
         turn = np.arctan2(y, x)
         return np.array([turn, shoulder, elbow, 0.0, -shoulder - elbow, yaw - turn])
 
@@ -65,7 +83,9 @@ class FingertipTool:
         camera = self.arm.model.camera("scene").id
         self._eye = self.arm.data.cam_xpos[camera].copy()
         self._axes = self.arm.data.cam_xmat[camera].reshape(3, 3).copy()
-        self._half = np.tan(np.radians(self.arm.model.cam_fovy[camera]) / 2) * np.array([4 / 3, 1.0])
+        self._half = np.tan(np.radians(self.arm.model.cam_fovy[camera]) / 2) * np.array(
+            [4 / 3, 1.0]
+        )
         self._height = 0.0  # of the fingertips [m]
 
     def ground(self, place: np.ndarray) -> np.ndarray:
@@ -75,7 +95,9 @@ class FingertipTool:
         far = (self._height - self._eye[2]) / np.minimum(ways[:, 2], -1e-3)
         return (self._eye + far[:, None] * ways)[:, :2]
 
-    def follow(self, action: np.ndarray, measured: np.ndarray, move: np.ndarray, dt: float) -> np.ndarray:
+    def follow(
+        self, action: np.ndarray, measured: np.ndarray, move: np.ndarray, dt: float
+    ) -> np.ndarray:
         """Integrate in the workspace, on a leash to the measured fingertips."""
         tip, aim = self.arm.forward(measured[:6]), self.arm.forward(action[:6])
         self._height = tip[2]
@@ -125,7 +147,9 @@ class PickPlaceExpert:
         goal[3] = UNROLL * last[3]
         return Command(np.array([*goal, grip], np.float32), "expert")
 
-    def field(self, aim: np.ndarray, tip: np.ndarray, opening: float, obs: Obs) -> tuple[np.ndarray, float]:
+    def field(
+        self, aim: np.ndarray, tip: np.ndarray, opening: float, obs: Obs
+    ) -> tuple[np.ndarray, float]:
         """Velocity (4,) [m/s, rad/s] of the commanded fingertips `aim`, and the gripper's opening [m]."""
         cube, target = obs.data["cube_position"].astype(float), obs.data["target"].astype(float)
         away, off = float(np.linalg.norm(cube - tip[:3])), float(np.hypot(*(cube - target)[:2]))
@@ -134,7 +158,9 @@ class PickPlaceExpert:
         low = 1 - ramp(cube[2], 0.023, 0.030)
         placed = low * (1 - ramp(off, 0.020, 0.030))
         release = low * (1 - ramp(off, 0.010, 0.018)) + placed * ramp(opening, 0.046, 0.054)
-        free = placed * self.rise(aim, ramp(opening, 0.050, 0.065)) + (1 - placed) * self.approach(aim, cube, obs)
+        free = placed * self.rise(aim, ramp(opening, 0.050, 0.065)) + (1 - placed) * self.approach(
+            aim, cube, obs
+        )
         grip = OPENING + (SQUEEZE - OPENING) * near * (1 - min(release, 1.0))
         return held * self.carry(aim, cube - tip[:3], target) + (1 - held) * free, grip
 
@@ -153,7 +179,11 @@ class PickPlaceExpert:
         ahead = goal[:2] - aim[:2]
         far = ramp(float(np.hypot(*ahead)), 0.008, 0.05)
         velocity = _towards(aim, [*goal[:2], goal[2] + (CARRY - goal[2]) * far], 0.0, SWIFT)
-        level = self.run_up(aim) if self.post[0] - aim[0] > FORK else self.detour(aim[:2], ahead, velocity[:2])
+        level = (
+            self.run_up(aim)
+            if self.post[0] - aim[0] > FORK
+            else self.detour(aim[:2], ahead, velocity[:2])
+        )
         velocity[:2] = level * (1 - far * (1 - ramp(aim[2], 0.045, 0.075)))
         return velocity
 
@@ -163,7 +193,12 @@ class PickPlaceExpert:
         Whatever came before, every episode reaches the fork alike: nothing tells which side it will take.
         """
         aside = self.post[1] - aim[1]
-        return np.array([SPEED * (1 - 0.9 * ramp(abs(aside), 0.004, 0.02)), np.clip(2 * GAIN * aside, -SPEED, SPEED)])
+        return np.array(
+            [
+                SPEED * (1 - 0.9 * ramp(abs(aside), 0.004, 0.02)),
+                np.clip(2 * GAIN * aside, -SPEED, SPEED),
+            ]
+        )
 
     def detour(self, at: np.ndarray, ahead: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """Turn `velocity` (2,), which leads straight `ahead` (2,), to pass the post on this episode's side."""
@@ -174,7 +209,11 @@ class PickPlaceExpert:
         sign = 1.0 if self.side == "left" else -1.0
         bearing = sign * (np.arctan2(post[1], post[0]) - np.arctan2(ahead[1], ahead[0]))
         # Half of what the post and its berth cover, seen from here; inside the berth more than a right angle: outwards.
-        half = np.arcsin(BERTH / distance) if distance > BERTH else np.pi / 2 + OUTWARD * (1 - distance / BERTH)
+        half = (
+            np.arcsin(BERTH / distance)
+            if distance > BERTH
+            else np.pi / 2 + OUTWARD * (1 - distance / BERTH)
+        )
         turn = sign * float(np.clip((bearing + np.pi) % (2 * np.pi) - np.pi + half, 0.0, STEEPEST))
         c, s = np.cos(turn), np.sin(turn)
         return np.array([[c, -s], [s, c]]) @ velocity
@@ -184,7 +223,11 @@ class PickPlaceExpert:
         return _towards(aim, [*aim[:2], RETREAT], aim[3]) * opened
 
 
-def _towards(aim: np.ndarray, goal: np.ndarray | list[float], yaw: float, speed: float = SPEED) -> np.ndarray:
+def _towards(
+    aim: np.ndarray, goal: np.ndarray | list[float], yaw: float, speed: float = SPEED
+) -> np.ndarray:
     way = GAIN * (np.asarray(goal) - aim[:3])
     level = way[:2] * min(1.0, speed / max(float(np.hypot(*way[:2])), 1e-9))
-    return np.array([*level, np.clip(way[2], -SPEED, SPEED), np.clip(GAIN * (yaw - aim[3]), -TURN, TURN)])
+    return np.array(
+        [*level, np.clip(way[2], -SPEED, SPEED), np.clip(GAIN * (yaw - aim[3]), -TURN, TURN)]
+    )

@@ -44,7 +44,9 @@ TASKS = {
         tool="fewstep.envs.sim.pick_place_expert:FingertipTool",
         quick={"width": 480, "height": 360, "samples": 0},
     ),
-    "pusht-mujoco": Task("fewstep/PushT-v0", "fewstep.envs.sim.push_t", "sim", quick={"size": 384, "samples": 0}),
+    "pusht-mujoco": Task(
+        "fewstep/PushT-v0", "fewstep.envs.sim.push_t", "sim", quick={"size": 384, "samples": 0}
+    ),
     "pusht": Task(
         "gym_pusht/PushT-v0",
         "gym_pusht",
@@ -66,7 +68,9 @@ def find_task(task: str) -> Task:
     if task.startswith(METAWORLD):
         name = {"name": task.removeprefix(METAWORLD)}
         module = "fewstep.envs.sim.metaworld"
-        return Task("fewstep/MetaWorld-v0", module, "metaworld", name, expert=f"{module}:MetaWorldExpert")
+        return Task(
+            "fewstep/MetaWorld-v0", module, "metaworld", name, expert=f"{module}:MetaWorldExpert"
+        )
     return TASKS.get(task) or Task(task, "", "sim")
 
 
@@ -88,7 +92,11 @@ def make_robot(
     if known.module:
         _load(known.module, known.extra)
     spec = import_module(known.spec).SPEC if known.spec else None
-    options = known.options | ({"render_mode": "rgb_array"} if pictures else {}) | (known.quick if quick else {})
+    options = (
+        known.options
+        | ({"render_mode": "rgb_array"} if pictures else {})
+        | (known.quick if quick else {})
+    )
     limit = -1 if seconds else None  # ours holds then, not the environment's
     module, colon, _ = known.id.partition(":")
     try:
@@ -134,4 +142,6 @@ def _load(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise RobotError(f"{error.name} is not installed: pip install 'fewstep[{extra}]'") from error
+        raise RobotError(
+            f"{error.name} is not installed: pip install 'fewstep[{extra}]'"
+        ) from error

@@ -21,8 +21,14 @@ MISSING = (
 
 def choose_backend() -> None:
     """Set MUJOCO_GL, on Linux without a screen, to what this machine has: egl, else osmesa, else disabled."""
-    if sys.platform == "linux" and not os.environ.get("MUJOCO_GL") and not os.environ.get("DISPLAY"):
-        os.environ["MUJOCO_GL"] = "egl" if _egl_devices() else "osmesa" if _load("libOSMesa.so.8") else "disabled"
+    if (
+        sys.platform == "linux"
+        and not os.environ.get("MUJOCO_GL")
+        and not os.environ.get("DISPLAY")
+    ):
+        os.environ["MUJOCO_GL"] = (
+            "egl" if _egl_devices() else "osmesa" if _load("libOSMesa.so.8") else "disabled"
+        )
 
 
 def _load(library: str) -> ctypes.CDLL | None:
@@ -40,7 +46,9 @@ def _egl_devices() -> int:
     if not (address := egl.eglGetProcAddress(b"eglQueryDevicesEXT")):
         return 0
     count = ctypes.c_int(0)
-    query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int))(address)
+    query = ctypes.CFUNCTYPE(
+        ctypes.c_uint, ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int)
+    )(address)
     return count.value if query(0, None, ctypes.byref(count)) else 0
 
 
@@ -55,7 +63,9 @@ class Pictures:
     samples: per pixel, 0 for jagged edges; shadow: size of the shadow map [px], 0 for none. Both are slow in software.
     """
 
-    def __init__(self, model: mujoco.MjModel, height: int, width: int, *, samples: int = 0, shadow: int = 0) -> None:
+    def __init__(
+        self, model: mujoco.MjModel, height: int, width: int, *, samples: int = 0, shadow: int = 0
+    ) -> None:
         self.model, self.height, self.width = model, height, width
         self.samples, self.shadow = samples, shadow
         self._renderer: mujoco.Renderer | None = None
@@ -68,7 +78,9 @@ class Pictures:
         return self._renderer.render()
 
     def _open(self) -> mujoco.Renderer:
-        if not hasattr(mujoco, "GLContext"):  # a Renderer that fails on this prints a second traceback when it dies
+        if not hasattr(
+            mujoco, "GLContext"
+        ):  # a Renderer that fails on this prints a second traceback when it dies
             raise RobotError(MISSING)
         quality = self.model.vis.quality
         quality.offsamples, quality.shadowsize = self.samples, self.shadow

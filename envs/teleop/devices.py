@@ -18,11 +18,27 @@ from .drive import NOTHING, Device, Hand
 AXES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 KEYS = {  # key: axis, direction
     **{"w": ("x", 1), "s": ("x", -1), "a": ("y", 1), "d": ("y", -1), "r": ("z", 1), "f": ("z", -1)},
-    **{"u": ("roll", 1), "o": ("roll", -1), "i": ("pitch", 1), "k": ("pitch", -1), "j": ("yaw", 1), "l": ("yaw", -1)},
+    **{
+        "u": ("roll", 1),
+        "o": ("roll", -1),
+        "i": ("pitch", 1),
+        "k": ("pitch", -1),
+        "j": ("yaw", 1),
+        "l": ("yaw", -1),
+    },
     **{"e": ("gripper", 1), "q": ("gripper", -1)},
 }
-WORDS = {"\n": "start", " ": "success", "x": "failure", "\x7f": "discard", "\x03": "quit", "\x04": "quit"}
-PRESSED = 0.12  # s that a key counts as held down: a terminal tells presses and repeats, never releases
+WORDS = {
+    "\n": "start",
+    " ": "success",
+    "x": "failure",
+    "\x7f": "discard",
+    "\x03": "quit",
+    "\x04": "quit",
+}
+PRESSED = (
+    0.12  # s that a key counts as held down: a terminal tells presses and repeats, never releases
+)
 DEAD = 0.08  # of a stick's way that counts as none
 SPACEMICE = {(0x256F, None), (0x046D, 0xC626), (0x046D, 0xC627), (0x046D, 0xC628), (0x046D, 0xC62B)}
 FULL = 350.0  # what a SpaceMouse tells at full deflection
@@ -126,7 +142,11 @@ class SpaceMouse:
         numbers = np.frombuffer(report[1 : 1 + (len(report) - 1) // 2 * 2], "<i2") / FULL
         if report[0] == 1 and len(numbers) >= 3:
             x, y, z = numbers[:3]
-            self._move[:3] = [-y, -x, -z]  # the device's x points right, its y towards the person, its z down
+            self._move[:3] = [
+                -y,
+                -x,
+                -z,
+            ]  # the device's x points right, its y towards the person, its z down
         if report[0] == 2 or (report[0] == 1 and len(numbers) >= 6):
             roll, pitch, yaw = numbers[-3:]
             self._move[3:6] = [-pitch, -roll, -yaw]
@@ -139,7 +159,11 @@ class SpaceMouse:
         self._keyboard.close()
 
 
-DEVICES: Mapping[str, Callable[[], Device]] = {"keyboard": Keyboard, "gamepad": Gamepad, "spacemouse": SpaceMouse}
+DEVICES: Mapping[str, Callable[[], Device]] = {
+    "keyboard": Keyboard,
+    "gamepad": Gamepad,
+    "spacemouse": SpaceMouse,
+}
 
 
 def _live(x: float) -> float:
@@ -171,4 +195,6 @@ def _first_spacemouse() -> Any:
             device.open_path(found["path"])
             device.set_nonblocking(True)
             return device
-    raise RobotError(f"no SpaceMouse is connected; devices here: {names(f['product_string'] for f in hid.enumerate())}")
+    raise RobotError(
+        f"no SpaceMouse is connected; devices here: {names(f['product_string'] for f in hid.enumerate())}"
+    )

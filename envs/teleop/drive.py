@@ -44,7 +44,9 @@ class Device(Protocol):
 class Tool(Protocol):
     """How the movement of a hand moves the commanded action of one kind of robot."""
 
-    def follow(self, action: np.ndarray, measured: np.ndarray, move: np.ndarray, dt: float) -> np.ndarray:
+    def follow(
+        self, action: np.ndarray, measured: np.ndarray, move: np.ndarray, dt: float
+    ) -> np.ndarray:
         """The action (A,) that `dt` seconds of `move` (7,) lead to, from the last one; measured (A,) may hold NaN."""
         ...
 
@@ -58,11 +60,15 @@ class Axes:
     def __init__(self, spec: Spec) -> None:
         self._low, self._high = spec.bounds()
         if not np.isfinite(self._high - self._low).all():
-            raise RobotError("this robot's actions have no bounds, so nothing says how far a device moves them")
+            raise RobotError(
+                "this robot's actions have no bounds, so nothing says how far a device moves them"
+            )
         self._held, self._relative, n = spec.held(), spec.relative(), spec.action_size
         gripper = list(spec.actions)[-1] in ("gripper", "grip") or bool(self._held[-1])
         if n - gripper > len(NOTHING) - 1:
-            raise RobotError(f"a device has {len(NOTHING)} axes, this robot {n} action elements: use a leader arm")
+            raise RobotError(
+                f"a device has {len(NOTHING)} axes, this robot {n} action elements: use a leader arm"
+            )
         self._axis = np.array([*range(n - gripper), *[len(NOTHING) - 1] * gripper])
         self.speed = np.zeros(len(NOTHING))
         self.speed[self._axis] = (self._high - self._low) / RANGE_SECONDS
@@ -71,7 +77,9 @@ class Axes:
         """Places in a picture (n, 2) of just the ranges of the first two elements, low at the upper left."""
         return self._low[:2] + place * (self._high - self._low)[:2]
 
-    def follow(self, action: np.ndarray, measured: np.ndarray, move: np.ndarray, dt: float) -> np.ndarray:
+    def follow(
+        self, action: np.ndarray, measured: np.ndarray, move: np.ndarray, dt: float
+    ) -> np.ndarray:
         """Integrate, on a leash to what is measured."""
         span, m = self._high - self._low, move[self._axis]
         went = action + m * span * dt / RANGE_SECONDS
@@ -104,7 +112,9 @@ class Drive:
             self.hear(word)
         if self._action is None or last is None:
             return Command(None, "operator")
-        action = self._tool.follow(self._action, measured(self._spec, obs), hand.move, obs.time - last)
+        action = self._tool.follow(
+            self._action, measured(self._spec, obs), hand.move, obs.time - last
+        )
         return Command(action, "operator")
 
     def sent(self, action: np.ndarray) -> None:
@@ -119,7 +129,9 @@ class Leader:
         self._leader, self._spec = leader, spec
         measured(spec, leader.observe())  # says at once what it lacks
         if differences := [key for key, f in spec.actions.items() if f.relative]:
-            raise RobotError(f"actions {names(differences)} are differences, which no leader's pose can be")
+            raise RobotError(
+                f"actions {names(differences)} are differences, which no leader's pose can be"
+            )
 
     def reset(self, seed: int | None = None) -> None:
         """A leader has no memory."""

@@ -45,7 +45,11 @@ class Page:
     """
 
     def __init__(
-        self, tool: Ground, host: str = "127.0.0.1", port: int = 8007, clock: Callable[[], float] = time.monotonic
+        self,
+        tool: Ground,
+        host: str = "127.0.0.1",
+        port: int = 8007,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         from ..web.audience import Audience
 
@@ -120,4 +124,6 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port))
     except OSError as error:
-        raise RobotError(f"cannot serve the page on {host}:{port}: {error.strerror or error}") from error
+        raise RobotError(
+            f"cannot serve the page on {host}:{port}: {error.strerror or error}"
+        ) from error

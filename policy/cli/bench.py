@@ -45,7 +45,13 @@ def bench(c: Bench, console: Console) -> int:
     runs = {(e, n): _engine(policy, e, n) for n in c.evaluations for e in ("eager", "folded")}
     runs |= {("eager", 100): _engine(policy, "eager", 100)}
     rows = [
-        {"engine": engine, "network_evaluations": n, "threads": c.threads, "calls": len(ms), **_figures(ms)}
+        {
+            "engine": engine,
+            "network_evaluations": n,
+            "threads": c.threads,
+            "calls": len(ms),
+            **_figures(ms),
+        }
         for (engine, n), ms in measure(runs, c.calls).items()
     ]
     result = {
@@ -60,7 +66,9 @@ def bench(c: Bench, console: Console) -> int:
     return 0
 
 
-def measure(runs: Mapping[Any, Callable[[], object]], calls: int, rounds: int = 10) -> dict[Any, np.ndarray]:
+def measure(
+    runs: Mapping[Any, Callable[[], object]], calls: int, rounds: int = 10
+) -> dict[Any, np.ndarray]:
     """Wall times [ms] of every run, in alternating rounds after a warm-up."""
     times: dict[Any, list[float]] = {key: [] for key in runs}
     for run in runs.values():
@@ -78,9 +86,15 @@ def _engine(policy: Policy, engine: str, evaluations: int) -> Callable[[], Tenso
     """A whole `act` for one observation: "eager", or with the time FiLM "folded" into a table."""
     config, spec = policy.config, policy.spec
     sampler = config.drawn_by.at(evaluations)
-    obs = {k: torch.zeros(1, config.observation_steps, *f.shape) for k, f in spec.observations.items()}
+    obs = {
+        k: torch.zeros(1, config.observation_steps, *f.shape) for k, f in spec.observations.items()
+    }
     noise = torch.randn(
-        sampler.noises, 1, config.horizon, policy.noise_size, generator=torch.Generator().manual_seed(0)
+        sampler.noises,
+        1,
+        config.horizon,
+        policy.noise_size,
+        generator=torch.Generator().manual_seed(0),
     )
     if engine == "eager":
         return lambda: policy.act(obs, noise, sampler=sampler)
@@ -96,13 +110,20 @@ def _engine(policy: Policy, engine: str, evaluations: int) -> Callable[[], Tenso
 
 
 def _figures(ms: np.ndarray) -> dict[str, float]:
-    numbers = {"median": np.median(ms), "p99": np.percentile(ms, 99), "max": ms.max(), "floor": ms.min()}
+    numbers = {
+        "median": np.median(ms),
+        "p99": np.percentile(ms, 99),
+        "max": ms.max(),
+        "floor": ms.min(),
+    }
     return {f"{k}_ms": float(v) for k, v in numbers.items()}
 
 
 def _table(result: dict[str, Any]) -> Table:
     period, textbook = result["control_period_ms"], result["rows"][-1]["median_ms"]
-    table = Table("engine", "evaluations", "median ms", "p99 ms", "max ms", f"p99 / {period:g} ms", "speed-up")
+    table = Table(
+        "engine", "evaluations", "median ms", "p99 ms", "max ms", f"p99 / {period:g} ms", "speed-up"
+    )
     for r in result["rows"]:
         ms = (f"{r[k]:.2f}" for k in ("median_ms", "p99_ms", "max_ms"))
         share, gain = f"{100 * r['p99_ms'] / period:.0f} %", f"{textbook / r['median_ms']:.1f}"

@@ -59,16 +59,26 @@ def demo(c: Demo, console: Console) -> int:
     console.rule("2. Training")
     _train(c, out, run, console)
     console.rule("3. How many network evaluations? Validation starts tell")
-    tune(Tune(str(run), "pickplace", str(out / "demos"), 4 * c.episodes, workers=c.workers), console)
+    tune(
+        Tune(str(run), "pickplace", str(out / "demos"), 4 * c.episodes, workers=c.workers), console
+    )
     policy = load_policy(run)
     console.rule("4. Test: starts that nothing has seen")
     jobs = [_job(run, policy, n, rollouts.TEST, c.episodes) for n in COUNTS]
     evaluation = run_evaluation(policy, jobs, console, c.workers)
     write_file(out / "evaluation.json", json.dumps(evaluation, indent=1).encode())
     console.print(results_table(evaluation))
-    used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    used = sum(
+        sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     console.rule("5. Report")
-    _report(c, out, policy, evaluation, {"wall time": f"{time.monotonic() - began:.0f} s", "CPU time": f"{used:.0f} s"})
+    _report(
+        c,
+        out,
+        policy,
+        evaluation,
+        {"wall time": f"{time.monotonic() - began:.0f} s", "CPU time": f"{used:.0f} s"},
+    )
     console.print(f"open {out / 'report.html'} in a browser")
     return 0
 
@@ -86,7 +96,9 @@ def _train(c: Demo, out: Path, run: Path, console: Console) -> None:
         console.print(f"{run} is trained already")
     else:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        run_training(str(out / "demos"), str(run), replace(recipe(), steps=c.steps), console, device=device)
+        run_training(
+            str(out / "demos"), str(run), replace(recipe(), steps=c.steps), console, device=device
+        )
 
 
 def _job(run: Path, policy: Policy, evaluations: int, seed: int, episodes: int) -> rollouts.Job:
@@ -94,11 +106,15 @@ def _job(run: Path, policy: Policy, evaluations: int, seed: int, episodes: int) 
     return rollouts.Job(str(run), "pickplace", sampler, rollouts.seed_range(seed, episodes))
 
 
-def _report(c: Demo, out: Path, policy: Policy, evaluation: dict[str, Any], cost: dict[str, str]) -> None:
+def _report(
+    c: Demo, out: Path, policy: Policy, evaluation: dict[str, Any], cost: dict[str, str]
+) -> None:
     own = policy.config.drawn_by.network_evaluations
     row = next(r for r in evaluation["results"] if r["network_evaluations"] == own)
     sides = demonstrated_sides(DemoStore.open(out / "demos"))
-    share = f"{sides['left']:.2f} (95 % {' to '.join(f'{x:.2f}' for x in wilson(*sides['counts']))})"
+    share = (
+        f"{sides['left']:.2f} (95 % {' to '.join(f'{x:.2f}' for x in wilson(*sides['counts']))})"
+    )
     threads = read_meta(out / "policy")["provenance"].get("threads", "all")
     facts = {
         "command": "make demo",
@@ -170,6 +186,10 @@ def _video(job: rollouts.Job, row: dict[str, Any], out: Path) -> Path | None:
         print(f"no video: {error}")
         return None
     longest = max(len(film) for film in films)
-    padded = [np.concatenate([film, np.repeat(film[-1:], longest - len(film), 0)]) for film in films]
-    iio.imwrite(out / "video.mp4", np.concatenate(padded, 2), fps=round(job.robot().spec.command_hz))
+    padded = [
+        np.concatenate([film, np.repeat(film[-1:], longest - len(film), 0)]) for film in films
+    ]
+    iio.imwrite(
+        out / "video.mp4", np.concatenate(padded, 2), fps=round(job.robot().spec.command_hz)
+    )
     return out / "video.mp4"

@@ -50,11 +50,17 @@ class Distill:
 def distill(c: Distill, console: Console) -> int:
     """Label and train."""
     if c.copies < 1 or not 0 <= c.perturb < math.inf:
-        raise ConfigError(f"copies must be at least 1 and perturb 0 or more, not {c.copies} and {c.perturb}")
+        raise ConfigError(
+            f"copies must be at least 1 and perturb 0 or more, not {c.copies} and {c.perturb}"
+        )
     require_unused(Path(c.out))
-    config = TrainConfig(steps=c.steps, batch=c.batch, lr=c.lr, warmup=100, seed=c.seed, threads=c.threads)
+    config = TrainConfig(
+        steps=c.steps, batch=c.batch, lr=c.lr, warmup=100, seed=c.seed, threads=c.threads
+    )
     with_progress(partial(train_student, c, config), c.out, config, console)
-    console.print(f"{c.out}: one evaluation per chunk; try: fewstep evaluate policy={c.out} task=...")
+    console.print(
+        f"{c.out}: one evaluation per chunk; try: fewstep evaluate policy={c.out} task=..."
+    )
     return 0
 
 
@@ -67,7 +73,9 @@ def train_student(
     """
     teacher = load_policy(c.policy, c.device)
     if teacher.config.objective in ONCE:
-        raise ConfigError(f"{c.policy} is asked once per chunk already: there is nothing to distill")
+        raise ConfigError(
+            f"{c.policy} is asked once per chunk already: there is nothing to distill"
+        )
     with threads(config.threads or 1):
         data = read_data(c.data, teacher.config, torch.device(c.device))
         require_match(teacher, data.spec)
@@ -88,14 +96,23 @@ def label(teacher: Policy, data: Data, c: Distill, generator: Generator) -> Data
     return Data(teacher.spec, arrays, (rows, rows), None, teacher.normaliser)
 
 
-def _label(teacher: Policy, data: Data, sampler: Sampler, perturb: float, generator: Generator) -> Mapping[str, Tensor]:
+def _label(
+    teacher: Policy, data: Data, sampler: Sampler, perturb: float, generator: Generator
+) -> Mapping[str, Tensor]:
     rows = torch.arange(len(data.train[0]), device=generator.device)
-    batch = {k: v for k, v in data.batch(rows, data.train).items() if k in teacher.spec.observations}
+    batch = {
+        k: v for k, v in data.batch(rows, data.train).items() if k in teacher.spec.observations
+    }
     obs = {k: _shift(v, perturb, generator) for k, v in batch.items()}
     noise = torch.randn(
-        (len(rows), teacher.config.horizon, teacher.noise_size), generator=generator, device=generator.device
+        (len(rows), teacher.config.horizon, teacher.noise_size),
+        generator=generator,
+        device=generator.device,
     )
-    chunks = [teacher.act({k: v[i] for k, v in obs.items()}, noise[None, i], sampler=sampler) for i in rows.split(256)]
+    chunks = [
+        teacher.act({k: v[i] for k, v in obs.items()}, noise[None, i], sampler=sampler)
+        for i in rows.split(256)
+    ]
     return {**obs, "action": torch.cat(chunks), "noise": noise}
 
 

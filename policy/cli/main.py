@@ -86,7 +86,9 @@ def _run(arguments: list[str], console: Console, errors: Console) -> int:
         return 130
 
 
-def _warned(errors: Console, others: Any, message: Any, category: type[Warning], *where: Any) -> None:
+def _warned(
+    errors: Console, others: Any, message: Any, category: type[Warning], *where: Any
+) -> None:
     """Show a warning of ours in plain words, and others as Python does."""
     if not issubclass(category, FewstepWarning):
         return others(message, category, *where)
@@ -112,7 +114,10 @@ def settings(name: str, verb: Verb, overrides: Sequence[str]) -> Any:
         node["defaults"] = ["_self_", {"recipe": None}]
     ConfigStore.instance().store(name=name, node=node)
     try:
-        with warnings.catch_warnings(), initialize_config_module("fewstep.configs", version_base=None):
+        with (
+            warnings.catch_warnings(),
+            initialize_config_module("fewstep.configs", version_base=None),
+        ):
             warnings.simplefilter("ignore")
             config = compose(name, [_literal(verb.settings, override) for override in overrides])
         if missing := [k for k in config if OmegaConf.is_missing(config, k)]:
@@ -120,7 +125,9 @@ def settings(name: str, verb: Verb, overrides: Sequence[str]) -> Any:
         plain = OmegaConf.to_container(config, resolve=True)
     except FewstepError:
         raise
-    except Exception as error:  # Hydra raises errors of its own, of OmegaConf and of Python where keys are odd
+    except (
+        Exception
+    ) as error:  # Hydra raises errors of its own, of OmegaConf and of Python where keys are odd
         valid = ", ".join(f.name for f in fields(verb.settings))
         said = ADVICE.split(" ".join(str(error).split()))[0]
         raise ConfigError(f"{said}\nkeys of `fewstep {name}`: {valid}") from error
@@ -138,14 +145,18 @@ def _literal(config: type, override: str) -> str:
 
 
 def _overview(console: Console) -> None:
-    console.print("fewstep <verb> [key=value ...]     fewstep <verb> --help shows the keys\n", markup=False)
+    console.print(
+        "fewstep <verb> [key=value ...]     fewstep <verb> --help shows the keys\n", markup=False
+    )
     for name in VERBS:
         console.print(f"  {name:9} {load(name).help}", markup=False, soft_wrap=True)
 
 
 def _usage(console: Console, name: str, verb: Verb) -> None:
     console.print(
-        f"fewstep {name} [key=value ...]\n\n{cleandoc(verb.settings.__doc__ or '')}\n", markup=False, soft_wrap=True
+        f"fewstep {name} [key=value ...]\n\n{cleandoc(verb.settings.__doc__ or '')}\n",
+        markup=False,
+        soft_wrap=True,
     )
     console.print("Keys and defaults (??? must be given):\n", markup=False)
     console.print(OmegaConf.to_yaml(_defaults(verb)), markup=False)

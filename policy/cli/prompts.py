@@ -47,7 +47,9 @@ class Person:
                 continue
             content = os.read(fd, 1024)
             if not content:
-                raise RobotError("the standard input has ended: nobody answers; unattended=true asks nobody")
+                raise RobotError(
+                    "the standard input has ended: nobody answers; unattended=true asks nobody"
+                )
             self._typed += content
         line, self._typed = self._typed.split(b"\n", 1)
         return line

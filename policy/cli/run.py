@@ -79,12 +79,16 @@ def run(c: Run, console: Console) -> int:
     log = RunLog(Path(c.out))
     if c.actions:
         config = replace(config, replay=str(_recorded(c, log.folder)))
-    console.print("This is no certified safety function: the emergency stop comes first.", style="bold")
+    console.print(
+        "This is no certified safety function: the emergency stop comes first.", style="bold"
+    )
     with ended_by_signals():
         return _run(c, log, config, served, console)
 
 
-def _run(c: Run, log: RunLog, config: ControlConfig, served: Served | None, console: Console) -> int:
+def _run(
+    c: Run, log: RunLog, config: ControlConfig, served: Served | None, console: Console
+) -> int:
     def tell(text: str) -> None:
         say(console, text, style="yellow")
 
@@ -92,7 +96,14 @@ def _run(c: Run, log: RunLog, config: ControlConfig, served: Served | None, cons
     try:
         ready = node.wait("ready", seconds=START_SECONDS)
         spec = Spec.from_json(ready["spec"])
-        log.facts(spec, robot=c.robot, options=sorted(c.options), policy=c.policy, actions=c.actions, **_hash(c.policy))
+        log.facts(
+            spec,
+            robot=c.robot,
+            options=sorted(c.options),
+            policy=c.policy,
+            actions=c.actions,
+            **_hash(c.policy),
+        )
         notify("READY=1")
         style = "" if ready["scheduling"].startswith("SCHED_FIFO") else "bold red"
         say(console, f"ready at {ready['hz']:g} Hz; {ready['scheduling']}", style=style)
@@ -121,12 +132,18 @@ def _check(c: Run) -> None:
         raise ConfigError("calibrate=true moves the robot: it cannot be done with shadow=true")
     if not 0 <= c.lead < math.inf:
         raise ConfigError(f"lead must be seconds, 0 or more, not {c.lead}")
-    above = {"seconds": c.seconds, "watch.observation": c.watch.observation, "watch.action": c.watch.action}
+    above = {
+        "seconds": c.seconds,
+        "watch.observation": c.watch.observation,
+        "watch.action": c.watch.action,
+    }
     above |= {"episodes": c.episodes, "threads": c.threads}
     if bad := [f"{name}={x}" for name, x in above.items() if not x > 0]:
         raise ConfigError(f"{', '.join(bad)}: must be above 0")
     if not c.watch.soft >= 0 or c.episode < 0:
-        raise ConfigError(f"watch.soft and episode must be 0 or more, not {c.watch.soft} and {c.episode}")
+        raise ConfigError(
+            f"watch.soft and episode must be 0 or more, not {c.watch.soft} and {c.episode}"
+        )
     if not 0 <= c.priority <= 99:
         raise ConfigError(f"priority must be 0 to 99, not {c.priority}")
 
@@ -152,7 +169,10 @@ def _episodes(c: Run, node: Node, hz: float, console: Console) -> int:
         say(console, f"episode {k}: {why}; success: {judged}")
         lost, due = missed(node.log.folder, ended["episode"], hz, State(state))
         if lost > LOST * due:
-            console.print(f"{lost} of {due} ticks were missed: this computer does not keep {hz:g} Hz", style="bold red")
+            console.print(
+                f"{lost} of {due} ticks were missed: this computer does not keep {hz:g} Hz",
+                style="bold red",
+            )
         failed += judged is False or wrong
         if c.unattended and (pressed or wrong):
             break
@@ -176,7 +196,12 @@ def _interrupts(node: Node, rest: str) -> Iterator[list[bool]]:
 
 def _acting(c: Run) -> tuple[ControlConfig, Served | None]:
     """Who acts in the control process, and which policy is served to it."""
-    common: dict[str, Any] = {"robot": c.robot, "options": c.options, "free": tuple(c.free), "priority": c.priority}
+    common: dict[str, Any] = {
+        "robot": c.robot,
+        "options": c.options,
+        "free": tuple(c.free),
+        "priority": c.priority,
+    }
     common |= {"limits": read_limits(c.limits)}
     if c.calibrate and not c.policy:
         return ControlConfig(**common, watch=c.watch, calibrate=True), None
@@ -215,13 +240,19 @@ def read_limits(path: str) -> dict[str, Any]:
 
 def _hash(policy: str) -> dict[str, str]:
     """SHA-256 of the weights that act."""
-    return {"sha256": sha256((find_policy(policy) / MODEL).read_bytes()).hexdigest()} if policy else {}
+    return (
+        {"sha256": sha256((find_policy(policy) / MODEL).read_bytes()).hexdigest()} if policy else {}
+    )
 
 
 def _calibrated(out: Path, spec: Spec, inference: float, console: Console) -> int:
     """Tell the delays from the log, and write them into latency.json."""
     found = delays(spec, read_ticks(out))
-    content = {"observation": found.observation, "actuation": found.actuation, "still": list(found.still)}
+    content = {
+        "observation": found.observation,
+        "actuation": found.actuation,
+        "still": list(found.still),
+    }
     content |= {} if math.isnan(inference) else {"inference": inference}
     write_file(out / LATENCY, json.dumps(content, indent=1).encode())
     for name, seconds in found.observation.items():

@@ -76,13 +76,19 @@ class Sitting:
             stack.callback(robot.close)
             actor, device = self._hold(robot, stack)
             store = stack.enter_context(make(robot.spec))
-            show = partial(device.show, robot.robot.render) if isinstance(device, Page) else lambda: None
+            show = (
+                partial(device.show, robot.robot.render)
+                if isinstance(device, Page)
+                else lambda: None
+            )
             words = device if isinstance(actor, Leader) else None
             session = Session(robot, actor, store, tell, words, next_seed(store, seed), show)
             if isinstance(actor, Drive):
                 actor.hear = session.hear
             if isinstance(device, Page):
-                _print(console, f"open {device.address}")  # and not on the page: its address is a secret
+                _print(
+                    console, f"open {device.address}"
+                )  # and not on the page: its address is a secret
             else:
                 tell(cleandoc(type(device).__doc__ or ""))
             kept = session.run(episodes)
@@ -92,7 +98,9 @@ class Sitting:
     def _simulation(self) -> Live:
         built_in = self.name in TASKS or self.name.startswith(METAWORLD)
         looks = {"pictures": True, "quick": True} if self.device == PAGE else {}
-        made = make_live(self.name, {**({"seconds": PATIENCE} | looks if built_in else {}), **self.options})
+        made = make_live(
+            self.name, {**({"seconds": PATIENCE} | looks if built_in else {}), **self.options}
+        )
         if not isinstance(made, Live):
             raise RobotError(f"{self.name!r} is no simulated task")
         return made
@@ -110,10 +118,14 @@ class Sitting:
         stack.callback(device.close)
         return Leader(leader, robot.spec), device
 
-    def _record_robot(self, make: Open, episodes: int, seed: int, console: Console, stack: ExitStack) -> int:
+    def _record_robot(
+        self, make: Open, episodes: int, seed: int, console: Console, stack: ExitStack
+    ) -> int:
         """Everything that moves the robot passes its control process, as in `fewstep run`."""
         tell = partial(_print, console)
-        console.print("This is no certified safety function: the emergency stop comes first.", style="bold")
+        console.print(
+            "This is no certified safety function: the emergency stop comes first.", style="bold"
+        )
         leader = None if self.device in DEVICES else make_live(self.device, {})
         if leader is not None:
             stack.callback(leader.close)
@@ -146,7 +158,9 @@ class Sitting:
         store = stack.enter_context(make(spec))
         tell(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}")
         tell(cleandoc(type(device).__doc__ or ""))
-        session = HandSession(node, reader, hand, device, leader, store, next_seed(store, seed), tell)
+        session = HandSession(
+            node, reader, hand, device, leader, store, next_seed(store, seed), tell
+        )
         kept = session.run(episodes)
         tell(f"{kept} kept; {store.path} now has {store.size}")
         return kept

@@ -9,7 +9,14 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from ...envs import ConfigError
@@ -23,7 +30,13 @@ def say(console: Console, text: str, style: str = "", end: str = "\n") -> None:
 
 def bar(console: Console) -> Progress:
     """A progress bar with counts and the time left."""
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     return Progress(TextColumn("{task.description}"), *columns, console=console)
 
 
@@ -40,7 +53,9 @@ def versions() -> dict[str, str]:
 
 def results_table(evaluation: dict[str, Any]) -> Table:
     """A row per number of network evaluations, or per delay."""
-    late = any(r["delay_ticks"] or r["jitter_ticks"] or r["recorded"] for r in evaluation["results"])
+    late = any(
+        r["delay_ticks"] or r["jitter_ticks"] or r["recorded"] for r in evaluation["results"]
+    )
     last = ("delay", "seam", "jerk") if late else ("p50 ms", "p99 ms")
     table = _table("evals", "n" if late else "episodes", "success [95 %]", "score [95 %]", *last)
     for r in evaluation["results"]:
@@ -61,11 +76,16 @@ def tuning_tables(rows: Sequence[Mapping[str, Any]], chosen: int) -> list[Table]
     for i, r in enumerate(rows):
         style = "bold" if i == chosen else ""
         if rolled:
-            rate, less = _between(f"{r['success_rate']:.3f}", *r["interval"]), _difference(r["success_difference"])
+            rate, less = (
+                _between(f"{r['success_rate']:.3f}", *r["interval"]),
+                _difference(r["success_difference"]),
+            )
             success.add_row(*_mode(r), rate, less, _latencies(r)[0], style=style)
         if near:
             values = [f"{r[k]:.3f}" for k in ("spread", "off_manifold", "far", "unlike")]
-            chunks.add_row(*_mode(r), *values, _difference([-x for x in r["like_difference"]]), style=style)
+            chunks.add_row(
+                *_mode(r), *values, _difference([-x for x in r["like_difference"]]), style=style
+            )
     return [success] * rolled + [chunks] * near
 
 
@@ -76,12 +96,16 @@ def comparison_table(ours: dict[str, Any], theirs: dict[str, Any]) -> Table:
         for b in theirs["results"]:
             x, y = ({e["seed"]: e for e in r["rollouts"]} for r in (a, b))
             if x.keys() != y.keys():
-                raise ConfigError("the two evaluations ran on different seeds: they cannot be paired")
+                raise ConfigError(
+                    "the two evaluations ran on different seeds: they cannot be paired"
+                )
             d = paired_success(*([r[s]["success"] for s in x] for r in (x, y)))
             e = paired_mean(*([r[s]["score"] for s in x] for r in (x, y)))
             verdict = "no difference" if d[1] <= 0 <= d[2] else ("better" if d[0] > 0 else "worse")
             cells = (_difference(v) for v in (d, e))
-            table.add_row(str(a["network_evaluations"]), str(b["network_evaluations"]), *cells, verdict)
+            table.add_row(
+                str(a["network_evaluations"]), str(b["network_evaluations"]), *cells, verdict
+            )
     return table
 
 

@@ -55,9 +55,13 @@ def tune(c: Tune, console: Console) -> int:
     policy = load_policy(c.policy)
     tried = modes(policy)
     if (folder := find_policy(c.policy)).parent == SHIPPED:
-        raise ConfigError(f"{c.policy} comes with fewstep, tuned: to tune it for something else, copy {folder}")
+        raise ConfigError(
+            f"{c.policy} comes with fewstep, tuned: to tune it for something else, copy {folder}"
+        )
     if not (c.task or c.data):
-        raise ConfigError("tune needs a task= to roll out in, demonstrations data= to compare with, or both")
+        raise ConfigError(
+            "tune needs a task= to roll out in, demonstrations data= to compare with, or both"
+        )
     rows: list[dict[str, Any]] = [{"sampler": asdict(s) | {"times": list(s.grid())}} for s in tried]
     for measure in [_near] * bool(c.data) + [_rolled] * bool(c.task):
         measured = measure(c, policy, tried, console)
@@ -65,8 +69,17 @@ def tune(c: Tune, console: Console) -> int:
     k = choose(rows, tried, c.margin)
     for table in tuning_tables(rows, k):
         console.print(table)
-    evidence = {"task": c.task, "data": c.data, "episodes": c.episodes if c.task else 0, "margin": c.margin}
-    evidence |= {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "modes": rows, "chosen": k}
+    evidence = {
+        "task": c.task,
+        "data": c.data,
+        "episodes": c.episodes if c.task else 0,
+        "margin": c.margin,
+    }
+    evidence |= {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "modes": rows,
+        "chosen": k,
+    }
     tuned = policy.with_sampler(tried[k])
     save_policy(tuned, Path(c.policy), read_meta(c.policy)["provenance"] | {"tuned": evidence})
     n = tried[k].network_evaluations
@@ -78,9 +91,14 @@ def modes(policy: Policy) -> list[Sampler]:
     """Samplers to compare, the reference last; ConfigError where a policy leaves no choice."""
     own = policy.config.drawn_by
     if policy.config.objective in ONCE:
-        raise ConfigError("this policy is asked once, there is nothing to choose: set it beside another with compare=")
+        raise ConfigError(
+            "this policy is asked once, there is nothing to choose: set it beside another with compare="
+        )
     if policy.path.preserving:
-        return [*(replace(own, step="ddim", times=(), evaluations=n) for n in (2, 3, REFERENCE)), own]
+        return [
+            *(replace(own, step="ddim", times=(), evaluations=n) for n in (2, 3, REFERENCE)),
+            own,
+        ]
     first = own.grid()[0]
     grids = [(first, *g[1:]) for g in (*GRIDS, even_grid(REFERENCE))]
     return [replace(own, step="ddim", times=g, evaluations=len(g) - 1) for g in grids]
@@ -90,19 +108,28 @@ def choose(rows: Sequence[Mapping[str, Any]], tried: Sequence[Sampler], margin: 
     """The cheapest mode whose loss against the last one is surely below `margin`; among equals the best."""
     key = "success_difference" if "success_difference" in rows[-1] else "like_difference"
     good = [i for i, row in enumerate(rows[:-1]) if row[key][1] > -margin]
-    return min(good, key=lambda i: (tried[i].network_evaluations, -rows[i][key][0]), default=len(rows) - 1)
+    return min(
+        good, key=lambda i: (tried[i].network_evaluations, -rows[i][key][0]), default=len(rows) - 1
+    )
 
 
-def _rolled(c: Tune, policy: Policy, tried: Sequence[Sampler], console: Console) -> list[dict[str, Any]]:
+def _rolled(
+    c: Tune, policy: Policy, tried: Sequence[Sampler], console: Console
+) -> list[dict[str, Any]]:
     """Success of every mode on the same validation starts, and its difference from the last."""
     seeds = rollouts.seed_range(0, c.episodes)
     jobs = [rollouts.Job(c.policy, c.task, s, seeds) for s in tried]
     rows = run_evaluation(policy, jobs, console, c.workers)["results"]
     wins = [[e["success"] for e in row.pop("rollouts")] for row in rows]
-    return [r | {"success_difference": paired_success(w, wins[-1])} for r, w in zip(rows, wins, strict=True)]
+    return [
+        r | {"success_difference": paired_success(w, wins[-1])}
+        for r, w in zip(rows, wins, strict=True)
+    ]
 
 
-def _near(c: Tune, policy: Policy, tried: Sequence[Sampler], console: Console) -> list[dict[str, Any]]:
+def _near(
+    c: Tune, policy: Policy, tried: Sequence[Sampler], console: Console
+) -> list[dict[str, Any]]:
     """What the demonstrations say about every mode: means over observations, and the difference from the last."""
     nearby, store = Nearby.find(policy, c.data), DemoStore.open(c.data)
     first = {k: store.array(k, 0, 1)[0] for k in policy.spec.observations}
@@ -113,6 +140,9 @@ def _near(c: Tune, policy: Policy, tried: Sequence[Sampler], console: Console) -
     return [
         {k: v.mean().item() for k, v in (nearby.measure(x) | {"unlike": away}).items()}
         | {"like_difference": paired_mean((strange[-1] - away).numpy(), np.zeros(len(away)))}
-        | {"network_evaluations": s.network_evaluations, "latency_ms": rollouts.latency(policy, s, obs)}
+        | {
+            "network_evaluations": s.network_evaluations,
+            "latency_ms": rollouts.latency(policy, s, obs),
+        }
         for s, x, away in zip(tried, chunks, strange, strict=True)
     ]

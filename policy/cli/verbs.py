@@ -47,17 +47,29 @@ def train(c: Train, console: Console) -> int:
     config = TrainConfig(**{f.name: getattr(c, f.name) for f in fields(TrainConfig)})
     policy = run_training(c.data, c.out, config, console, start=c.policy or None, device=device)
     size = sum(p.numel() for p in policy.parameters())
-    console.print(f"{c.out}: a policy of {size / 1e6:.2f} M parameters; try: fewstep evaluate policy={c.out} task=...")
+    console.print(
+        f"{c.out}: a policy of {size / 1e6:.2f} M parameters; try: fewstep evaluate policy={c.out} task=..."
+    )
     return 0
 
 
-def run_training(data: str, out: str, config: TrainConfig, console: Console, **options: Any) -> Policy:
+def run_training(
+    data: str, out: str, config: TrainConfig, console: Console, **options: Any
+) -> Policy:
     """`train.train` with a progress bar that first says how long it will take here."""
-    return with_progress(lambda report: train_policy(data, out, config, report=report, **options), out, config, console)
+    return with_progress(
+        lambda report: train_policy(data, out, config, report=report, **options),
+        out,
+        config,
+        console,
+    )
 
 
 def with_progress(
-    work: Callable[[Callable[[dict[str, float]], None]], Policy], out: str, config: TrainConfig, console: Console
+    work: Callable[[Callable[[dict[str, float]], None]], Policy],
+    out: str,
+    config: TrainConfig,
+    console: Console,
 ) -> Policy:
     """Do `work`, which reports the rows of its log, behind a progress bar; after Ctrl-C say what is kept."""
     with bar(console) as progress:
@@ -69,7 +81,9 @@ def with_progress(
                 left = (config.steps - row["step"]) / row["steps_per_second"]
                 rate = row["steps_per_second"]
                 time = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
-                console.print(f"{rate:.1f} steps of {config.batch} windows a second here: about {time}")
+                console.print(
+                    f"{rate:.1f} steps of {config.batch} windows a second here: about {time}"
+                )
             said.append(1)
             note = f"training, loss {row['loss']:.4f}"
             progress.update(line, completed=int(row["step"]), description=note)
@@ -170,7 +184,9 @@ def _whole(name: str, given: Any) -> list[int]:
     return numbers
 
 
-def run_evaluation(policy: Policy, jobs: list[rollouts.Job], console: Console, workers: int = 0) -> dict[str, Any]:
+def run_evaluation(
+    policy: Policy, jobs: list[rollouts.Job], console: Console, workers: int = 0
+) -> dict[str, Any]:
     """Roll out every job and measure its latency; the content of evaluation.json."""
     rows, robot = [], jobs[0].robot()
     require_match(policy, robot.spec)
@@ -180,7 +196,9 @@ def run_evaluation(policy: Policy, jobs: list[rollouts.Job], console: Console, w
         for job in jobs:
             n = job.sampler.network_evaluations
             line = progress.add_task(f"{n} evaluation{'s' if n > 1 else ''}", total=len(job.seeds))
-            done = rollouts.evaluate(job, workers or os.cpu_count() or 1, lambda k, i=line: progress.advance(i, k))
+            done = rollouts.evaluate(
+                job, workers or os.cpu_count() or 1, lambda k, i=line: progress.advance(i, k)
+            )
             rows.append(rollouts.summary(job, done, rollouts.latency(policy, job.sampler, obs)))
     job = jobs[0]
     facts = {"task": job.task, "policy": job.policy, "seed": job.seeds[0], "versions": versions()}
@@ -200,7 +218,9 @@ def _replay(c: Evaluate, job: rollouts.Job, console: Console) -> int:
 
 def _again(before: dict[str, Any], job: rollouts.Job) -> tuple[rollouts.Job, list[int]]:
     """The job of an earlier evaluation, with this sampler where it is there, and the seeds on which it had failed."""
-    row = next((r for r in before["results"] if _same(r["sampler"], job.sampler)), before["results"][0])
+    row = next(
+        (r for r in before["results"] if _same(r["sampler"], job.sampler)), before["results"][0]
+    )
     given = row["sampler"] | {"times": tuple(row["sampler"]["times"])}
     job = replace(
         job,

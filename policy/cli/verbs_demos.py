@@ -71,7 +71,9 @@ def record(c: Record, console: Console) -> int:
     if c.teleop:
         return _by_hand(c, console)
     if c.robot:
-        raise ConfigError("robot= is for recordings by hand: teleop=keyboard, gamepad, spacemouse, or a leader arm")
+        raise ConfigError(
+            "robot= is for recordings by hand: teleop=keyboard, gamepad, spacemouse, or a leader arm"
+        )
     robot: Any = make_robot(c.task, hz=c.hz, seconds=c.seconds)
     actor = agent(p := load_policy(c.policy), Inline(p)) if c.policy else make_expert(c.task)
     notes = {"task": c.task, "actor": c.policy or "scripted expert", **versions()}
@@ -90,7 +92,9 @@ def record(c: Record, console: Console) -> int:
                 robot, actor, store, islice(seeds, 2 * c.episodes), float("inf"),
                 keep=lambda o: c.failures or bool(o.success), progress=heard, most=c.episodes,
             )  # fmt: skip
-        console.print(f"{kept} kept, {len(failed)} failed; {c.data} now has {store.size}", markup=False)
+        console.print(
+            f"{kept} kept, {len(failed)} failed; {c.data} now has {store.size}", markup=False
+        )
     return 0 if kept else 1
 
 
@@ -113,7 +117,9 @@ def _writable(path: Path, spec: Any, notes: dict[str, Any], images: str) -> Demo
     store = DemoStore.open(path, "a")
     if images not in ("", store.images):
         store.close()
-        raise ConfigError(f"{path} keeps its images as {store.images}: leave out images={images}, or record elsewhere")
+        raise ConfigError(
+            f"{path} keeps its images as {store.images}: leave out images={images}, or record elsewhere"
+        )
     return store
 
 
@@ -146,11 +152,15 @@ def import_(c: Import, console: Console) -> int:
     elif c.task:
         raise ConfigError(f"no conversion for task {c.task!r}; valid: pusht, or none")
     else:
-        choice = Choice(_list("keys", c.keys), _list("cameras", c.cameras), c.hz, c.fields, c.images)
+        choice = Choice(
+            _list("keys", c.keys), _list("cameras", c.cameras), c.hz, c.fields, c.images
+        )
         import_demonstrations(c.source, c.data, choice)
     store = DemoStore.open(c.data)
     console.print(f"{c.data}: {store.size} at {store.spec.policy_hz:g} Hz", markup=False)
-    console.print("observations: " + ", ".join(f"{k} {f.shape}" for k, f in store.spec.observations.items()))
+    console.print(
+        "observations: " + ", ".join(f"{k} {f.shape}" for k, f in store.spec.observations.items())
+    )
     return 0
 
 
@@ -180,7 +190,9 @@ def export(c: Export, console: Console) -> int:
 
 def _list(name: str, given: Any) -> tuple[str, ...] | None:
     """A list of names, or None."""
-    if given is not None and not (isinstance(given, list) and all(isinstance(x, str) for x in given)):
+    if given is not None and not (
+        isinstance(given, list) and all(isinstance(x, str) for x in given)
+    ):
         raise ConfigError(f"{name} must be a list, as in {name}=[a,b], not {given!r}")
     return None if given is None else tuple(given)
 
@@ -205,7 +217,9 @@ def check(c: Check, console: Console) -> int:
     findings = doctor.check(store, c.horizon)
     table = Table("level", "key", "episodes", "frame", "finding")
     for f in findings:
-        episodes = [str(episode) for episode, _ in f.places[:SHOWN]] + ["…"] * (len(f.places) > SHOWN)
+        episodes = [str(episode) for episode, _ in f.places[:SHOWN]] + ["…"] * (
+            len(f.places) > SHOWN
+        )
         frame = "" if f.frame is None else str(f.frame)
         style = "red" if f.level == "error" else "yellow"
         table.add_row(f.level, f.key, ", ".join(episodes), frame, f.message, style=style)
@@ -213,5 +227,7 @@ def check(c: Check, console: Console) -> int:
         console.print(table)
     known = [s for s in store.success if s is not None]
     judged = f"{sum(known)} of {len(known)} judged ones succeeded" if known else "none judged"
-    console.print(f"{len(store)} episodes ({judged}), {store.frames} frames, {len(findings)} findings")
+    console.print(
+        f"{len(store)} episodes ({judged}), {store.frames} frames, {len(findings)} findings"
+    )
     return int(doctor.broken(findings))

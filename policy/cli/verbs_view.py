@@ -28,9 +28,13 @@ class View:
 def view(c: View, console: Console) -> int:
     """Serve the page until Ctrl-C."""
     with Server(c.data, c.host, c.port) as server:
-        console.print(f"{c.data}: look at {server.url} (Ctrl-C ends it)", markup=False, soft_wrap=True)
+        console.print(
+            f"{c.data}: look at {server.url} (Ctrl-C ends it)", markup=False, soft_wrap=True
+        )
         if c.host not in LOOPBACK:
-            said = "Nothing is encrypted on the way: who listens on the network can read this address."
+            said = (
+                "Nothing is encrypted on the way: who listens on the network can read this address."
+            )
             console.print(said, style="yellow", soft_wrap=True)
         try:
             server.serve_forever()

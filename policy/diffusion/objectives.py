@@ -13,7 +13,9 @@ from .path import PATHS, Path
 
 ONCE = ("regression", "one_step")  # objectives of a network that is asked once, at t = 1
 LATE = 0.2  # where few-step samplers ask for the last time, more or less: what is exact is decided here
-Draw = Callable[[Path, int, Generator], tuple[Tensor, Tensor]]  # -> times (n,), and where the noise is silenced (n,)
+Draw = Callable[
+    [Path, int, Generator], tuple[Tensor, Tensor]
+]  # -> times (n,), and where the noise is silenced (n,)
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,12 @@ class Objective:
     paths: tuple[str, ...]
 
     def loss(
-        self, denoiser: Denoiser, x0: Tensor, cond: Cond, generator: Generator, noise: Tensor | None = None
+        self,
+        denoiser: Denoiser,
+        x0: Tensor,
+        cond: Cond,
+        generator: Generator,
+        noise: Tensor | None = None,
     ) -> Tensor:
         """Mean squared error per sample (B,) at one random time each; committed actions do not count.
 
@@ -99,7 +106,9 @@ OBJECTIVES = {
     "flow_atoms": Objective("v", atoms(0.2, LATE), ("linear",)),
     "flow": Objective("v", _uniform, ("linear",)),
     "regression": Objective("v", _once(True), ("linear",)),
-    "one_step": Objective("v", _once(False), ("linear",)),  # what `distill` trains: noise and chunk come in pairs
+    "one_step": Objective(
+        "v", _once(False), ("linear",)
+    ),  # what `distill` trains: noise and chunk come in pairs
     **{kind: Objective(kind, _grid, ("cosine", "beta", "linear")) for kind in ("eps", "x0", "v")},
 }
 
@@ -110,5 +119,7 @@ def choose(objective: str, path: str = "") -> tuple[Objective, Path]:
     name = path or chosen.paths[0]
     pick(PATHS, name, "path")
     if name not in chosen.paths:
-        raise ConfigError(f"objective {objective!r} is not defined on path {name!r}; valid: {names(chosen.paths)}")
+        raise ConfigError(
+            f"objective {objective!r} is not defined on path {name!r}; valid: {names(chosen.paths)}"
+        )
     return chosen, PATHS[name]

@@ -42,7 +42,10 @@ class Path:
         if kind == "eps":
             return (x_t - sigma * out) / alpha, out
         p, q = self._velocity(t, x_t)
-        return q * x_t - sigma * out, alpha * out - p * x_t  # the determinant alpha q - sigma p is 1
+        return (
+            q * x_t - sigma * out,
+            alpha * out - p * x_t,
+        )  # the determinant alpha q - sigma p is 1
 
     def progress(self, t: Tensor) -> Tensor:
         """The coordinate along which v is the slope of x: the angle on preserving paths, t itself on LINEAR."""
@@ -51,7 +54,11 @@ class Path:
 
     def _velocity(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         alpha, sigma = self._spread(t, like)
-        return (-sigma, alpha) if self.preserving else (-torch.ones_like(sigma), torch.ones_like(alpha))
+        return (
+            (-sigma, alpha)
+            if self.preserving
+            else (-torch.ones_like(sigma), torch.ones_like(alpha))
+        )
 
     def _spread(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         alpha, sigma = self.coefficients(t.to(like.dtype))

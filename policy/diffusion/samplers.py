@@ -41,11 +41,17 @@ class Sampler:
         default = pick(STEPS, self.step, "sampler").grid
         for name in ("start", "noise", "clip"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must be finite and not negative, not {getattr(self, name)}")
+                raise ConfigError(
+                    f"{name} must be finite and not negative, not {getattr(self, name)}"
+                )
         if not 1 <= self.evaluations <= MOST:
             raise ConfigError(f"evaluations must lie between 1 and {MOST}, not {self.evaluations}")
         times = self.times or default(self.evaluations)
-        if len(times) < 2 or times[-1] != 0 or not (times[0] <= 1 and all(a > b for a, b in pairwise(times))):
+        if (
+            len(times) < 2
+            or times[-1] != 0
+            or not (times[0] <= 1 and all(a > b for a, b in pairwise(times)))
+        ):
             raise ConfigError(f"times must fall from 1 to 0, not {times}")
         return tuple(times)
 
@@ -61,7 +67,11 @@ class Sampler:
 
     def at(self, evaluations: int) -> Sampler:
         """The same sampler with so many network evaluations: itself, or on their default grid."""
-        return self if evaluations == self.network_evaluations else replace(self, evaluations=evaluations, times=())
+        return (
+            self
+            if evaluations == self.network_evaluations
+            else replace(self, evaluations=evaluations, times=())
+        )
 
 
 def default_grid(evaluations: int) -> tuple[float, ...]:
@@ -75,13 +85,17 @@ def even_grid(steps: int) -> tuple[float, ...]:
     return tuple(k / steps for k in range(steps, -1, -1))
 
 
-def ddim(d: Denoiser, x: Tensor, t: Tensor, r: Tensor, cond: Cond, s: Sampler, fresh: Tensor | None) -> Tensor:
+def ddim(
+    d: Denoiser, x: Tensor, t: Tensor, r: Tensor, cond: Cond, s: Sampler, fresh: Tensor | None
+) -> Tensor:
     """DDIM without noise (Song et al. 2021, eq. 12); on the linear path this is Euler's step."""
     x0, eps = _see(d, x, t, cond, s)
     return d.path.mix(x0, eps, r)
 
 
-def ddpm(d: Denoiser, x: Tensor, t: Tensor, r: Tensor, cond: Cond, s: Sampler, fresh: Tensor | None) -> Tensor:
+def ddpm(
+    d: Denoiser, x: Tensor, t: Tensor, r: Tensor, cond: Cond, s: Sampler, fresh: Tensor | None
+) -> Tensor:
     """Ancestral step (Ho et al. 2020, eq. 7) between any two times, its noise scaled by `noise`."""
     x0, _ = _see(d, x, t, cond, s)
     (at, st), (ar, sr) = d.path.coefficients(t.to(x.dtype)), d.path.coefficients(r.to(x.dtype))
@@ -92,7 +106,9 @@ def ddpm(d: Denoiser, x: Tensor, t: Tensor, r: Tensor, cond: Cond, s: Sampler, f
     return mean + s.noise * (jump.clamp(min=0).sqrt() * sr / st)[:, None, None] * fresh
 
 
-def heun(d: Denoiser, x: Tensor, t: Tensor, r: Tensor, cond: Cond, s: Sampler, fresh: Tensor | None) -> Tensor:
+def heun(
+    d: Denoiser, x: Tensor, t: Tensor, r: Tensor, cond: Cond, s: Sampler, fresh: Tensor | None
+) -> Tensor:
     """Heun's second-order step along the path's own coordinate; the last one is DDIM's."""
     x0, eps = _see(d, x, t, cond, s)
     ahead = d.path.mix(x0, eps, r)
@@ -133,10 +149,14 @@ def sample(denoiser: Denoiser, sampler: Sampler, noise: Tensor, cond: Cond) -> T
     times, rule = sampler.grid(), pick(STEPS, sampler.step, "sampler")
     require_fit(sampler, denoiser.path, denoiser.kind)
     if len(noise) < sampler.noises:
-        raise ConfigError(f"{sampler.step} on this grid needs {sampler.noises} arrays of noise, not {len(noise)}")
+        raise ConfigError(
+            f"{sampler.step} on this grid needs {sampler.noises} arrays of noise, not {len(noise)}"
+        )
     if rule.step is None:
         scheduler = make_scheduler(sampler.step, denoiser.path, denoiser.kind, sampler.clip)
-        return sample_with_scheduler(denoiser, scheduler, sampler.evaluations, sampler.start * noise, cond)
+        return sample_with_scheduler(
+            denoiser, scheduler, sampler.evaluations, sampler.start * noise, cond
+        )
     grid = torch.tensor(times, dtype=noise.dtype, device=noise.device)
     x = denoiser.path.mix(torch.zeros_like(noise[0]), sampler.start * noise[0], grid[0])
     for i, (t, r) in enumerate(pairwise(grid)):
@@ -149,6 +169,10 @@ def require_fit(sampler: Sampler, path: Path, kind: str) -> None:
     """Raise ConfigError where a grid is none, or cannot serve a network of this kind on this path."""
     start = torch.tensor(sampler.grid()[0], dtype=torch.float64)
     if sampler.step in SCHEDULERS and (sampler.times or not path.preserving):
-        raise ConfigError(f"{sampler.step} chooses its own times, and needs a network of the cosine or beta path")
+        raise ConfigError(
+            f"{sampler.step} chooses its own times, and needs a network of the cosine or beta path"
+        )
     if kind == "eps" and path.coefficients(start)[0] == 0:
-        raise ConfigError(f"eps cannot be split at t = 1 on the {path.name} path: start the grid at 0.999")
+        raise ConfigError(
+            f"eps cannot be split at t = 1 on the {path.name} path: start the grid at 0.999"
+        )

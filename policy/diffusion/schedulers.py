@@ -32,7 +32,9 @@ def make_scheduler(name: str, path: Path, kind: str, clip: float = 0.0) -> Any:
     )
 
 
-def sample_with_scheduler(denoiser: Denoiser, scheduler: Any, evaluations: int, noise: Tensor, cond: Cond) -> Tensor:
+def sample_with_scheduler(
+    denoiser: Denoiser, scheduler: Any, evaluations: int, noise: Tensor, cond: Cond
+) -> Tensor:
     """Draw chunks (B, H, A) from noise (K, B, H, A) with one of diffusers' schedulers."""
     scheduler.set_timesteps(evaluations, device=noise.device)
     x = noise[0] * scheduler.init_noise_sigma

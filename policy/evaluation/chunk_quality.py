@@ -40,7 +40,9 @@ class Nearby:
         require_match(policy, data.spec)
         if data.held_out is None or len(data.train[0]) < NEAR:
             raise DataError(f"{path} holds too few episodes to compare one part with the other")
-        rows = torch.linspace(0, len(data.held_out[0]) - 1, min(windows, len(data.held_out[0]))).long()
+        rows = torch.linspace(
+            0, len(data.held_out[0]) - 1, min(windows, len(data.held_out[0]))
+        ).long()
         obs, own = _read(policy, data, rows, data.held_out)
         others, chunks = _read(policy, data, torch.arange(len(data.train[0])), data.train)
         here, there = (policy.normaliser.encode_observations(o).flatten(1) for o in (obs, others))
@@ -49,9 +51,16 @@ class Nearby:
 
     def draw(self, policy: Policy, sampler: Sampler, seed: int, samples: int = 8) -> Tensor:
         """`samples` chunks (samples, W, D) per observation, encoded, each from noise of its own."""
-        shape = (sampler.noises, samples * len(self.chunks), policy.config.horizon, policy.noise_size)
+        shape = (
+            sampler.noises,
+            samples * len(self.chunks),
+            policy.config.horizon,
+            policy.noise_size,
+        )
         obs = {k: v.repeat(samples, *[1] * (v.ndim - 1)) for k, v in self.obs.items()}
-        actions = policy.act(obs, torch.randn(shape, generator=Generator().manual_seed(seed)), sampler=sampler)
+        actions = policy.act(
+            obs, torch.randn(shape, generator=Generator().manual_seed(seed)), sampler=sampler
+        )
         return policy.normaliser.encode_actions(actions).reshape(samples, len(self.chunks), -1)
 
     def measure(self, x: Tensor) -> dict[str, Tensor]:
@@ -76,7 +85,9 @@ def unlike(x: Tensor, reference: tuple[Tensor, Tensor]) -> Tensor:
     return (_nearest(x, once) > _nearest(again, once).quantile(SAME)).float().mean(0)
 
 
-def _read(policy: Policy, data: Data, rows: Tensor, part: tuple[Tensor, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+def _read(
+    policy: Policy, data: Data, rows: Tensor, part: tuple[Tensor, Tensor]
+) -> tuple[dict[str, Tensor], Tensor]:
     batch = data.batch(rows, part)
     return batch, policy.normaliser.encode_actions(batch.pop("action")).flatten(1)
 

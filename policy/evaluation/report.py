@@ -19,13 +19,48 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from .statistics import wilson
 
-INK, MUTED, GRID, CARD, ACCENT, WARM = "#1f2937", "#667085", "#dfe3e8", "#ffffff", "#2563eb", "#c2570c"
-VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", CARD: "card", ACCENT: "accent", WARM: "warm"}  # of report.html
+INK, MUTED, GRID, CARD, ACCENT, WARM = (
+    "#1f2937",
+    "#667085",
+    "#dfe3e8",
+    "#ffffff",
+    "#2563eb",
+    "#c2570c",
+)
+VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "grid",
+    CARD: "card",
+    ACCENT: "accent",
+    WARM: "warm",
+}  # of report.html
 STYLE: Any = {
-    **{"font.size": 8.5, "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "fewstep"},
-    **{"axes.facecolor": "none", "figure.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False},
-    **{"axes.edgecolor": MUTED, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED},
-    **{"text.color": INK, "legend.frameon": False, "axes.grid": True, "grid.color": GRID, "axes.axisbelow": True},
+    **{
+        "font.size": 8.5,
+        "text.parse_math": False,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "fewstep",
+    },
+    **{
+        "axes.facecolor": "none",
+        "figure.facecolor": "none",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    },
+    **{
+        "axes.edgecolor": MUTED,
+        "axes.labelcolor": MUTED,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+    },
+    **{
+        "text.color": INK,
+        "legend.frameon": False,
+        "axes.grid": True,
+        "grid.color": GRID,
+        "axes.axisbelow": True,
+    },
 }
 WIDTH = 4.7  # of a chart [in]: its text is legible where a phone shows it 350 px wide
 PANELS = 7  # action elements that are drawn
@@ -70,7 +105,13 @@ def write_report(
     chosen = next((r for r in rows if r["network_evaluations"] == own), rows[0])
     share = (sides or {}).get("left")
     page = _template().render(
-        {"title": title, "evaluation": evaluation, "rows": rows, "own": chosen, "compared": _compare(chosen, rows)},
+        {
+            "title": title,
+            "evaluation": evaluation,
+            "rows": rows,
+            "own": chosen,
+            "compared": _compare(chosen, rows),
+        },
         charts=_charts(rows, chosen, control_period_ms, share, log, plan),
         period=control_period_ms,
         demonstrations=share,
@@ -102,28 +143,42 @@ def _charts(
     with rc_context(STYLE):
         return {
             "success": _svg(_success(rows, own, period)),
-            "sides": _svg(_sides(rows, own, demonstrations)) if any(r["left"] or r["touched"] for r in rows) else "",
+            "sides": _svg(_sides(rows, own, demonstrations))
+            if any(r["left"] or r["touched"] for r in rows)
+            else "",
             "training": _svg(_training(log)) if log else "",
-            "plan": [_svg(_panel(plan, i)) for i in range(min(PANELS, len(plan.names)))] if plan else [],
+            "plan": [_svg(_panel(plan, i)) for i in range(min(PANELS, len(plan.names)))]
+            if plan
+            else [],
         }
 
 
 def _template() -> jinja2.Template:
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     page = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     page.filters["percent"] = lambda share: f"{100 * share:.1f} %"
     page.filters["ms"] = lambda x: f"{x:.1f}" if x >= 1 else f"{x:.2f}"
-    page.filters["interval"] = lambda estimate: f"{100 * estimate[-2]:.1f} to {100 * estimate[-1]:.1f} %"
-    page.filters["span"] = lambda ends: "unknown" if None in ends else f"{ends[0]:.3f} to {ends[1]:.3f}"
+    page.filters["interval"] = lambda estimate: (
+        f"{100 * estimate[-2]:.1f} to {100 * estimate[-1]:.1f} %"
+    )
+    page.filters["span"] = lambda ends: (
+        "unknown" if None in ends else f"{ends[0]:.3f} to {ends[1]:.3f}"
+    )
     return page.get_template("report.html")
 
 
 def _read(row: Row, rows: Sequence[Row]) -> Row:
     """A result with its label and what its rollouts say about the post."""
     notes = [row["sampler"]["step"]] if len({r["sampler"]["step"] for r in rows}) > 1 else []
-    notes += [f"{row['delay_ticks']} ticks late"] if len({r["delay_ticks"] for r in rows}) > 1 else []
+    notes += (
+        [f"{row['delay_ticks']} ticks late"] if len({r["delay_ticks"] for r in rows}) > 1 else []
+    )
     note = f" ({', '.join(notes)})" if notes else ""
     shares = {"left": _share(row, "side", "left"), "touched": _share(row, "post_touched", True)}
     return {**row, **shares, "note": note, "label": f"{row['network_evaluations']}{note}"}
@@ -141,7 +196,9 @@ def _compare(own: Row, rows: Sequence[Row]) -> dict[str, list[str]]:
     said: dict[str, list[str]] = {}
     for r in (r for r in rows if r is not own):
         more, fewer = own["interval"][0] > r["interval"][1], own["interval"][1] < r["interval"][0]
-        verdict = "higher than with" if more else "lower than with" if fewer else "no difference shown to"
+        verdict = (
+            "higher than with" if more else "lower than with" if fewer else "no difference shown to"
+        )
         said.setdefault(verdict, []).append(r["label"])
     return said
 
@@ -150,13 +207,30 @@ def _success(rows: Sequence[Row], own: Row | None = None, period: float | None =
     """Success against the latency that it costs, every point marked with its network evaluations."""
     figure, axes = _axes(WIDTH, 2.9)
     for row in rows:
-        x, (y, low, high) = row["latency_ms"]["p50"], (100 * v for v in (row["success_rate"], *row["interval"]))
+        x, (y, low, high) = (
+            row["latency_ms"]["p50"],
+            (100 * v for v in (row["success_rate"], *row["interval"])),
+        )
         axes.errorbar([x], [y], [[y - low], [high - y]], fmt="none", color=ACCENT, capsize=4)
         filled = own is None or row is own
-        box = {"boxstyle": "circle" if row["note"] == "" else "round", "ec": ACCENT, "fc": ACCENT if filled else CARD}
-        axes.annotate(row["label"], (x, y), ha="center", va="center", bbox=box, color=CARD if filled else INK)
+        box = {
+            "boxstyle": "circle" if row["note"] == "" else "round",
+            "ec": ACCENT,
+            "fc": ACCENT if filled else CARD,
+        }
+        axes.annotate(
+            row["label"], (x, y), ha="center", va="center", bbox=box, color=CARD if filled else INK
+        )
         under = {"facecolor": CARD, "edgecolor": "none", "pad": 0.8}
-        axes.annotate(f"{y:.1f}", (x, y), (0, -12), textcoords="offset points", ha="center", va="top", bbox=under)
+        axes.annotate(
+            f"{y:.1f}",
+            (x, y),
+            (0, -12),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            bbox=under,
+        )
     if period is not None:
         axes.axvline(period, color=WARM, ls="--", label=f"control period, {period:g} ms")
         _legend(axes)
@@ -179,7 +253,13 @@ def _sides(rows: Sequence[Row], own: Row, demonstrations: float | None) -> Figur
 
 def _training(log: Sequence[Mapping[str, float]]) -> Figure:
     figure, axes = _axes(WIDTH, 2.7)
-    axes.plot([r["step"] for r in log], [r["loss"] for r in log], color=ACCENT, lw=1, label="training batches")
+    axes.plot(
+        [r["step"] for r in log],
+        [r["loss"] for r in log],
+        color=ACCENT,
+        lw=1,
+        label="training batches",
+    )
     held = [r for r in log if "held_out_loss" in r]
     if held:
         steps, losses = [r["step"] for r in held], [r["held_out_loss"] for r in held]
@@ -194,7 +274,9 @@ def _training(log: Sequence[Mapping[str, float]]) -> Figure:
 def _panel(plan: Plan, i: int) -> Figure:
     figure, axes = _axes(3.0, 1.8)
     for begin, dt, actions in plan.chunks:
-        axes.plot(begin + dt * np.arange(len(actions)), actions[:, i], color=ACCENT, lw=0.8, alpha=0.7)
+        axes.plot(
+            begin + dt * np.arange(len(actions)), actions[:, i], color=ACCENT, lw=0.8, alpha=0.7
+        )
         axes.plot(begin, actions[0, i], "o", color=ACCENT, ms=2.5)
     axes.plot(plan.time, plan.sent[:, i], color=INK, lw=1.5)
     axes.set(xlabel="time [s]")
@@ -202,16 +284,29 @@ def _panel(plan: Plan, i: int) -> Figure:
     return figure
 
 
-def _points(rows: Sequence[Row], estimates: Sequence[Estimate | None], own: Row | None) -> tuple[Figure, Axes]:
+def _points(
+    rows: Sequence[Row], estimates: Sequence[Estimate | None], own: Row | None
+) -> tuple[Figure, Axes]:
     """A lane per row with its estimate [%], filled for `own`; even lanes, as a true log axis would crowd 2 and 3."""
     figure, axes = _axes(WIDTH, 2.7)
     for x, (row, estimate) in enumerate(zip(rows, estimates, strict=False)):
         if estimate:
             y, low, high = (100 * v for v in estimate)
             fill = ACCENT if own is None or row is own else CARD
-            axes.errorbar([x], [y], [[y - low], [high - y]], fmt="o", color=ACCENT, mfc=fill, ms=6.5, capsize=4)
+            axes.errorbar(
+                [x],
+                [y],
+                [[y - low], [high - y]],
+                fmt="o",
+                color=ACCENT,
+                mfc=fill,
+                ms=6.5,
+                capsize=4,
+            )
             box = {"facecolor": CARD, "edgecolor": "none", "pad": 0.8}
-            axes.annotate(f"{y:.1f}", (x, high), (0, 5), textcoords="offset points", ha="center", bbox=box)
+            axes.annotate(
+                f"{y:.1f}", (x, high), (0, 5), textcoords="offset points", ha="center", bbox=box
+            )
     axes.set_xticks(range(len(rows)), [r["label"] for r in rows])
     axes.set(xlim=(-0.6, len(rows) - 0.4), xlabel="network evaluations per action chunk")
     axes.grid(False, axis="x")
@@ -232,16 +327,27 @@ def _logarithmic(axes: Axes, name: str = "y") -> None:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0, handlelength=1.5, columnspacing=1.2)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=4,
+        borderaxespad=0,
+        handlelength=1.5,
+        columnspacing=1.2,
+    )
 
 
 def _svg(figure: Figure) -> str:
     """The chart as an element of the page: its colours are the page's variables, its text is in the page's font."""
     file = BytesIO()
-    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    figure.savefig(
+        file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    )
     head, body = file.getvalue().decode().split("</defs>", 1)
     box = head.split('viewBox="')[1].split('"')[0]
-    body = re.sub(r' id="[A-Za-z0-9.]+_\d+"|font-family: [^;]*; ', "", body).replace("xlink:href", "href")
+    body = re.sub(r' id="[A-Za-z0-9.]+_\d+"|font-family: [^;]*; ', "", body).replace(
+        "xlink:href", "href"
+    )
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var(--{variable})")
     return f'<svg viewBox="{box}">{body}'

@@ -85,7 +85,9 @@ def seed_range(first: int, episodes: int) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def evaluate(job: Job, workers: int = 1, progress: Callable[[int], None] = lambda n: None) -> list[Episode]:
+def evaluate(
+    job: Job, workers: int = 1, progress: Callable[[int], None] = lambda n: None
+) -> list[Episode]:
     """Roll out every seed of a job; the result depends on the seeds, not on `workers`."""
     parts = job.groups()
     if (workers := min(workers, len(parts))) <= 1:
@@ -119,7 +121,10 @@ def roll_out(
     batch = Batch(policy, GROUP, job.sampler)
     chosen = [(i, s) for i, s in enumerate(seeds) if only is None or s in only]
     with ExitStack() as stack:
-        robots = {s: stack.enter_context(closing(job.robot(pictures=watch is not None))) for _, s in chosen}
+        robots = {
+            s: stack.enter_context(closing(job.robot(pictures=watch is not None)))
+            for _, s in chosen
+        }
         runs: dict[int, tuple[Iterator[Step | None], Agent]] = {}
         smooth = {s: Smoothness(policy) for _, s in chosen}
         for i, seed in chosen:
@@ -145,7 +150,9 @@ def roll_out(
 def _ended(seed: int, robot: Any, smooth: Smoothness) -> Episode:
     outcome = robot.outcome()
     if outcome is None or outcome.success is None:
-        raise RobotError(f"{robot.name} ended without info['is_success'] or info['success']: nothing to count")
+        raise RobotError(
+            f"{robot.name} ended without info['is_success'] or info['success']: nothing to count"
+        )
     plain = {k: v for k, v in robot.info.items() if isinstance(v, str | bool | int | float)}
     return Episode(seed, outcome.success, outcome.score, robot.elapsed, plain, **smooth.result())
 
@@ -161,7 +168,11 @@ def latency(policy: Policy, sampler: Sampler, obs: Obs, calls: int = 50) -> dict
         actor.act(obs)
         times.append(1e3 * (time.perf_counter() - began))
     kept = np.array(times[5:])
-    return {"p50": float(np.median(kept)), "p99": float(np.percentile(kept, 99)), "max": float(kept.max())}
+    return {
+        "p50": float(np.median(kept)),
+        "p99": float(np.percentile(kept, 99)),
+        "max": float(kept.max()),
+    }
 
 
 def summary(job: Job, episodes: list[Episode], latency_ms: dict[str, float]) -> dict[str, Any]:
@@ -175,7 +186,9 @@ def summary(job: Job, episodes: list[Episode], latency_ms: dict[str, float]) -> 
         "success_rate": wins / len(episodes),
         "interval": list(wilson(wins, len(episodes))),
         "mean_max_reward": float(np.mean(scores)),
-        "mean_max_reward_interval": [x if math.isfinite(x) else None for x in mean_interval(scores)],
+        "mean_max_reward_interval": [
+            x if math.isfinite(x) else None for x in mean_interval(scores)
+        ],
         "latency_ms": latency_ms,
         "delay_ticks": job.delay,
         "jitter_ticks": job.jitter,
@@ -213,5 +226,7 @@ def pictures(job: Job, seeds: Sequence[int], limit: int) -> Iterator[tuple[Episo
         left -= len(wanted)
         frames: dict[int, list[np.ndarray]] = {s: [] for s in wanted}
         if wanted:
-            ended = roll_out(job, group, wanted, lambda s, robot, step, f=frames: f[s].append(robot.render()))  # pyright: ignore
+            ended = roll_out(
+                job, group, wanted, lambda s, robot, step, f=frames: f[s].append(robot.render())
+            )  # pyright: ignore
             yield from ((e, np.stack(frames[e.seed])) for e in ended)

@@ -26,7 +26,11 @@ class Smoothness:
         """A step, and the chunk that its command came from."""
         before, self._chunk = self._chunk, chunk
         self._sent.append(step.sent)
-        old = before.at(step.obs.time, self._policy.spec) if before is not None and chunk is not before else None
+        old = (
+            before.at(step.obs.time, self._policy.spec)
+            if before is not None and chunk is not before
+            else None
+        )
         if old is not None and step.intended.action is not None:
             self._seams.append(_rms(self._encode(step.intended.action) - self._encode(old)))
 

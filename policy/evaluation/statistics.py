@@ -15,7 +15,9 @@ def wilson(successes: int, episodes: int) -> tuple[float, float]:
     p, n = successes / episodes, episodes
     centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    return min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))  # rounding would leave p = 0 or 1 outside
+    return min(p, max(0.0, centre - half)), max(
+        p, min(1.0, centre + half)
+    )  # rounding would leave p = 0 or 1 outside
 
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
@@ -34,7 +36,9 @@ def paired_success(a: Sequence[bool], b: Sequence[bool]) -> tuple[float, float, 
     return float(x.mean() - y.mean()), max(-1.0, won - lost - half), min(1.0, won - lost + half)
 
 
-def paired_mean(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
+def paired_mean(
+    a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray
+) -> tuple[float, float, float]:
     """(mean difference a - b on the same seeds, 95 % low, high)."""
     d = np.asarray(a, float) - np.asarray(b, float)
     return float(d.mean()), *mean_interval(d)

@@ -35,7 +35,9 @@ class UnetConfig:
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ConfigError(f"kernel must be odd, not {self.kernel}")
         if not self.channels or min(self.channels) < 1:
-            raise ConfigError(f"channels must be positive numbers, one per level, not {self.channels}")
+            raise ConfigError(
+                f"channels must be positive numbers, one per level, not {self.channels}"
+            )
         if bad := [c for c in self.channels if c % self.groups]:
             raise ConfigError(f"channels {bad} must be multiples of groups ({self.groups})")
 
@@ -50,13 +52,19 @@ class Cond:
 
     def impose(self, x: Tensor) -> Tensor:
         """Put the promised first actions into x (B, H, A)."""
-        return x if self.mask is None or self.committed is None else torch.where(self.mask, self.committed, x)
+        return (
+            x
+            if self.mask is None or self.committed is None
+            else torch.where(self.mask, self.committed, x)
+        )
 
 
 class Net(Protocol):
     """A denoiser: what samplers and objectives see of a network."""
 
-    def condition(self, features: Tensor, committed: Tensor | None = None, lengths: Tensor | None = None) -> Cond:
+    def condition(
+        self, features: Tensor, committed: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Cond:
         """Once per observation: features (B, C), promised actions (B, H, A) with their counts (B,)."""
         ...
 
@@ -84,7 +92,9 @@ class TemporalUnet(nn.Module):
         self.shrink = nn.ModuleList(nn.Conv1d(n, n, 3, stride=2, padding=1) for n in c[:-1])
         self.middle = pair(c[-1], c[-1])
         self.up = nn.ModuleList(pair(2 * b, a) for a, b in reversed(steps[1:]))
-        self.grow = nn.ModuleList(nn.ConvTranspose1d(n, n, 4, stride=2, padding=1) for n in reversed(c[:-1]))
+        self.grow = nn.ModuleList(
+            nn.ConvTranspose1d(n, n, 4, stride=2, padding=1) for n in reversed(c[:-1])
+        )
         self.last, self.out = ConvNorm(first, first, config), nn.Conv1d(first, action_size, 1)
         self.films = [2 * n for n in films]
         self.film_observation = nn.Linear(config.condition, sum(self.films))
@@ -92,7 +102,9 @@ class TemporalUnet(nn.Module):
         if config.prefix:
             self._silence_mask(action_size)
 
-    def condition(self, features: Tensor, committed: Tensor | None = None, lengths: Tensor | None = None) -> Cond:
+    def condition(
+        self, features: Tensor, committed: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Cond:
         """Fold an observation: the FiLM of every block in one matrix product."""
         film = self.film_observation(mish(features))
         if committed is None and lengths is None:
@@ -189,7 +201,9 @@ class FoldedUnet:
     """The same network with its time FiLM tabled for one grid: a Net for serving."""
 
     def __init__(self, net: TemporalUnet, times: Sequence[float]) -> None:
-        t = torch.tensor(times, dtype=net.film_time.weight.dtype, device=net.film_time.weight.device)
+        t = torch.tensor(
+            times, dtype=net.film_time.weight.dtype, device=net.film_time.weight.device
+        )
         with torch.no_grad():
             self._films = dict(zip(t.tolist(), net.time_film(t).split(1), strict=True))
         self._net, self.condition = net, net.condition
@@ -215,6 +229,10 @@ def _through(blocks: nn.Module, x: Tensor, film: Iterator[Tensor]) -> Tensor:
 def _check(horizon: int, config: UnetConfig) -> None:
     factor = 2 ** (len(config.channels) - 1)
     if horizon < 1 or horizon % factor:
-        raise ConfigError(f"horizon {horizon} must be a multiple of {factor} for {len(config.channels)} levels")
+        raise ConfigError(
+            f"horizon {horizon} must be a multiple of {factor} for {len(config.channels)} levels"
+        )
     if min(config.channels) // config.groups * (horizon // factor) < 2:
-        raise ConfigError("fewer than two values per GroupNorm group: use fewer groups or a longer horizon")
+        raise ConfigError(
+            "fewer than two values per GroupNorm group: use fewer groups or a longer horizon"
+        )

@@ -40,7 +40,13 @@ class HandSession:
         seed: Callable[[], int],
         tell: Callable[[str], None],
     ) -> None:
-        self._node, self._frames, self._hand, self._device, self._leader = node, frames, hand, device, leader
+        self._node, self._frames, self._hand, self._device, self._leader = (
+            node,
+            frames,
+            hand,
+            device,
+            leader,
+        )
         self._store, self._seed, self._tell = store, seed, tell
         self._recorder, self._cadence = Recorder(store), Cadence(store.spec.policy_hz)
         self._playing, self._recording, self._verdict = False, False, ""
@@ -112,7 +118,9 @@ class HandSession:
         dropped = self._verdict in DROPPED or (failed and self._verdict not in WORDS)
         if dropped or not was_recording:
             self._recorder.discard(self._start)
-            reason = why if failed else "" if self._verdict in DROPPED else "nothing was recorded yet"
+            reason = (
+                why if failed else "" if self._verdict in DROPPED else "nothing was recorded yet"
+            )
             self._tell(f"discarded: {reason}" if reason else "discarded")
             return
         success = WORDS.get(self._verdict, ended.get("success"))

@@ -30,7 +30,10 @@ def main(policy: str, requests: int, chunks: int, threads: int = 1) -> None:
     messages = Messages(served.spec, observation_steps=c.observation_steps, horizon=c.horizon)
     asked, given = Mailbox(messages.request, requests), Mailbox(messages.chunk, chunks)
     seconds = [_answer(served, messages, given, _blank(served)) for _ in range(WARM)]
-    print(json.dumps({"event": "inference ready", "pid": os.getpid(), "seconds": min(seconds)}), flush=True)
+    print(
+        json.dumps({"event": "inference ready", "pid": os.getpid(), "seconds": min(seconds)}),
+        flush=True,
+    )
     while os.read(0, 4096):
         record = asked.read()
         if record is not None:
@@ -49,7 +52,10 @@ def _answer(policy: Policy, messages: Messages, given: Mailbox, request: Request
 def _blank(policy: Policy) -> Request:
     """A request of no episode, to warm up with."""
     steps = policy.config.observation_steps
-    obs = {k: torch.zeros(steps, *f.shape).numpy().astype(f.dtype) for k, f in policy.spec.observations.items()}
+    obs = {
+        k: torch.zeros(steps, *f.shape).numpy().astype(f.dtype)
+        for k, f in policy.spec.observations.items()
+    }
     return Request(-1, obs, 0, 0.0)
 
 

@@ -23,7 +23,9 @@ class Inference:
     hear: is given each line that the process says. bell: the end of a pipe that wakes it up, for the one who asks.
     """
 
-    def __init__(self, policy: str, threads: int, messages: Messages, hear: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, policy: str, threads: int, messages: Messages, hear: Callable[[bytes], None]
+    ) -> None:
         self._policy, self._threads, self._hear = policy, threads, hear
         self.requests, self.chunks = Mailbox(messages.request), Mailbox(messages.chunk)
         self._awake, self.bell = os.pipe()
@@ -67,7 +69,9 @@ class Inference:
         fds = {"requests": self.requests.fd, "chunks": self.chunks.fd}
         settings = json.dumps({"policy": self._policy, "threads": self._threads, **fds})
         streams = {"stdin": self._awake, "stdout": subprocess.PIPE}
-        process = start("fewstep.policy.serving.inference", settings, fds=[*fds.values()], **streams)
+        process = start(
+            "fewstep.policy.serving.inference", settings, fds=[*fds.values()], **streams
+        )
         listen(os.dup(process.stdout.fileno()), self._hear, lines=True)  # pyright: ignore
         process.stdout.close()  # pyright: ignore
         return process

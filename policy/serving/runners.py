@@ -15,7 +15,9 @@ from ..diffusion.samplers import Sampler
 from ..policy import Policy
 
 
-def answer(policy: Policy, requests: list[Request | None], sampler: Sampler | None = None) -> list[Chunk | None]:
+def answer(
+    policy: Policy, requests: list[Request | None], sampler: Sampler | None = None
+) -> list[Chunk | None]:
     """One chunk per request, in one batch as long as the list; None keeps a place free.
 
     The noise of a request comes from its own seed, so the rest of the batch changes nothing.
@@ -24,7 +26,10 @@ def answer(policy: Policy, requests: list[Request | None], sampler: Sampler | No
     filled = [r or first for r in requests]
     sampler = sampler or policy.config.drawn_by
     device = next(policy.parameters()).device
-    obs = {k: torch.as_tensor(np.stack([r.obs[k] for r in filled])).to(device) for k in policy.spec.observations}
+    obs = {
+        k: torch.as_tensor(np.stack([r.obs[k] for r in filled])).to(device)
+        for k in policy.spec.observations
+    }
     noise = torch.stack([_noise(policy, sampler, r.seed) for r in filled], 1).to(device)
     promised = _promised(policy, filled)
     actions = policy.act(obs, noise, *promised, sampler=sampler).cpu().numpy()
@@ -39,7 +44,11 @@ def _promised(policy: Policy, requests: list[Request]) -> tuple[Tensor, ...]:
         return ()
     full = np.zeros((len(requests), policy.config.horizon, policy.spec.action_size), np.float32)
     for row, r in zip(full, requests, strict=True):
-        row[:] = r.promised[np.minimum(np.arange(len(row)), len(r.promised) - 1)] if len(r.promised) else 0
+        row[:] = (
+            r.promised[np.minimum(np.arange(len(row)), len(r.promised) - 1)]
+            if len(r.promised)
+            else 0
+        )
     return torch.as_tensor(full).to(device), torch.tensor(counts, device=device)
 
 
@@ -115,8 +124,15 @@ class Delayed:
     seconds: that an answer takes, or several of which each request draws one; jitter: at most so much longer [s].
     """
 
-    def __init__(self, runner: Runner, seconds: float | Sequence[float], clock: Clock, jitter: float = 0.0) -> None:
-        self._runner, self._seconds, self._clock, self._jitter = runner, np.atleast_1d(seconds), clock, jitter
+    def __init__(
+        self, runner: Runner, seconds: float | Sequence[float], clock: Clock, jitter: float = 0.0
+    ) -> None:
+        self._runner, self._seconds, self._clock, self._jitter = (
+            runner,
+            np.atleast_1d(seconds),
+            clock,
+            jitter,
+        )
         self._ready = float("inf")
 
     def submit(self, request: Request) -> None:
@@ -151,7 +167,9 @@ def agent(policy: Policy, runner: Runner, late: str = "") -> Agent:
     c = policy.config
     late = late or ("promise" if c.net.prefix else "swap")
     if late not in LATE or (late == "promise" and not c.net.prefix):
-        raise ConfigError(f"late={late!r} is not for this policy; valid: {names(LATE if c.net.prefix else LATE[1:])}")
+        raise ConfigError(
+            f"late={late!r} is not for this policy; valid: {names(LATE if c.net.prefix else LATE[1:])}"
+        )
     promise = promises(policy) if late == "promise" else 0
     return Agent(
         runner, policy.spec, observation_steps=c.observation_steps, execute=c.execute, promise=promise,

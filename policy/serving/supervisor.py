@@ -29,7 +29,10 @@ STUCK_GRACE_SECONDS = 2.0  # the same, where it has stood still already
 RESET_SECONDS = 120.0  # that a robot may take for its reset
 ALIVE_SECONDS = 0.25  # between two signs of life for systemd
 LOOK_SECONDS = 0.05
-STUCK_SECONDS, LOOKS = 0.5, 10  # without a tick, and so many looks in a row: this process may have been stopped, too
+STUCK_SECONDS, LOOKS = (
+    0.5,
+    10,
+)  # without a tick, and so many looks in a row: this process may have been stopped, too
 SLOW_SECONDS = 1.0  # a reset that takes longer is told
 STOPPED = "the control process has stopped: nothing is sent to the robot; use the emergency stop, then end this run"
 KILLED = "the control process was killed: nothing has braked the robot, and nothing is sent to it any more"
@@ -76,19 +79,32 @@ class Node:
             self.close()
             raise
 
-    def _with_inference(self, served: Served, config: ControlConfig) -> tuple[ControlConfig, Sequence[int]]:
+    def _with_inference(
+        self, served: Served, config: ControlConfig
+    ) -> tuple[ControlConfig, Sequence[int]]:
         self._inference = Inference(served.policy, served.threads, served.messages, self.hear)
         self.wait_for_inference()
-        requests, chunks, bell = self._inference.requests.fd, self._inference.chunks.fd, self._inference.bell
-        acting = config.policy and replace(config.policy, requests=requests, chunks=chunks, bell=bell)
+        requests, chunks, bell = (
+            self._inference.requests.fd,
+            self._inference.chunks.fd,
+            self._inference.bell,
+        )
+        acting = config.policy and replace(
+            config.policy, requests=requests, chunks=chunks, bell=bell
+        )
         return replace(config, policy=acting), (requests, chunks, bell)
 
     def _start_control(self, config: ControlConfig, fds: Sequence[int]) -> None:
         (events_in, events), (ticks_in, ticks) = large_pipe(), large_pipe()
-        self._control = start("fewstep.envs.control.process", fds=[*fds, events, ticks], stdin=subprocess.PIPE)
+        self._control = start(
+            "fewstep.envs.control.process", fds=[*fds, events, ticks], stdin=subprocess.PIPE
+        )
         for fd in (events, ticks):
             os.close(fd)
-        self._threads = [listen(events_in, self.hear, lines=True), listen(ticks_in, self._hear_ticks, lines=False)]
+        self._threads = [
+            listen(events_in, self.hear, lines=True),
+            listen(ticks_in, self._hear_ticks, lines=False),
+        ]
         self.order(json.dumps(asdict(replace(config, events=events, ticks=ticks))))
 
     @property
@@ -136,7 +152,11 @@ class Node:
         RobotError where the run cannot go on.
         """
         with suppress(Empty):
-            self._note(self._heard_events.get(timeout=seconds) if seconds else self._heard_events.get_nowait())
+            self._note(
+                self._heard_events.get(timeout=seconds)
+                if seconds
+                else self._heard_events.get_nowait()
+            )
             while True:
                 self._note(self._heard_events.get_nowait())
         self._look_after_control()
@@ -171,14 +191,20 @@ class Node:
         if self._control is None:
             return
         if (code := self._control.poll()) is not None and (code < 0 or self._all_heard()):
-            raise RobotError(KILLED if code < 0 else f"the control process has ended ({code}); see {self.log.folder}")
+            raise RobotError(
+                KILLED
+                if code < 0
+                else f"the control process has ended ({code}); see {self.log.folder}"
+            )
         silent = time.monotonic() - self._heard
         self._stuck = self._stuck + 1 if silent > STUCK_SECONDS else 0
         if self._stuck == LOOKS:
             self.log.note("stuck")
             self._tell(STOPPED)
         if self._stuck > LOOKS and silent > self._hang_seconds:
-            raise RobotError(f"fault: the robot or its control process has not answered for {silent:.0f} s")
+            raise RobotError(
+                f"fault: the robot or its control process has not answered for {silent:.0f} s"
+            )
 
     def _all_heard(self) -> bool:
         """Whether everything has been noted that a control process said which has ended."""
@@ -226,7 +252,9 @@ class Node:
 
     def _is_alive(self) -> None:
         self._heard = time.monotonic()
-        if self._heard > self._told + ALIVE_SECONDS:  # systemd hears of the control process, not of this one
+        if (
+            self._heard > self._told + ALIVE_SECONDS
+        ):  # systemd hears of the control process, not of this one
             self._told = self._heard
             notify("WATCHDOG=1")
 

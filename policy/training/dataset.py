@@ -34,14 +34,24 @@ class Data:
 
 
 def read_data(
-    path: Path | str, config: PolicyConfig, device: torch.device, *, held_out: float = 0.0, seed: int = 0
+    path: Path | str,
+    config: PolicyConfig,
+    device: torch.device,
+    *,
+    held_out: float = 0.0,
+    seed: int = 0,
 ) -> Data:
     """Load a DemoStore's state fields whole; images are left out, as no encoder here reads them."""
     store = DemoStore.open(path)
     store.require()
-    spec = replace(store.spec, observations={k: f for k, f in store.spec.observations.items() if f.kind != "image"})
+    spec = replace(
+        store.spec,
+        observations={k: f for k, f in store.spec.observations.items() if f.kind != "image"},
+    )
     if not spec.observations:
-        raise DataError(f"{path} holds images only: a policy needs at least one observation of another kind")
+        raise DataError(
+            f"{path} holds images only: a policy needs at least one observation of another kind"
+        )
     arrays = {k: store.array(k) for k in (*spec.observations, "action")}
     normaliser = Normaliser.fit(spec, arrays, store.ends)
     kept, held = split(len(store), held_out, seed)
@@ -52,7 +62,9 @@ def read_data(
     return Data(spec, tensors, train, rest, normaliser)
 
 
-def _windows(ends: np.ndarray, part: np.ndarray, p: PolicyConfig, device: torch.device) -> tuple[Tensor, Tensor] | None:
+def _windows(
+    ends: np.ndarray, part: np.ndarray, p: PolicyConfig, device: torch.device
+) -> tuple[Tensor, Tensor] | None:
     if not len(part):
         return None
     w = windows(ends, p.observation_steps, p.horizon, p.execute)

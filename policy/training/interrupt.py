@@ -14,8 +14,12 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         self._before = signal.getsignal(signal.SIGINT)
-        main = threading.current_thread() is threading.main_thread()  # the only one that may set a handler
-        self._held = main and callable(self._before)  # a job in the background ignores interrupts: so be it
+        main = (
+            threading.current_thread() is threading.main_thread()
+        )  # the only one that may set a handler
+        self._held = main and callable(
+            self._before
+        )  # a job in the background ignores interrupts: so be it
         if self._held:
             signal.signal(signal.SIGINT, self._ask)
         return self

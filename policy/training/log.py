@@ -18,9 +18,15 @@ class Log:
 
     def __init__(self, out: Path, step: int, report: Callable[[dict[str, float]], None]) -> None:
         path = out / LOG
-        rows = [row for row in _rows(path) if row["step"] <= step]  # what was logged after the last save happens again
+        rows = [
+            row for row in _rows(path) if row["step"] <= step
+        ]  # what was logged after the last save happens again
         write_file(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        self._path, self._board, self._report = path, SummaryWriter(str(out), purge_step=step), report
+        self._path, self._board, self._report = (
+            path,
+            SummaryWriter(str(out), purge_step=step),
+            report,
+        )
         self._before = rows[-1] if rows else {"seconds": 0.0, "cpu_seconds": 0.0}
         self._began, self._cpu, self._first = time.monotonic(), time.process_time(), step
 

@@ -19,7 +19,14 @@ from torch import Generator, Tensor
 
 from ...envs import ConfigError
 from ...envs.schema import to_plain
-from ..checkpoint import load_policy, read_tensors, require_match, require_unused, save_policy, write_file
+from ..checkpoint import (
+    load_policy,
+    read_tensors,
+    require_match,
+    require_unused,
+    save_policy,
+    write_file,
+)
 from ..policy import Policy, PolicyConfig
 from .dataset import Data, read_data
 from .interrupt import Interrupt
@@ -61,17 +68,27 @@ class Run:
     """What changes while training: weights, their average, the optimiser. Saved whole in one file."""
 
     def __init__(self, policy: Policy, config: TrainConfig) -> None:
-        from diffusers.optimization import get_cosine_schedule_with_warmup  # here: it imports slowly
+        from diffusers.optimization import (
+            get_cosine_schedule_with_warmup,
+        )  # here: it imports slowly
         from diffusers.training_utils import EMAModel
 
         self.policy, self.config = policy, config
         self.device = next(policy.parameters()).device
         self.weights = list(policy.parameters())
         self.optimiser = torch.optim.AdamW(
-            self.weights, lr=config.lr, betas=(0.95, 0.999), weight_decay=config.weight_decay, fused=True
+            self.weights,
+            lr=config.lr,
+            betas=(0.95, 0.999),
+            weight_decay=config.weight_decay,
+            fused=True,
         )
-        self.factor = get_cosine_schedule_with_warmup(self.optimiser, config.warmup, config.steps).lr_lambdas[0]
-        self.ema = EMAModel(self.weights, decay=config.ema, use_ema_warmup=True, power=0.75, foreach=True)
+        self.factor = get_cosine_schedule_with_warmup(
+            self.optimiser, config.warmup, config.steps
+        ).lr_lambdas[0]
+        self.ema = EMAModel(
+            self.weights, decay=config.ema, use_ema_warmup=True, power=0.75, foreach=True
+        )
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -128,10 +145,18 @@ class Run:
 
     def save(self, out: Path, step: int, fingerprint: str) -> None:
         """Write all that the rest of the run depends on."""
-        adam = {f"adam.{i}.{k}": v for i, s in self.optimiser.state_dict()["state"].items() for k, v in s.items()}
+        adam = {
+            f"adam.{i}.{k}": v
+            for i, s in self.optimiser.state_dict()["state"].items()
+            for k, v in s.items()
+        }
         tensors = {f"model.{k}": v for k, v in self.policy.state_dict().items()} | adam
         tensors |= {f"ema.{i}": v for i, v in enumerate(self.ema.shadow_params)}
-        meta = {"step": str(step), "fingerprint": fingerprint, "threads": str(torch.get_num_threads())}
+        meta = {
+            "step": str(step),
+            "fingerprint": fingerprint,
+            "threads": str(torch.get_num_threads()),
+        }
         content = save({k: v.cpu() for k, v in tensors.items()}, meta)
         write_file(out / RESUME, content)
 
@@ -147,14 +172,20 @@ class Run:
         with safe_open(out / RESUME, "pt") as file:
             meta = file.metadata() or {}
         if meta.get("fingerprint") != fingerprint:
-            raise ConfigError(f"{out} holds an unfinished run with other settings: choose another out=, or remove it")
-        self.policy.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+            raise ConfigError(
+                f"{out} holds an unfinished run with other settings: choose another out=, or remove it"
+            )
+        self.policy.load_state_dict(
+            {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+        )
         state: dict[int, dict[str, Tensor]] = {}
         for key in (k for k in tensors if k.startswith("adam.")):
             _, i, name = key.split(".")
             state.setdefault(int(i), {})[name] = tensors[key]
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
-        self.ema.shadow_params = [tensors[f"ema.{i}"].to(self.device) for i in range(len(self.weights))]
+        self.ema.shadow_params = [
+            tensors[f"ema.{i}"].to(self.device) for i in range(len(self.weights))
+        ]
         self.ema.optimization_step = int(meta["step"])
         return int(meta["step"]), int(meta["threads"])
 
@@ -177,7 +208,9 @@ def train(
     out = Path(out)
     begun = None if start is None else _continued(load_policy(start), config)
     config = config if begun is None else replace(config, model=begun.config)
-    demos = read_data(data, config.model, torch.device(device), held_out=config.held_out, seed=config.seed)
+    demos = read_data(
+        data, config.model, torch.device(device), held_out=config.held_out, seed=config.seed
+    )
     policy = _begin(demos, config, begun).to(device)
     origin = {"data": str(data)} | ({} if start is None else {"start": str(start)})
     return fit(policy, demos, out, config, origin, report)
@@ -206,18 +239,26 @@ def fit(
     return load_policy(out, str(run.device))
 
 
-def _loop(run: Run, demos: Data, step: int, log: Log, interrupt: Interrupt, save_at: Callable[[int], None]) -> None:
+def _loop(
+    run: Run, demos: Data, step: int, log: Log, interrupt: Interrupt, save_at: Callable[[int], None]
+) -> None:
     config, first, saved = run.config, step, time.monotonic()
     generator = Generator(run.device)
     while step < config.steps:
-        generator.manual_seed(config.seed * 1_000_000_007 + step)  # a step's draws are its own: no stream to save
-        rows = torch.randint(len(demos.train[0]), (config.batch,), generator=generator, device=run.device)
+        generator.manual_seed(
+            config.seed * 1_000_000_007 + step
+        )  # a step's draws are its own: no stream to save
+        rows = torch.randint(
+            len(demos.train[0]), (config.batch,), generator=generator, device=run.device
+        )
         loss = run.update(demos.batch(rows, demos.train), generator, step)
         step += 1
         if step % config.log_every == 0 or step in (first + 10, config.steps):
             _require_finite(loss, step)
             checked = step % (10 * config.log_every) == 0 or step == config.steps
-            log.write(step, loss.item(), run.rate(step), run.validate(demos) if checked else math.nan)
+            log.write(
+                step, loss.item(), run.rate(step), run.validate(demos) if checked else math.nan
+            )
         if (stop := interrupt.asked) or time.monotonic() - saved > config.save_seconds:
             _require_finite(loss, step)
             save_at(step)
@@ -228,7 +269,9 @@ def _loop(run: Run, demos: Data, step: int, log: Log, interrupt: Interrupt, save
 
 def _require_finite(loss: Tensor, step: int) -> None:
     if not loss.isfinite():
-        raise ConfigError(f"the loss is no number any more at step {step}: a lower lr= may help, in another out=")
+        raise ConfigError(
+            f"the loss is no number any more at step {step}: a lower lr= may help, in another out="
+        )
 
 
 def _begin(demos: Data, config: TrainConfig, begun: Policy | None) -> Policy:

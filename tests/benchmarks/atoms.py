@@ -11,5 +11,7 @@ from fewstep.policy.diffusion.objectives import OBJECTIVES, atoms
 
 if __name__ == "__main__":
     mass, late, *settings = sys.argv[1:]
-    OBJECTIVES["flow_atoms"] = replace(OBJECTIVES["flow_atoms"], draw=atoms(float(mass), float(late)))
+    OBJECTIVES["flow_atoms"] = replace(
+        OBJECTIVES["flow_atoms"], draw=atoms(float(mass), float(late))
+    )
     sys.exit(main(["train", *settings]))

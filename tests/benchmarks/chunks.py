@@ -9,7 +9,9 @@ from fewstep.policy.evaluation.chunk_quality import Nearby
 def main() -> None:
     """Print spread, off_manifold and far of each policy as it is, or with so many evaluations."""
     demos, *policies = sys.argv[1:]
-    print("| policy | evaluations | spread | off the span | far from every demonstrated chunk |\n|---|---|---|---|---|")
+    print(
+        "| policy | evaluations | spread | off the span | far from every demonstrated chunk |\n|---|---|---|---|---|"
+    )
     for name, _, count in (p.partition(":") for p in policies):
         policy = load_policy(name)
         own = policy.config.drawn_by

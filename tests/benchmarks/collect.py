@@ -20,16 +20,27 @@ Row = dict[str, Any]
 def share(rollouts: list[Row], key: str, value: object) -> Row | None:
     """How often info[key] is `value`, among the rollouts that say something else than ""."""
     found = [e["info"][key] == value for e in rollouts if e["info"].get(key, "") != ""]
-    return {"hits": sum(found), "of": len(found), "interval": list(wilson(sum(found), len(found)))} if found else None
+    return (
+        {"hits": sum(found), "of": len(found), "interval": list(wilson(sum(found), len(found)))}
+        if found
+        else None
+    )
 
 
 def keep(row: Row) -> Row:
     """A row of evaluation.json with each rollout as one digit and one score, and what they say about the post."""
     rollouts = row["rollouts"]
-    shares = {"left": share(rollouts, "side", "left"), "touched": share(rollouts, "post_touched", True)}
+    shares = {
+        "left": share(rollouts, "side", "left"),
+        "touched": share(rollouts, "post_touched", True),
+    }
     each = {"won": "".join(str(int(e["success"])) for e in rollouts)}
     each["scores_in_thousandths"] = " ".join(str(round(1000 * e["score"])) for e in rollouts)
-    return {k: v for k, v in row.items() if k != "rollouts"} | {k: v for k, v in shares.items() if v} | each
+    return (
+        {k: v for k, v in row.items() if k != "rollouts"}
+        | {k: v for k, v in shares.items() if v}
+        | each
+    )
 
 
 def paired(a: Row, b: Row) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -49,10 +60,20 @@ def line(name: str, r: Row, ten: Row | None) -> str:
     """The row in Markdown."""
     times = r["sampler"]["times"]
     grid = ", ".join(f"{t:g}" for t in times) if len(times) < 6 else "even"
-    cells = [name, f"{r['sampler']['step']} {grid}", str(r["network_evaluations"]), str(r["episodes"])]
-    cells += [between(r["mean_max_reward"], r["mean_max_reward_interval"]), between(r["success_rate"], r["interval"])]
+    cells = [
+        name,
+        f"{r['sampler']['step']} {grid}",
+        str(r["network_evaluations"]),
+        str(r["episodes"]),
+    ]
+    cells += [
+        between(r["mean_max_reward"], r["mean_max_reward_interval"]),
+        between(r["success_rate"], r["interval"]),
+    ]
     cells += [signed(d) for d in paired(r, ten)] if ten and ten is not r else ["", ""]
-    cells += [between(s["hits"] / s["of"], s["interval"]) for k in ("left", "touched") if (s := r.get(k))]
+    cells += [
+        between(s["hits"] / s["of"], s["interval"]) for k in ("left", "touched") if (s := r.get(k))
+    ]
     cells.append(" / ".join(f"{r['latency_ms'][k]:.1f}" for k in ("p50", "p99")))
     return f"| {' | '.join(cells)} |"
 

@@ -35,7 +35,9 @@ def pooled(differences: list[tuple[float, float, float]]) -> tuple[float, float,
 def main() -> None:
     """Print the paired differences from ten evaluations, then the pooled one from 100."""
     results, lost = json.loads(RESULTS.read_text()), {}
-    print("| task | seed | row | success minus ten evaluations | score minus ten evaluations |\n|---|---|---|---|---|")
+    print(
+        "| task | seed | row | success minus ten evaluations | score minus ten evaluations |\n|---|---|---|---|---|"
+    )
     for task in TASKS:
         for seed in SEEDS:
             found = dict(rows(results, task, seed))
@@ -43,9 +45,13 @@ def main() -> None:
             for name, row in found.items():
                 if ten and row is not ten:
                     missing = paired(row, ten)
-                    print(f"| {task} | {seed} | {name} | {' | '.join(signed(d) for d in missing)} |")
+                    print(
+                        f"| {task} | {seed} | {name} | {' | '.join(signed(d) for d in missing)} |"
+                    )
                     if task in ONE_MODE:
-                        lost.setdefault(f"minus ten evaluations, one mode: {name}", []).append(missing[0])
+                        lost.setdefault(f"minus ten evaluations, one mode: {name}", []).append(
+                            missing[0]
+                        )
                 if (hundred := found.get("v, 100")) and row is not hundred:
                     lost.setdefault(f"minus DDPM-100: {name}", []).append(paired(row, hundred)[0])
     for what, differences in sorted(lost.items()):

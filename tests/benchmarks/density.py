@@ -107,7 +107,10 @@ def row(name: str, counts: Counts) -> str:
     """One row of the table."""
     hundred = counts.code_lines / 100
     cells = [name, counts.files, counts.lines, counts.code_lines]
-    cells += [f"{counts.comprehensions / hundred:.1f}", f"{counts.paired_assignments / hundred:.1f}"]
+    cells += [
+        f"{counts.comprehensions / hundred:.1f}",
+        f"{counts.paired_assignments / hundred:.1f}",
+    ]
     cells += [f"{counts.walruses / hundred:.2f}", f"{100 * counts.wide_lines / counts.lines:.1f} %"]
     cells += [f"{counts.function_letters / max(1, counts.functions):.1f}"]
     cells += [f"{counts.argument_letters / max(1, counts.arguments):.1f}"]

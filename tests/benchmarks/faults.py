@@ -19,7 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import motion
 from test_bad_robot import HZ, TESTS, TROUBLES, Cell, write_demos
 
-HEAD = "| what goes wrong | latched after s | at rest after s | position | velocity | acceleration |"
+HEAD = (
+    "| what goes wrong | latched after s | at rest after s | position | velocity | acceleration |"
+)
 
 
 def main() -> None:
@@ -51,9 +53,13 @@ def main() -> None:
 
 def times(cell: Cell, caused: float) -> tuple[float, float]:
     """Seconds until the fault, and until the last setpoint that differs from the one before."""
-    sent = [r for r in motion.records(cell.log) if r["kind"] == "command" and r["action"] is not None]
+    sent = [
+        r for r in motion.records(cell.log) if r["kind"] == "command" and r["action"] is not None
+    ]
     moved = [b["t"] for a, b in pairwise(sent) if a["action"] != b["action"]]
-    faults = [e for e in map(json.loads, cell.said().splitlines()) if "-> fault" in e.get("text", "")]
+    faults = [
+        e for e in map(json.loads, cell.said().splitlines()) if "-> fault" in e.get("text", "")
+    ]
     wrong_clock = "clock" in faults[0]["text"]
     latched = np.nan if wrong_clock else faults[0]["time"] - caused
     return latched, max(0.0, moved[-1] - caused)

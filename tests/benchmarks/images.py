@@ -29,14 +29,19 @@ def scenes() -> np.ndarray:
     robot: Any = make_robot("pickplace", pictures=True)
     out, seed = [], 0
     while len(out) < FRAMES:
-        out += [robot.render() for _ in episode(robot, make_expert("pickplace"), seed=seed, max_seconds=10)]
+        out += [
+            robot.render()
+            for _ in episode(robot, make_expert("pickplace"), seed=seed, max_seconds=10)
+        ]
         seed += 1
     return np.stack(out[:FRAMES])
 
 
 def seen(pictures: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
     """As a camera of this size would have seen them."""
-    small = np.stack([Image.fromarray(p).resize(size[::-1], Image.Resampling.BOX) for p in pictures])
+    small = np.stack(
+        [Image.fromarray(p).resize(size[::-1], Image.Resampling.BOX) for p in pictures]
+    )
     noise = np.random.default_rng(seed).normal(0, NOISE, small.shape)
     return (small + noise).round().clip(0, 255).astype(np.uint8)
 
@@ -84,7 +89,9 @@ def decoded(film: Path, last: int) -> np.ndarray:
 
 def main() -> None:
     """Print a table per size of the cameras."""
-    print("| cameras | kept as | windows a second | against MP4 | GB an hour of one camera |\n|---|---|---|---|---|")
+    print(
+        "| cameras | kept as | windows a second | against MP4 | GB an hour of one camera |\n|---|---|---|---|---|"
+    )
     for size in SIZES:
         with tempfile.TemporaryDirectory(dir=sys.argv[1] if sys.argv[1:] else None) as folder:
             found = ways(Path(folder), size)
@@ -99,7 +106,9 @@ def main() -> None:
         rate = {way: WINDOWS / float(np.median(s)) for way, s in spent.items()}
         for way, (_, size_) in found.items():
             gb = size_ * HZ * 3600 / 1e9
-            print(f"| 2 x {size[0]}x{size[1]} | {way} | {rate[way]:.0f} | {rate[way] / rate['MP4']:.1f} | {gb:.2f} |")
+            print(
+                f"| 2 x {size[0]}x{size[1]} | {way} | {rate[way]:.0f} | {rate[way] / rate['MP4']:.1f} | {gb:.2f} |"
+            )
 
 
 if __name__ == "__main__":

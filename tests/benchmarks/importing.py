@@ -46,7 +46,9 @@ def main() -> None:
         "robomimic HDF5": lambda s, p: exported(s, p.with_suffix(".hdf5"), "robomimic"),
         "MCAP of one camera, raw": bag,
     }
-    print("| source | episodes | GB | of raw pictures | peak MB | CPU s |\n|---|---|---|---|---|---|")
+    print(
+        "| source | episodes | GB | of raw pictures | peak MB | CPU s |\n|---|---|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory(dir=next(iter(sys.argv[1:]), None)) as folder:
         for episodes in EPISODES:
             store = generated(Path(folder, f"store{episodes}"), episodes)
@@ -55,16 +57,28 @@ def main() -> None:
                 gb = size(Path(settings[0].partition("=")[2])) / 1e9
                 cameras = 1 if write is bag else len(CAMERAS)
                 raw = cameras * episodes * FRAMES * int(np.prod(SIZE)) / 1e9
-                memory, seconds = measured([*settings, f"data={folder}/out-{name.split()[0]}{episodes}"])
-                print(f"| {name} | {episodes} | {gb:.2f} | {raw:.1f} | {memory:.0f} | {seconds:.0f} |", flush=True)
+                memory, seconds = measured(
+                    [*settings, f"data={folder}/out-{name.split()[0]}{episodes}"]
+                )
+                print(
+                    f"| {name} | {episodes} | {gb:.2f} | {raw:.1f} | {memory:.0f} | {seconds:.0f} |",
+                    flush=True,
+                )
 
 
 def generated(path: Path, episodes: int) -> DemoStore:
     """Smooth pictures that move, with noise."""
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 2, (8, *SIZE)).astype(np.float32)
-    scene = 128 + 100 * np.sin(np.arange(SIZE[1]) / 40)[:, None] * np.cos(np.arange(SIZE[0]) / 30)[:, None, None]
-    pictures = np.stack([(np.roll(scene, 5 * i, axis=1) + noise[i]).clip(0, 255).astype(np.uint8) for i in range(8)])
+    scene = (
+        128
+        + 100
+        * np.sin(np.arange(SIZE[1]) / 40)[:, None]
+        * np.cos(np.arange(SIZE[0]) / 30)[:, None, None]
+    )
+    pictures = np.stack(
+        [(np.roll(scene, 5 * i, axis=1) + noise[i]).clip(0, 255).astype(np.uint8) for i in range(8)]
+    )
     film = pictures[np.arange(FRAMES) % 8]
     q = np.cumsum(rng.normal(size=(FRAMES, 7)), axis=0) / 50
     numbers = {"joints": q, "action": q, "time": np.arange(FRAMES) / HZ}
@@ -92,13 +106,20 @@ def bag(store: DemoStore, path: Path) -> list[str]:
 
 
 def size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    return (
+        path.stat().st_size
+        if path.is_file()
+        else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    )
 
 
 def measured(settings: list[str]) -> tuple[float, float]:
     """Peak memory [MB] and CPU seconds of an import."""
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT, "import", *settings], capture_output=True, text=True, check=True
+        [sys.executable, "-c", IMPORT, "import", *settings],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     memory, seconds = done.stdout.rpartition("measured")[2].split()
     return float(memory), float(seconds)

@@ -43,7 +43,10 @@ def appends(kills: int, folder: Path) -> str:
             for k in range(max(0, len(expected) - 1), len(store)):
                 made = crash_writer.make((expected + seeds)[k])
                 found = store.episode(k).data
-                same = all(np.array_equal(np.asarray(found[key]), values) for key, values in made.data.items())
+                same = all(
+                    np.array_equal(np.asarray(found[key]), values)
+                    for key, values in made.data.items()
+                )
                 whole, differing = whole + same, differing + (not same)
             expected += seeds[:new]
             seed += EPISODES
@@ -59,7 +62,9 @@ def trainings(kills: int, folder: Path) -> str:
     killed, ended, differing = 0, 0, 0
     while killed < kills:
         out = folder / "out"
-        code = crash_trainer.run(str(data), str(out), to_plain(CONFIG), seconds=moments.uniform(0, took))["code"]
+        code = crash_trainer.run(
+            str(data), str(out), to_plain(CONFIG), seconds=moments.uniform(0, took)
+        )["code"]
         killed += code == -signal.SIGKILL
         if out.exists() and finished(out):
             ended, differing = ended + 1, differing + (weights(out) != expected)

@@ -31,13 +31,19 @@ class Ensemble(Agent):
         before = self.chunk
         super()._receive(now)
         if self.chunk is not None and self.chunk is not before:
-            self._chunks = [c for c in self._chunks if c.at(now, self._spec) is not None] + [self.chunk]
+            self._chunks = [c for c in self._chunks if c.at(now, self._spec) is not None] + [
+                self.chunk
+            ]
             self.chunk = self._mean(self.chunk)
 
     def _mean(self, last: Chunk) -> Chunk:
         times, rows = last.time + last.dt * np.arange(len(last.actions)), []
         for t, own in zip(times, last.actions, strict=True):
-            there = [a for c in self._chunks[:-1] if t >= c.time and (a := c.at(t, self._spec)) is not None] + [own]
+            there = [
+                a
+                for c in self._chunks[:-1]
+                if t >= c.time and (a := c.at(t, self._spec)) is not None
+            ] + [own]
             weights = np.exp(-FADE * np.arange(len(there)))
             rows.append(weights @ np.stack(there) / weights.sum())
         return Chunk(last.episode, last.time, last.dt, np.stack(rows))
@@ -58,13 +64,21 @@ def main() -> None:
     policy, results = load_policy(path), json.loads(RESULTS.read_text())
     rollouts.agent = ensemble
     seeds, kept, first = rollouts.seed_range(rollouts.TEST, episodes), [], None
-    print("| while late | delay | success | minus delay 0 | score | seam | jerk |\n|---|---|---|---|---|---|---|")
+    print(
+        "| while late | delay | success | minus delay 0 | score | seam | jerk |\n|---|---|---|---|---|---|---|"
+    )
     for delay in delays or range(7):
-        for late in (*(LATE if policy.config.net.prefix else LATE[1:]), "ensemble") if delay else ("swap",):
+        for late in (
+            (*(LATE if policy.config.net.prefix else LATE[1:]), "ensemble") if delay else ("swap",)
+        ):
             job = rollouts.Job(path, task, policy.config.drawn_by, seeds, delay, late=late)
             row = keep(rollouts.summary(job, rollouts.evaluate(job), {}))
             first = first or row
-            cells = [late if delay else "any", str(delay), between(row["success_rate"], row["interval"])]
+            cells = [
+                late if delay else "any",
+                str(delay),
+                between(row["success_rate"], row["interval"]),
+            ]
             cells += [signed(paired(row, first)[0]) if delay else ""]
             cells += [between(row["mean_max_reward"], row["mean_max_reward_interval"])]
             print(f"| {' | '.join(cells)} | {row['seam']:.3f} | {row['jerk']:.3f} |", flush=True)

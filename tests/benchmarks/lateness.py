@@ -27,15 +27,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
         spec = make_live("simulated", options).spec
-        save_policy(Policy(spec, PolicyConfig(sampler=Sampler(evaluations=10))), Path(folder, "policy"), {})
+        save_policy(
+            Policy(spec, PolicyConfig(sampler=Sampler(evaluations=10))), Path(folder, "policy"), {}
+        )
         print(
             "| scheduling | ticks | p50 us | p99 us | max us | missed | inference ms |\n|---|---|---|---|---|---|---|"
         )
         for priority in (50, 0):
             out = Path(folder, str(priority))
-            settings = [f"policy={folder}/policy", "robot=simulated", "unattended=true", f"out={out}"]
+            settings = [
+                f"policy={folder}/policy",
+                "robot=simulated",
+                "unattended=true",
+                f"out={out}",
+            ]
             settings += [f"seconds={seconds}", f"priority={priority}"]
-            if cli(["run", *settings, *(f"+options.{key}={value}" for key, value in options.items())]):
+            if cli(
+                ["run", *settings, *(f"+options.{key}={value}" for key, value in options.items())]
+            ):
                 raise SystemExit("the run failed")
             report(read_ticks(out), hz, "SCHED_FIFO 50" if priority else "default")
 
@@ -46,7 +55,8 @@ def report(t: np.ndarray, hz: float, name: str) -> None:
     missed = round((t["time"][-1] - t["time"][0]) * hz) + 1 - len(t)
     figures = (f"{x:.0f}" for x in (np.median(late), np.percentile(late, 99), late.max()))
     print(
-        f"| {name} | {len(t)} | {' | '.join(figures)} | {missed} | {1e3 * np.median(t['inference']):.1f} |", flush=True
+        f"| {name} | {len(t)} | {' | '.join(figures)} | {missed} | {1e3 * np.median(t['inference']):.1f} |",
+        flush=True,
     )
 
 

@@ -27,7 +27,9 @@ class Average:
             expert.reset(seed)
 
     def act(self, obs: Obs) -> Command:
-        return Command(np.mean([e.act(obs).action for e in self.experts], 0, dtype=np.float32), "expert")
+        return Command(
+            np.mean([e.act(obs).action for e in self.experts], 0, dtype=np.float32), "expert"
+        )
 
     def sent(self, action: np.ndarray) -> None:
         for expert in self.experts:
@@ -44,7 +46,11 @@ def clearance(env: PickPlace) -> float:
     """Distance [m] from the post to the nearest part of arm or cube, at most 0.2."""
     model, data = env.model, env.data
     post = model.geom("post").id
-    solid = [g for g in range(model.ngeom) if model.geom_bodyid[g] and model.geom_contype[g] and g != post]
+    solid = [
+        g
+        for g in range(model.ngeom)
+        if model.geom_bodyid[g] and model.geom_contype[g] and g != post
+    ]
     return min(mujoco.mj_geomDistance(model, data, g, post, 0.2, None) for g in solid)
 
 
@@ -54,7 +60,13 @@ def episodes(
     """Yield (last info, length in steps, smallest clearance [m]) of n episodes; noise [rad] on what is sent."""
     env, (low, high) = gym.make("fewstep/PickPlace-v0"), spec().bounds()
     for seed in range(SEED, SEED + n):
-        (data, info), rng, k, near, over = env.reset(seed=seed), np.random.default_rng(seed), 0, np.inf, False
+        (data, info), rng, k, near, over = (
+            env.reset(seed=seed),
+            np.random.default_rng(seed),
+            0,
+            np.inf,
+            False,
+        )
         actor.reset(seed)
         while not over:
             action = np.asarray(actor.act(Obs(k / HZ, data, {})).action)
@@ -90,15 +102,23 @@ def report(name: str, rows: list[tuple[dict, int, float]]) -> None:
     print(f"  length        {seconds.mean():.2f} s (longest {seconds.max():.2f} s)")
     if not np.isnan(rows[0][2]):
         near = np.array([c for _, _, c in rows])
-        print(f"  clearance     smallest {100 * near.min():.1f} cm, mean of episodes {100 * near.mean():.1f} cm")
+        print(
+            f"  clearance     smallest {100 * near.min():.1f} cm, mean of episodes {100 * near.mean():.1f} cm"
+        )
 
 
 def main() -> None:
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 300
     print(f"MuJoCo {mujoco.__version__}; simulation {speed():.0f} x real time (CPU time, one core)")
     report("expert", list(episodes(PickPlaceExpert(), n, measure=True)))
-    report("expert, 0.01 rad of noise on every joint target", list(episodes(PickPlaceExpert(), n, noise=0.01)))
-    report("expert, 0.02 rad of noise on every joint target", list(episodes(PickPlaceExpert(), n, noise=0.02)))
+    report(
+        "expert, 0.01 rad of noise on every joint target",
+        list(episodes(PickPlaceExpert(), n, noise=0.01)),
+    )
+    report(
+        "expert, 0.02 rad of noise on every joint target",
+        list(episodes(PickPlaceExpert(), n, noise=0.02)),
+    )
     report("mean of both sides", list(episodes(Average(), n)))
 
 

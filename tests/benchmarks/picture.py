@@ -12,7 +12,11 @@ from decide import SEEDS, TASKS
 
 from fewstep.policy.evaluation.report import ACCENT, MUTED, STYLE, WARM
 
-KINDS = {"default": ("default", ACCENT, 0.97), "distilled": ("its student", WARM, 1.15), "v": ("DDPM, v", MUTED, 1.0)}
+KINDS = {
+    "default": ("default", ACCENT, 0.97),
+    "distilled": ("its student", WARM, 1.15),
+    "v": ("DDPM, v", MUTED, 1.0),
+}
 TITLES = ("pick and place, two modes", "human Push-T", "Meta-World peg-insert-side")
 
 
@@ -22,12 +26,21 @@ def draw(axes, task: str, results: dict, latency: dict[int, float]) -> None:
         for seed, step in zip(SEEDS, (0.97, 1.03), strict=True):
             rows = results.get(f"{task}/{what}/{seed}", {"results": []})["results"]
             for row in rows:
-                n, y, (low, high) = row["network_evaluations"], 100 * row["success_rate"], row["interval"]
-                x, label = latency[n] * aside * step, name if seed == "0" and row is rows[0] else None
+                n, y, (low, high) = (
+                    row["network_evaluations"],
+                    100 * row["success_rate"],
+                    row["interval"],
+                )
+                x, label = (
+                    latency[n] * aside * step,
+                    name if seed == "0" and row is rows[0] else None,
+                )
                 ends = [[y - 100 * low], [100 * high - y]]
                 axes.errorbar([x], [y], ends, fmt="o", ms=3.5, color=color, capsize=2, label=label)
                 if seed == "0":
-                    axes.annotate(str(n), (x, y), (-5, 0), textcoords="offset points", ha="right", va="center")
+                    axes.annotate(
+                        str(n), (x, y), (-5, 0), textcoords="offset points", ha="right", va="center"
+                    )
     axes.set(xscale="log", xlabel="median latency of a chunk [ms]", ylim=(-8, 104))
     axes.set_xticks([2, 5, 10, 20, 50, 100, 200], ["2", "5", "10", "20", "50", "100", "200"])
     axes.minorticks_off()
@@ -36,9 +49,15 @@ def draw(axes, task: str, results: dict, latency: dict[int, float]) -> None:
 def main() -> None:
     """Write docs/success.png."""
     results = json.loads(RESULTS.read_text())
-    latency = {r["network_evaluations"]: r["median_ms"] for r in results["bench"]["rows"] if r["engine"] == "eager"}
+    latency = {
+        r["network_evaluations"]: r["median_ms"]
+        for r in results["bench"]["rows"]
+        if r["engine"] == "eager"
+    }
     with plt.rc_context(STYLE):
-        figure, every = plt.subplots(1, len(TASKS), figsize=(11, 3.4), sharex=True, sharey=True, layout="constrained")
+        figure, every = plt.subplots(
+            1, len(TASKS), figsize=(11, 3.4), sharex=True, sharey=True, layout="constrained"
+        )
         for axes, task, title in zip(every, TASKS, TITLES, strict=True):
             draw(axes, task, results, latency)
             axes.set_title(title)

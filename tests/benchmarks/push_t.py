@@ -39,7 +39,10 @@ def theirs(env: Any, start: np.ndarray, actions: np.ndarray) -> np.ndarray:
 
 
 def report(
-    name: str, env: Any, replay: Callable[..., np.ndarray], episodes: list[tuple[np.ndarray, np.ndarray]]
+    name: str,
+    env: Any,
+    replay: Callable[..., np.ndarray],
+    episodes: list[tuple[np.ndarray, np.ndarray]],
 ) -> None:
     """Print how far the block is from where it was recorded, a quarter, half and all the way through."""
     began, off, turned = time.process_time(), [], []
@@ -52,7 +55,9 @@ def report(
     quarter, half, end = np.median(off, 0)
     near = (np.array(off) < NEAR).mean(0)
     cells = [f"{x:.2f}" for x in (quarter, half, end)] + [f"{100 * x:.0f} %" for x in near]
-    print(f"| {name} | {' | '.join(cells)} | {np.degrees(np.median(turned)):.2f} | {0.1 / seconds:.0f} |")
+    print(
+        f"| {name} | {' | '.join(cells)} | {np.degrees(np.median(turned)):.2f} | {0.1 / seconds:.0f} |"
+    )
 
 
 def main() -> None:
@@ -61,10 +66,17 @@ def main() -> None:
     ends = data["meta/episode_ends"][:].tolist()[: int(sys.argv[2]) if sys.argv[2:] else None]
     bounds = list(zip([0, *ends], ends, strict=False))
     episodes = [(data["data/state"][a:b], data["data/action"][a:b]) for a, b in bounds]
-    print("| replayed in | off [px] 1/4 | 1/2 | end | within 5 px 1/4 | 1/2 | end | off [deg] | times real time |")
+    print(
+        "| replayed in | off [px] 1/4 | 1/2 | end | within 5 px 1/4 | 1/2 | end | off [deg] | times real time |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     report("fewstep/PushT-v0", gym.make("fewstep/PushT-v0").unwrapped, ours, episodes)
-    report("gym-pusht", gym.make("gym_pusht/PushT-v0", disable_env_checker=True).unwrapped, theirs, episodes)
+    report(
+        "gym-pusht",
+        gym.make("gym_pusht/PushT-v0", disable_env_checker=True).unwrapped,
+        theirs,
+        episodes,
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from fewstep.demos.doctor.check import check
 from fewstep.envs import Field, Spec
 
 EPISODES, FRAMES, HZ = 206, 125, 10
-SPEC = Spec({"joints": Field((7,), "rad")}, {"joints": Field((7,), "rad", measured_by="joints")}, HZ)
+SPEC = Spec(
+    {"joints": Field((7,), "rad")}, {"joints": Field((7,), "rad", measured_by="joints")}, HZ
+)
 
 
 def main() -> None:
@@ -24,7 +26,9 @@ def main() -> None:
         rounds = [measure(Path(folder, str(i))) for i in range(int([*sys.argv[1:], 5][0]))]
     for name in rounds[0]:
         seconds = np.array([r[name] for r in rounds])
-        print(f"{name}: median {np.median(seconds):.2f} s of CPU, {seconds.min():.2f} to {seconds.max():.2f}")
+        print(
+            f"{name}: median {np.median(seconds):.2f} s of CPU, {seconds.min():.2f} to {seconds.max():.2f}"
+        )
 
 
 def measure(path: Path) -> dict[str, float]:

@@ -34,7 +34,9 @@ def main() -> None:
             seen = np.array([look(server.url, Path(folder, str(i))) for i in range(times)])
             server.shutdown()
     for name, ms in zip(("first paint", "curves of the first episode"), seen.T, strict=True):
-        print(f"{name}: median {np.median(ms):.0f} ms, {ms.min():.0f} to {ms.max():.0f}, {times} times")
+        print(
+            f"{name}: median {np.median(ms):.0f} ms, {ms.min():.0f} to {ms.max():.0f}, {times} times"
+        )
 
 
 def store(path: Path) -> Path:
@@ -52,8 +54,12 @@ def store(path: Path) -> Path:
 def look(url: str, profile: Path) -> tuple[float, float]:
     with browser(profile) as tab:
         tab.call("Page.navigate", url=url)
-        paint = until(lambda: tab.run(f"(() => {{ try {{ return {PAINT}; }} catch {{ return 0; }} }})()"), 20)
-        drawn = until(lambda: tab.run(f"(() => {{ try {{ return {DRAWN}; }} catch {{ return 0; }} }})()"), 20)
+        paint = until(
+            lambda: tab.run(f"(() => {{ try {{ return {PAINT}; }} catch {{ return 0; }} }})()"), 20
+        )
+        drawn = until(
+            lambda: tab.run(f"(() => {{ try {{ return {DRAWN}; }} catch {{ return 0; }} }})()"), 20
+        )
         return paint, drawn
 
 

@@ -21,7 +21,9 @@ from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError, FewstepError, Field, Spec
 
-SMALL = Spec({"q": Field((2,), "rad")}, {"arm": Field((2,), "rad"), "grip": Field((1,), kind="discrete")}, 20)
+SMALL = Spec(
+    {"q": Field((2,), "rad")}, {"arm": Field((2,), "rad"), "grip": Field((1,), kind="discrete")}, 20
+)
 
 
 def small(n: int = 5, **changes: Any) -> Episode:
@@ -70,7 +72,9 @@ def test_an_episode_that_does_not_fit_says_where(changes: dict[str, Any], messag
 
 @pytest.mark.parametrize("success", ["", 1, 0.5, [True]])
 def test_an_episode_succeeded_failed_or_is_unknown(success: Any) -> None:
-    with pytest.raises(DataError, match=r"succeeded .True., failed .False. or is unknown .None., not"):
+    with pytest.raises(
+        DataError, match=r"succeeded .True., failed .False. or is unknown .None., not"
+    ):
         Episode(small().data, SMALL, success)
 
 
@@ -101,9 +105,13 @@ def test_what_is_appended_reads_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], draw: st.DataObject
 ) -> None:
     path = tmp_path_factory.mktemp("store") / "demos"
-    floats = st.floats(width=32)  # NaN and infinity too: `check` finds them, storing must not hide them
+    floats = st.floats(
+        width=32
+    )  # NaN and infinity too: `check` finds them, storing must not hide them
     with DemoStore.create(path, SMALL) as store:
-        episodes = [small(n, action=draw.draw(arrays(np.float32, (n, 3), elements=floats))) for n in lengths]
+        episodes = [
+            small(n, action=draw.draw(arrays(np.float32, (n, 3), elements=floats))) for n in lengths
+        ]
         for episode in episodes:
             store.append(episode)
         assert_equal(store, episodes)
@@ -129,7 +137,12 @@ def test_several_episodes_in_one_append_are_one_each(tmp_path: Path) -> None:
 def test_the_spec_and_provenance_read_back(tmp_path: Path) -> None:
     DemoStore.create(tmp_path / "s", SMALL, {"licence": "MIT"}).close()
     store = DemoStore.open(tmp_path / "s")
-    assert (store.spec, store.provenance, len(store), store.frames) == (SMALL, {"licence": "MIT"}, 0, 0)
+    assert (store.spec, store.provenance, len(store), store.frames) == (
+        SMALL,
+        {"licence": "MIT"},
+        0,
+        0,
+    )
 
 
 def test_any_zarr_reads_the_documented_layout(tmp_path: Path) -> None:
@@ -145,7 +158,9 @@ def test_any_zarr_reads_the_documented_layout(tmp_path: Path) -> None:
 @given(st.integers(-12, 12), st.none() | st.integers(-12, 12))
 @settings(max_examples=30)
 def test_array_slices_as_python_does(shared: DemoStore, start: int, stop: int | None) -> None:
-    np.testing.assert_array_equal(shared.array("time", start, stop), shared.array("time")[start:stop])
+    np.testing.assert_array_equal(
+        shared.array("time", start, stop), shared.array("time")[start:stop]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +244,10 @@ def test_provenance_must_be_json(tmp_path: Path) -> None:
 
 
 def test_reading_an_empty_store_says_that_it_is_empty(tmp_path: Path) -> None:
-    with DemoStore.create(tmp_path / "s", SMALL) as store, pytest.raises(DataError, match="no episodes yet"):
+    with (
+        DemoStore.create(tmp_path / "s", SMALL) as store,
+        pytest.raises(DataError, match="no episodes yet"),
+    ):
         store.array("action")
 
 
@@ -241,8 +259,16 @@ def test_reading_an_empty_store_says_that_it_is_empty(tmp_path: Path) -> None:
         ("notes.txt", "", "is not a fewstep store"),
         ("zarr.json", "{", "is not a fewstep store"),
         ("zarr.json", '{"attributes": {"format": "other"}}', "is not a fewstep store"),
-        ("zarr.json", '{"attributes": {"format": "fewstep-demos", "version": 2}}', "version 2 .* reads 1: update"),
-        ("zarr.json", '{"attributes": {"format": "fewstep-demos", "version": 1, "spec": {}}}', "is damaged"),
+        (
+            "zarr.json",
+            '{"attributes": {"format": "fewstep-demos", "version": 2}}',
+            "version 2 .* reads 1: update",
+        ),
+        (
+            "zarr.json",
+            '{"attributes": {"format": "fewstep-demos", "version": 1, "spec": {}}}',
+            "is damaged",
+        ),
         ("meta/episode_ends/.zarray", "", "is a Diffusion Policy replay buffer; import it"),
         ("meta/info.json", "", "is a LeRobot dataset; import it"),
     ],
@@ -292,7 +318,9 @@ def test_damage_is_reported_as_damage(tmp_path: Path, file: str, content: bytes 
         ({"shape": [True]}, "expected int, not True"),
     ],
 )
-def test_a_head_that_makes_no_sense_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_a_head_that_makes_no_sense_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     DemoStore.create(tmp_path / "s", SMALL).close()
     head = json.loads((tmp_path / "s/zarr.json").read_text())
     if "shape" in changes:
@@ -347,7 +375,9 @@ def survivors(path: Path, before: list[Episode], seeds: list[int], appended: int
     """Check a store whose writer was killed, from the episode before the last good one on; returns its episodes."""
     store = DemoStore.open(path)
     new = len(store) - len(before)
-    assert appended <= new <= appended + 1  # what append returned from is there; the one under way may be
+    assert (
+        appended <= new <= appended + 1
+    )  # what append returned from is there; the one under way may be
     after = before + [make(seed) for seed in seeds[:new]]
     for i in range(max(0, len(before) - 2), len(after)):
         for key, values in store.episode(i).data.items():
@@ -355,7 +385,9 @@ def survivors(path: Path, before: list[Episode], seeds: list[int], appended: int
     return after
 
 
-def test_a_writer_killed_at_any_write_loses_at_most_its_episode(tmp_path: Path, writer: Callable[..., Any]) -> None:
+def test_a_writer_killed_at_any_write_loses_at_most_its_episode(
+    tmp_path: Path, writer: Callable[..., Any]
+) -> None:
     DemoStore.create(tmp_path / "s", SPEC).close()
     episodes, boundary, code = [], 0, -9
     while code == -9:
@@ -369,7 +401,9 @@ def test_a_writer_killed_at_any_write_loses_at_most_its_episode(tmp_path: Path, 
     assert_equal(DemoStore.open(tmp_path / "s"), episodes)
 
 
-def test_a_writer_killed_at_any_time_loses_at_most_its_episode(tmp_path: Path, writer: Callable[..., Any]) -> None:
+def test_a_writer_killed_at_any_time_loses_at_most_its_episode(
+    tmp_path: Path, writer: Callable[..., Any]
+) -> None:
     DemoStore.create(tmp_path / "s", SPEC).close()
     start = perf_counter()
     writer(path=str(tmp_path / "s"), seeds=[0, 1, 2])
@@ -385,7 +419,9 @@ def test_a_writer_killed_at_any_time_loses_at_most_its_episode(tmp_path: Path, w
     assert_equal(DemoStore.open(tmp_path / "s"), episodes)
 
 
-def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_last_good_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sync, left = os.fsync, [0]
 
     def full(handle: int) -> None:

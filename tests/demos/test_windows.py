@@ -26,7 +26,9 @@ def bounds(ends: np.ndarray, w: Windows) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(cases())
-def test_every_frame_starts_a_window_as_long_as_its_chunk_repeats_too_little_to_matter(case) -> None:
+def test_every_frame_starts_a_window_as_long_as_its_chunk_repeats_too_little_to_matter(
+    case,
+) -> None:
     ends, observed, horizon, executed = case
     w = windows(ends, observed, horizon, executed)
     wanted = [
@@ -80,7 +82,9 @@ def test_episodes_that_are_all_too_short_are_refused(ends: list[int], longest: i
 
 
 @given(st.integers(0, 200), st.floats(0, 0.99), st.integers(0, 2**32))
-def test_split_shares_out_every_episode_once_the_same_way_every_time(episodes, held_out, seed) -> None:
+def test_split_shares_out_every_episode_once_the_same_way_every_time(
+    episodes, held_out, seed
+) -> None:
     kept, held = split(episodes, held_out, seed)
     assert sorted([*kept, *held]) == list(range(episodes))
     assert len(held) == round(held_out * episodes)

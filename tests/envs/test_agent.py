@@ -40,7 +40,9 @@ class Numbered(Oracle):
 
     def submit(self, request: Request) -> None:
         super().submit(request)
-        self.chunk = replace(self.chunk, actions=100.0 * len(self.asked) + np.arange(self.horizon)[:, None])
+        self.chunk = replace(
+            self.chunk, actions=100.0 * len(self.asked) + np.arange(self.horizon)[:, None]
+        )
 
 
 class Sleeper(Oracle):
@@ -79,7 +81,9 @@ def agent_for(runner: Any, spec: Spec = TIMES, *, steps: int = 2, execute: int =
     return agent
 
 
-def live(robot: Watch, runner: Any, seconds: float, *, execute: int = 4, steps: int = 2) -> list[Step]:
+def live(
+    robot: Watch, runner: Any, seconds: float, *, execute: int = 4, steps: int = 2
+) -> list[Step]:
     agent = Agent(runner, robot.spec, observation_steps=steps, execute=execute)
     return [step for step in episode(robot, agent, seed=0, max_seconds=seconds) if step]
 
@@ -103,7 +107,9 @@ def test_the_history_repeats_the_first_observation() -> None:
 
 @pytest.mark.parametrize("hz", [10.0, 20.0, 50.0])
 @pytest.mark.parametrize("start", [0.0, 1234.567])
-def test_the_history_is_spaced_by_policy_hz_whatever_the_command_rate(hz: float, start: float) -> None:
+def test_the_history_is_spaced_by_policy_hz_whatever_the_command_rate(
+    hz: float, start: float
+) -> None:
     oracle = Oracle()
     live(Watch(hz, start), oracle, 2.0, steps=4)
     for request in oracle.asked:
@@ -120,12 +126,17 @@ def test_the_history_is_picked_by_time_stamp_when_ticks_are_late() -> None:
 
 
 def test_every_stream_has_a_history_of_its_own_stamps() -> None:
-    spec = Spec({"late": Field((1,)), "slow": Field((1,))}, {"a": FREE}, policy_hz=10, command_hz=50)
+    spec = Spec(
+        {"late": Field((1,)), "slow": Field((1,))}, {"a": FREE}, policy_hz=10, command_hz=50
+    )
     oracle = Oracle()
     agent = agent_for(oracle, spec, steps=2, execute=1)
     for k in range(12):
         now = k / 50
-        stamps = {"late": now - 0.08, "slow": k // 3 * 0.06}  # one is always as late, one comes every third tick
+        stamps = {
+            "late": now - 0.08,
+            "slow": k // 3 * 0.06,
+        }  # one is always as late, one comes every third tick
         agent.act(Obs(now, {key: np.array([t]) for key, t in stamps.items()}, stamps))
     last = oracle.asked[-1]
     newest = {"late": last.time - 0.08, "slow": round(last.time * 50) // 3 * 0.06}
@@ -135,7 +146,11 @@ def test_every_stream_has_a_history_of_its_own_stamps() -> None:
 
 def test_a_history_has_the_shape_of_the_spec_and_nothing_else() -> None:
     spec = Spec({"camera": Field((4, 4, 3), kind="image"), "joint": FREE}, {"a": FREE}, 10)
-    data = {"camera": np.zeros((4, 4, 3), np.uint8), "joint": np.zeros(1, np.float32), "other": np.zeros(7)}
+    data = {
+        "camera": np.zeros((4, 4, 3), np.uint8),
+        "joint": np.zeros(1, np.float32),
+        "other": np.zeros(7),
+    }
     oracle = Oracle()
     agent_for(oracle, spec, steps=3).act(Obs(0.0, data, {}))
     found = {k: (v.shape, v.dtype) for k, v in oracle.asked[0].obs.items()}
@@ -187,7 +202,20 @@ def test_the_old_chunk_goes_on_until_the_new_one_arrives_and_then_holds() -> Non
     steps = live(robot, Delayed(Numbered(), 0.6, robot.clock), 2.4, execute=4)
     # Asked at ticks 0, 6 and 12, as soon as the last answer is there: it has two actions left then.
     hold = [None] * 4
-    assert [wanted(s) for s in steps] == [None, None, *hold, 106, 107, *hold, 206, 207, *hold, 306, 307, *hold]
+    assert [wanted(s) for s in steps] == [
+        None,
+        None,
+        *hold,
+        106,
+        107,
+        *hold,
+        206,
+        207,
+        *hold,
+        306,
+        307,
+        *hold,
+    ]
 
 
 @settings(max_examples=60)
@@ -198,7 +226,9 @@ def test_the_old_chunk_goes_on_until_the_new_one_arrives_and_then_holds() -> Non
     st.integers(8, 12),
     st.sampled_from([0.0, 0.3, 98765.4]),
 )
-def test_no_action_is_sent_but_in_its_own_time(hz: float, delay: int, execute: int, horizon: int, start: float) -> None:
+def test_no_action_is_sent_but_in_its_own_time(
+    hz: float, delay: int, execute: int, horizon: int, start: float
+) -> None:
     robot, oracle = Watch(hz, start), Oracle(horizon)
     steps = live(robot, Delayed(oracle, delay / hz, robot.clock), 6.0, execute=execute)
     for step in steps:
@@ -313,7 +343,9 @@ def turn(angle: float) -> list[float]:
     return [np.cos(angle / 2), 0, 0, np.sin(angle / 2)]
 
 
-def action(height: float, yaw: tuple[float, float], rotation: list[float], grip: float) -> np.ndarray:
+def action(
+    height: float, yaw: tuple[float, float], rotation: list[float], grip: float
+) -> np.ndarray:
     return np.array([height, *yaw, *rotation, grip])
 
 
@@ -341,15 +373,24 @@ def test_angles_move_evenly_and_stay_within_one_turn(x: float, y: float, weight:
     assert -np.pi - 1e-9 <= z <= np.pi + 1e-9
 
 
-unit = st.lists(st.floats(-1, 1), min_size=4, max_size=4).map(np.array).filter(lambda q: np.linalg.norm(q) > 0.1)
+unit = (
+    st.lists(st.floats(-1, 1), min_size=4, max_size=4)
+    .map(np.array)
+    .filter(lambda q: np.linalg.norm(q) > 0.1)
+)
 
 
 @given(unit, unit, st.floats(0, 1))
-def test_rotations_stay_rotations_and_a_sign_means_nothing(p: np.ndarray, q: np.ndarray, weight: float) -> None:
+def test_rotations_stay_rotations_and_a_sign_means_nothing(
+    p: np.ndarray, q: np.ndarray, weight: float
+) -> None:
     p, q = p / np.linalg.norm(p), q / np.linalg.norm(q)
     if abs(p @ q) < 1e-6:
         return  # as far apart as rotations can be: either way is right
-    between = [interpolate(MIXED, action(0, (0, 0), [*p], 0), action(0, (0, 0), [*r], 0), weight)[3:7] for r in (q, -q)]
+    between = [
+        interpolate(MIXED, action(0, (0, 0), [*p], 0), action(0, (0, 0), [*r], 0), weight)[3:7]
+        for r in (q, -q)
+    ]
     assert np.linalg.norm(between[0]) == pytest.approx(1)
     np.testing.assert_allclose(between[0], between[1], atol=1e-9)
     assert abs(between[0] @ p) >= abs(q @ p) - 1e-9, "further from p than q is"
@@ -358,7 +399,9 @@ def test_rotations_stay_rotations_and_a_sign_means_nothing(p: np.ndarray, q: np.
 @given(st.integers(0, 7), st.sampled_from([0.0, 12.34, 5000.1]))
 def test_at_its_own_time_an_action_is_sent_as_it_is(k: int, start: float) -> None:
     rng = np.random.default_rng(k)
-    actions = np.stack([action(*rng.normal(size=1), rng.normal(size=2), turn(rng.normal()), i) for i in range(8)])
+    actions = np.stack(
+        [action(*rng.normal(size=1), rng.normal(size=2), turn(rng.normal()), i) for i in range(8)]
+    )
     sent = Chunk(0, start, 0.1, actions).at(start + k / 10, MIXED)
     np.testing.assert_allclose(sent, actions[k], atol=1e-9)
 
@@ -386,10 +429,22 @@ class Keeper(Numbered):
 @pytest.mark.parametrize("delay", [0, 1, 3])
 def test_what_is_promised_is_what_is_sent_until_the_answer_comes(delay: int, hz: float) -> None:
     keeper, robot = Keeper(12), Watch(hz)
-    agent = Agent(Delayed(keeper, delay / 10, robot.clock), robot.spec, observation_steps=2, execute=5, promise=6)
-    sent = {round(s.obs.time, 6): wanted(s) for s in episode(robot, agent, seed=0, max_seconds=6.0) if s}
-    for request in keeper.asked[2:]:  # the first has no chunk to promise from, and the delay is known after it
-        assert len(request.promised) == ceil(ceil(delay * hz / 10 - 1e-6) * 10 / hz - 1e-6)  # until the tick after it
+    agent = Agent(
+        Delayed(keeper, delay / 10, robot.clock),
+        robot.spec,
+        observation_steps=2,
+        execute=5,
+        promise=6,
+    )
+    sent = {
+        round(s.obs.time, 6): wanted(s) for s in episode(robot, agent, seed=0, max_seconds=6.0) if s
+    }
+    for request in keeper.asked[
+        2:
+    ]:  # the first has no chunk to promise from, and the delay is known after it
+        assert len(request.promised) == ceil(
+            ceil(delay * hz / 10 - 1e-6) * 10 / hz - 1e-6
+        )  # until the tick after it
         for k, promised in enumerate(request.promised[:, 0]):
             if (time := round(request.time + k / 10, 6)) in sent:
                 assert sent[time] == pytest.approx(promised)
@@ -398,7 +453,13 @@ def test_what_is_promised_is_what_is_sent_until_the_answer_comes(delay: int, hz:
 def test_no_more_is_promised_than_the_network_takes_and_the_chunk_holds() -> None:
     for horizon, promise, most in ((12, 2, 2), (6, 6, 1)):
         keeper, robot = Keeper(horizon), Watch()
-        agent = Agent(Delayed(keeper, 0.4, robot.clock), TIMES, observation_steps=2, execute=5, promise=promise)
+        agent = Agent(
+            Delayed(keeper, 0.4, robot.clock),
+            TIMES,
+            observation_steps=2,
+            execute=5,
+            promise=promise,
+        )
         assert list(episode(robot, agent, seed=0, max_seconds=6.0))
         assert max(len(r.promised) for r in keeper.asked) == most
         assert not len(keeper.asked[0].promised)
@@ -406,10 +467,24 @@ def test_no_more_is_promised_than_the_network_takes_and_the_chunk_holds() -> Non
 
 def test_one_that_waits_holds_still_and_then_begins_the_chunk_at_its_start() -> None:
     robot = Watch()
-    agent = Agent(Delayed(Numbered(), 0.3, robot.clock), TIMES, observation_steps=2, execute=4, wait=True)
+    agent = Agent(
+        Delayed(Numbered(), 0.3, robot.clock), TIMES, observation_steps=2, execute=4, wait=True
+    )
     steps = [s for s in episode(robot, agent, seed=0, max_seconds=1.5) if s]
     held = [None] * 3
-    assert [wanted(s) for s in steps] == [*held, 100, 101, 102, 103, *held, 200, 201, 202, 203, *held[:1]]
+    assert [wanted(s) for s in steps] == [
+        *held,
+        100,
+        101,
+        102,
+        103,
+        *held,
+        200,
+        201,
+        202,
+        203,
+        *held[:1],
+    ]
 
 
 def test_an_answer_that_never_comes_is_asked_for_again() -> None:

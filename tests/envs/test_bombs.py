@@ -48,7 +48,11 @@ def refused(path: Path, message: str, **choice: Any) -> None:
 
 
 def size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    return (
+        path.stat().st_size
+        if path.is_file()
+        else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    )
 
 
 # HDF5
@@ -56,15 +60,25 @@ def size(path: Path) -> int:
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("key", ["actions", "obs/x", "obs/view", "rewards"])
-def test_hdf5_that_was_never_written_is_no_array_of_zeros(tmp_path: Path, key: str, chunked: bool) -> None:
+def test_hdf5_that_was_never_written_is_no_array_of_zeros(
+    tmp_path: Path, key: str, chunked: bool
+) -> None:
     with h5py.File(tmp_path / "in.hdf5", "w") as file:
         demo = file.create_group("data/demo_0")
         demo["actions"], demo["obs/x"] = np.ones((5, 1)), np.ones((5, 1))
         file["data"].attrs["env_args"] = json.dumps({"env_kwargs": {"reward_shaping": False}})
         if key in demo:
             del demo[key]
-        shape = (10**5, 64, 64, 3) if key == "obs/view" else (10**8,) if key == "rewards" else (10**8, 7)
-        demo.create_dataset(key, shape, "u1" if key == "obs/view" else "f8", chunks=True if chunked else None)
+        shape = (
+            (10**5, 64, 64, 3)
+            if key == "obs/view"
+            else (10**8,)
+            if key == "rewards"
+            else (10**8, 7)
+        )
+        demo.create_dataset(
+            key, shape, "u1" if key == "obs/view" else "f8", chunks=True if chunked else None
+        )
     assert size(tmp_path / "in.hdf5") < 10**5
     refused(tmp_path / "in.hdf5", "have never been written")
 
@@ -74,7 +88,9 @@ def test_hdf5_of_one_chunk_that_fills_the_rest(tmp_path: Path) -> None:
         demo = file.create_group("data/demo_0")
         demo.create_dataset("actions", (10**8, 1), "f8", chunks=(100, 1))[:100] = np.ones((100, 1))
         demo["obs/x"] = np.ones((5, 1))
-    refused(tmp_path / "in.hdf5", r"actions: 800000000 bytes are too many for 800 on disk.*\(RATIO\)")
+    refused(
+        tmp_path / "in.hdf5", r"actions: 800000000 bytes are too many for 800 on disk.*\(RATIO\)"
+    )
 
 
 def test_hdf5_compressed_twice(tmp_path: Path) -> None:
@@ -105,7 +121,9 @@ def chunk_of(source: Path, array: str, **about: Any) -> Path:
 
 @pytest.mark.parametrize("archive", [False, True])
 @pytest.mark.parametrize("codec", ["zlib", "gzip", "bz2", "lzma", "zstd", "blosc", "lz4"])
-def test_a_chunk_that_decodes_to_more_than_its_array_says(tmp_path: Path, codec: str, archive: bool) -> None:
+def test_a_chunk_that_decodes_to_more_than_its_array_says(
+    tmp_path: Path, codec: str, archive: bool
+) -> None:
     source, made = buffer(tmp_path / "in", **numbers()), numcodecs.get_codec({"id": codec})
     chunk = chunk_of(source, "data/state", compressor=made.get_config())
     content = made.encode(np.zeros(LARGE, np.uint8))  # pyright: ignore
@@ -115,13 +133,17 @@ def test_a_chunk_that_decodes_to_more_than_its_array_says(tmp_path: Path, codec:
 
 @pytest.mark.parametrize("codec", ["zlib", "blosc"])
 @pytest.mark.parametrize("parts", [1, 32])
-def test_an_episode_of_nothing_in_one_chunk_or_in_many(tmp_path: Path, codec: str, parts: int) -> None:
+def test_an_episode_of_nothing_in_one_chunk_or_in_many(
+    tmp_path: Path, codec: str, parts: int
+) -> None:
     made = numcodecs.get_codec({"id": codec})
     group = zarr.open_group(tmp_path / "in", mode="w", zarr_format=2)
     group.create_array("meta/episode_ends", data=np.array([LARGE]))
     nothing = made.encode(np.zeros(LARGE // parts, np.uint8))  # pyright: ignore
     for key in ("action", "state"):
-        group.create_array(f"data/{key}", shape=(LARGE,), dtype="u1", chunks=(LARGE // parts,), compressors=made)
+        group.create_array(
+            f"data/{key}", shape=(LARGE,), dtype="u1", chunks=(LARGE // parts,), compressors=made
+        )
         for part in range(parts):
             (tmp_path / f"in/data/{key}/{part}").write_bytes(nothing)
     refused(tmp_path / "in", r"state: 134217728 bytes are too many.*\(RATIO\)")
@@ -169,10 +191,17 @@ def black(height: int, width: int, kind: str) -> bytes:
     ],
     ids=["jpeg", "zstd", "zstd of unknown size"],
 )
-def test_a_stored_picture_is_as_large_as_its_spec_says(tmp_path: Path, images: str, content: bytes) -> None:
+def test_a_stored_picture_is_as_large_as_its_spec_says(
+    tmp_path: Path, images: str, content: bytes
+) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
     with DemoStore.create(tmp_path / "s", SPEC, images=images) as store:
-        data = {"top": pictures, "x": np.ones((2, 2)), "action": np.ones((2, 1)), "time": np.arange(2)}
+        data = {
+            "top": pictures,
+            "x": np.ones((2, 2)),
+            "action": np.ones((2, 1)),
+            "time": np.arange(2),
+        }
         store.append(Episode(data, SPEC))
     file, ends = tmp_path / "s/data/top/bytes/c/0", tmp_path / "s/data/top/ends"
     file.write_bytes((content + bytes(2**20))[: 2**20])
@@ -190,8 +219,14 @@ def test_a_picture_of_a_bag_has_at_most_so_many_pixels(tmp_path: Path) -> None:
     messages = [bags.joints(t, (t, t)) for t in times] + [bags.command(t, (t, t)) for t in times]
     bags.write(path, [*messages, *(bags.compressed(t, content, "png") for t in times[:2])])
     fields = "hz: 10\nobservations: {camera: {topic: /camera, size: [8, 8]}}\n"
-    (tmp_path / "f.yaml").write_text(fields + "actions: {a: {topic: /joint_commands, value: data}}\n")
-    refused(path, r"9000 x 9000 pixels, at most 33554432 are decoded \(PIXELS\)", fields=str(tmp_path / "f.yaml"))
+    (tmp_path / "f.yaml").write_text(
+        fields + "actions: {a: {topic: /joint_commands, value: data}}\n"
+    )
+    refused(
+        path,
+        r"9000 x 9000 pixels, at most 33554432 are decoded \(PIXELS\)",
+        fields=str(tmp_path / "f.yaml"),
+    )
 
 
 def test_a_picture_beside_the_numbers_of_lerobot(tmp_path: Path) -> None:
@@ -200,7 +235,11 @@ def test_a_picture_beside_the_numbers_of_lerobot(tmp_path: Path) -> None:
     cells = pa.array([{"bytes": black(9_000, 9_000, "PNG"), "path": None}] * 6)
     pq.write_table(pq.read_table(file).append_column("observation.images.top", cells), file)
     info = json.loads((source / "meta/info.json").read_text())
-    info["features"]["observation.images.top"] = {"dtype": "image", "shape": [8, 10, 3], "names": None}
+    info["features"]["observation.images.top"] = {
+        "dtype": "image",
+        "shape": [8, 10, 3],
+        "names": None,
+    }
     (source / "meta/info.json").write_text(json.dumps(info))
     refused(source, "observation.images.top is 9000 x 9000 large, in place of 8 x 10")
 
@@ -226,7 +265,11 @@ def change(path: Path, **changes: Any) -> None:
 
 def test_a_store_that_declares_more_than_it_holds(tmp_path: Path) -> None:
     with DemoStore.create(tmp_path / "s", SPEC) as store:
-        data = {"top": np.zeros((2, 16, 16, 3), np.uint8), "x": np.ones((2, 2)), "action": np.ones((2, 1))}
+        data = {
+            "top": np.zeros((2, 16, 16, 3), np.uint8),
+            "x": np.ones((2, 2)),
+            "action": np.ones((2, 1)),
+        }
         store.append(Episode(data | {"time": np.arange(2)}, SPEC))
     for file in (tmp_path / "s/data").rglob("zarr.json"):
         about = json.loads(file.read_text())
@@ -236,7 +279,10 @@ def test_a_store_that_declares_more_than_it_holds(tmp_path: Path) -> None:
     group["meta/episode_ends"][:] = np.array([10**9])  # pyright: ignore
     found = DemoStore.open(tmp_path / "s")
     for key in ("x", "action", "top"):
-        with at_most(SOME), pytest.raises(DataError, match=r"bytes are too many for \d+ on disk.*\(RATIO\)"):
+        with (
+            at_most(SOME),
+            pytest.raises(DataError, match=r"bytes are too many for \d+ on disk.*\(RATIO\)"),
+        ):
             found.array(key)
     with at_most(SOME), pytest.raises(DataError, match="is damaged: 1000000000 long"):
         group["meta/episode_ends"][:] = np.array([2])  # pyright: ignore
@@ -246,7 +292,11 @@ def test_a_store_that_declares_more_than_it_holds(tmp_path: Path) -> None:
 
 def test_a_chunk_of_a_store_is_no_larger_than_its_array_says(tmp_path: Path) -> None:
     with DemoStore.create(tmp_path / "s", SPEC) as store:
-        data = {"top": np.zeros((2, 16, 16, 3), np.uint8), "x": np.ones((2, 2)), "action": np.ones((2, 1))}
+        data = {
+            "top": np.zeros((2, 16, 16, 3), np.uint8),
+            "x": np.ones((2, 2)),
+            "action": np.ones((2, 1)),
+        }
         store.append(Episode(data | {"time": np.arange(2)}, SPEC))
     chunk = tmp_path / "s/data/x/c/0/0"
     whole = chunk.read_bytes()
@@ -277,9 +327,17 @@ def test_a_deep_description_is_refused(tmp_path: Path) -> None:
 
 # YAML
 
-LAUGHS = "\n".join(["a0: &a0 [ha, ha, ha]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12))])
+LAUGHS = "\n".join(
+    [
+        "a0: &a0 [ha, ha, ha]",
+        *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)),
+    ]
+)
 MERGES = "\n".join(
-    ["a0: &a0 {x: 1}", *(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 12))]
+    [
+        "a0: &a0 {x: 1}",
+        *(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 12)),
+    ]
 )
 
 
@@ -305,7 +363,9 @@ def test_yaml_has_few_values_with_its_aliases(tmp_path: Path, text: str, message
 
 
 def test_aliases_and_numbers_are_read_as_usual(tmp_path: Path) -> None:
-    (tmp_path / "limits.yaml").write_text("a: &a {velocity: 1e-1, low: [-1, 2.5]}\nb: *a\nc: {<<: *a, high: 3}\n")
+    (tmp_path / "limits.yaml").write_text(
+        "a: &a {velocity: 1e-1, low: [-1, 2.5]}\nb: *a\nc: {<<: *a, high: 3}\n"
+    )
     a = {"velocity": 0.1, "low": [-1, 2.5]}
     assert read_table(tmp_path / "limits.yaml") == {"a": a, "b": a, "c": a | {"high": 3}}
 
@@ -329,7 +389,9 @@ def test_honest_data_may_be_of_any_size(tmp_path: Path, monkeypatch: pytest.Monk
     assert pictures.nbytes > 10 * caps.AT_ONCE
     group = zarr.open_group(tmp_path / "in", mode="w", zarr_format=2)
     group.create_array("data/view", data=pictures, chunks=(1, 64, 64, 3))
-    group.create_array("data/action", data=np.random.default_rng(1).normal(size=(1000, 2)), chunks=(100, 2))
+    group.create_array(
+        "data/action", data=np.random.default_rng(1).normal(size=(1000, 2)), chunks=(100, 2)
+    )
     group.create_array("meta/episode_ends", data=np.arange(1, 11) * 100)
     import_demonstrations(tmp_path / "in", tmp_path / "out")
     np.testing.assert_array_equal(DemoStore.open(tmp_path / "out").array("view"), pictures)
@@ -344,7 +406,9 @@ def test_black_pictures_are_honest(tmp_path: Path) -> None:
         for number in range(2):
             demo = file.create_group(f"data/demo_{number}")
             demo["actions"] = np.ones((60, 1))
-            demo.create_dataset("obs/view", data=black_, chunks=(1, 240, 320, 3), compression="gzip")
+            demo.create_dataset(
+                "obs/view", data=black_, chunks=(1, 240, 320, 3), compression="gzip"
+            )
     for path in (source, tmp_path / "in.hdf5"):
         out = tmp_path / f"{path.name}.out"
         import_demonstrations(path, out)
@@ -353,7 +417,9 @@ def test_black_pictures_are_honest(tmp_path: Path) -> None:
 
 def test_the_caps_are_shown_and_documented(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    shown = subprocess.run([sys.executable, "-m", "fewstep.envs.caps"], check=True, capture_output=True, text=True)
+    shown = subprocess.run(
+        [sys.executable, "-m", "fewstep.envs.caps"], check=True, capture_output=True, text=True
+    )
     documented = (ROOT / "docs/data.md").read_text()
     assert "python -m fewstep.envs.caps" in documented
     for name, meaning in caps.MEANINGS.items():

@@ -22,14 +22,18 @@ def test_the_wall_clock_reaches_its_deadline_and_never_goes_back() -> None:
 
 
 @given(starts, rates, st.integers(0, 50))
-def test_a_duration_has_its_exact_number_of_ticks_and_the_last_one_ends(start: float, hz: float, n: int) -> None:
+def test_a_duration_has_its_exact_number_of_ticks_and_the_last_one_ends(
+    start: float, hz: float, n: int
+) -> None:
     clock = FakeClock(start)
     assert len(list(ticks(clock, hz, n / hz))) == n
     assert clock.now() == pytest.approx(start + n / hz, abs=1e-9)
 
 
 @given(starts, rates, st.floats(0, 0.45), st.lists(st.floats(0, 0.45), min_size=20, max_size=20))
-def test_lateness_never_accumulates(start: float, hz: float, oversleep: float, work: list[float]) -> None:
+def test_lateness_never_accumulates(
+    start: float, hz: float, oversleep: float, work: list[float]
+) -> None:
     clock = FakeClock(start, oversleep / hz)
     for k, (lateness, busy) in enumerate(zip(ticks(clock, hz), work, strict=False)):
         assert clock.now() == pytest.approx(start + k / hz + (oversleep / hz if k else 0), abs=1e-9)
@@ -38,7 +42,9 @@ def test_lateness_never_accumulates(start: float, hz: float, oversleep: float, w
 
 
 @given(starts, rates, st.lists(st.floats(0, 5) | st.integers(0, 5), min_size=5, max_size=20))
-def test_missed_ticks_are_skipped_without_a_burst(start: float, hz: float, work: list[float]) -> None:
+def test_missed_ticks_are_skipped_without_a_burst(
+    start: float, hz: float, work: list[float]
+) -> None:
     clock, seen = FakeClock(start), []
     for lateness, busy in zip(ticks(clock, hz), work, strict=False):
         assert lateness * hz < 1 - 5e-7, "this tick is over already"
@@ -47,7 +53,9 @@ def test_missed_ticks_are_skipped_without_a_burst(start: float, hz: float, work:
     assert [due for due, _ in seen] == pytest.approx([round(due) for due, _ in seen], abs=1e-6)
     for (due, begun), (due_next, begun_next), busy in zip(seen, seen[1:], work, strict=False):
         assert round(due_next) > round(due)
-        assert begun_next - begun <= max(1.5, busy) + 1e-5, "a tick is skipped that there was time for"
+        assert begun_next - begun <= max(1.5, busy) + 1e-5, (
+            "a tick is skipped that there was time for"
+        )
         assert begun_next - begun >= 0.5 - 1e-5, "two ticks follow each other too closely"
 
 

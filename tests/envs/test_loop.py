@@ -15,7 +15,9 @@ from fewstep.envs.sim.registry import make_robot
 class Puppet:
     """An actor that does as it is told, and writes down what happens to it."""
 
-    def __init__(self, log: list[Any], act: Callable[[Obs], Command | None] = lambda obs: wish(0.0)) -> None:
+    def __init__(
+        self, log: list[Any], act: Callable[[Obs], Command | None] = lambda obs: wish(0.0)
+    ) -> None:
         self.log, self.act_ = log, act
 
     def reset(self, seed: int | None = None) -> None:
@@ -57,7 +59,9 @@ def test_what_is_recorded_as_sent_is_what_the_robot_returned() -> None:
     assert [step.intended.action for step in steps] == [5.0] * 3
     assert [step.sent for step in steps] == [1.0] * 3
     assert robot.log[2:] == ["act", ("sent", 1.0)] * 3
-    assert [float(step.obs.data["position"][0]) for step in steps[1:]] == [1.0, 1.0], "seen one tick after it was sent"
+    assert [float(step.obs.data["position"][0]) for step in steps[1:]] == [1.0, 1.0], (
+        "seen one tick after it was sent"
+    )
 
 
 def test_time_stands_still_while_the_actor_waits() -> None:
@@ -73,7 +77,11 @@ def test_time_stands_still_while_the_actor_waits() -> None:
 def test_the_actor_waits_on_one_and_the_same_observation() -> None:
     answers, seen = iter([None, None, wish(0.5)]), []
     robot = Rail()
-    list(episode(robot, Puppet([], lambda obs: (seen.append(obs), next(answers))[1]), max_seconds=0.1))
+    list(
+        episode(
+            robot, Puppet([], lambda obs: (seen.append(obs), next(answers))[1]), max_seconds=0.1
+        )
+    )
     assert len(seen) == 3
     assert all(obs is seen[0] for obs in seen)
 
@@ -96,7 +104,12 @@ def test_ten_commands_are_ten_steps_of_a_simulation() -> None:
 
 def test_an_outcome_ends_the_episode_without_another_command() -> None:
     robot: Any = make_robot("fakes:Point-v0", seconds=0.5)
-    steps = run(robot, Puppet([], lambda obs: Command(np.zeros(2, np.float32), "expert")), float("inf"), seed=3)
+    steps = run(
+        robot,
+        Puppet([], lambda obs: Command(np.zeros(2, np.float32), "expert")),
+        float("inf"),
+        seed=3,
+    )
     assert isinstance(robot.outcome(), Outcome)
     assert len(steps) == 5 == round(robot.elapsed * 10)
 
@@ -112,7 +125,9 @@ def test_lateness_is_reported_and_never_accumulates() -> None:
     robot = Rail(FakeClock(oversleep=0.02))
     steps = run(robot, Puppet(robot.log), 2.0)
     assert [step.lateness for step in steps] == pytest.approx([0.0] + [0.02] * 19)
-    assert [step.obs.time for step in steps] == pytest.approx([0.0] + [k / 10 + 0.02 for k in range(1, 20)])
+    assert [step.obs.time for step in steps] == pytest.approx(
+        [0.0] + [k / 10 + 0.02 for k in range(1, 20)]
+    )
 
 
 def test_a_slow_actor_skips_ticks() -> None:

@@ -30,7 +30,9 @@ def test_what_was_looked_for_and_where_is_said(path: Path) -> None:
     missing = f"no module 'my_arm': it is neither installed nor in the current folder {where}"
     with pytest.raises(RobotError, match=f"'my_arm:make' could not be made: there is {missing}"):
         make_live("my_arm:make", {})
-    with pytest.raises(RobotError, match=f"'my_arm:Env-v0': there is {missing}; built in: pickplace"):
+    with pytest.raises(
+        RobotError, match=f"'my_arm:Env-v0': there is {missing}; built in: pickplace"
+    ):
         make_robot("my_arm:Env-v0")
     (path / "my_arm.py").write_text("import no_such_driver\n")
     with pytest.raises(RobotError, match="'my_arm' needs no_such_driver, which is not installed"):
@@ -79,7 +81,9 @@ def test_a_current_folder_that_was_deleted_holds_no_modules(path: Path) -> None:
         load_module("my_arm")
 
 
-def test_processes_of_a_worker_search_where_they_always_did(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_of_a_worker_search_where_they_always_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     with safe_children() as before:
         assert os.environ["PYTHONSAFEPATH"]

@@ -59,10 +59,19 @@ def moved_out(file: Path, root: Path) -> None:
 FOLDERS = {
     "lerobot": [
         *("meta/info.json", "meta/fewstep.json", "meta/episodes/chunk-000/file-000.parquet"),
-        *("data/chunk-000/file-000.parquet", "videos/observation.images.top/chunk-000/file-000.mp4"),
+        *(
+            "data/chunk-000/file-000.parquet",
+            "videos/observation.images.top/chunk-000/file-000.mp4",
+        ),
     ],
     "buffer_of_others": [
-        *("data/state/.zarray", "data/state/0.0", "data/img/1.0.0.0", "meta/episode_ends/0", ".zgroup"),
+        *(
+            "data/state/.zarray",
+            "data/state/0.0",
+            "data/img/1.0.0.0",
+            "meta/episode_ends/0",
+            ".zgroup",
+        ),
     ],
     "ros2_mcap": ["ros2_mcap.mcap", "metadata.yaml"],
     "ros2_sqlite": ["ros2_sqlite.db3"],
@@ -72,7 +81,9 @@ FOLDERS = {
     ],
 }
 PLACES = [(name, file) for name, files in FOLDERS.items() for file in files]
-every_place = pytest.mark.parametrize(("name", "file"), PLACES, ids=[f"{name}/{file}" for name, file in PLACES])
+every_place = pytest.mark.parametrize(
+    ("name", "file"), PLACES, ids=[f"{name}/{file}" for name, file in PLACES]
+)
 
 
 def make(name: str, path: Path) -> None:
@@ -87,7 +98,9 @@ def use(name: str, path: Path, place: Path) -> None:
 
 @every_place
 @pytest.mark.parametrize("what", ODD)
-def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path: Path, name: str, file: str, what: str) -> None:
+def test_what_is_no_file_is_refused_and_never_waited_for(
+    tmp_path: Path, name: str, file: str, what: str
+) -> None:
     path = tmp_path / name
     make(name, path)
     replaced(path / file, ODD[what])
@@ -100,7 +113,9 @@ def test_a_link_that_leaves_the_folder_is_refused(tmp_path: Path, name: str, fil
     path = tmp_path / name
     make(name, path)
     moved_out(path / file, path)
-    with pytest.raises(DataError, match=f"{file} leads out of .*{name}: copy what it leads to .*cp -rL"):
+    with pytest.raises(
+        DataError, match=f"{file} leads out of .*{name}: copy what it leads to .*cp -rL"
+    ):
         use(name, path, tmp_path)
 
 
@@ -110,7 +125,9 @@ def test_links_inside_the_folder_and_to_the_folder_are_followed(tmp_path: Path, 
     path.parent.mkdir()
     make(name, path)
     for number, file in enumerate(FOLDERS[name]):
-        if name.startswith("ros2") or file == "zarr.json":  # a bag has no other files; a writer locks this one
+        if (
+            name.startswith("ros2") or file == "zarr.json"
+        ):  # a bag has no other files; a writer locks this one
             continue
         (path / file).rename(path / f"kept{number}")
         (path / file).symlink_to(path / f"kept{number}")
@@ -122,14 +139,18 @@ def test_links_inside_the_folder_and_to_the_folder_are_followed(tmp_path: Path, 
         use(name, link, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["archive.zip", "robomimic.hdf5", "ros1.bag", "ros2.mcap", "ros2.db3", "fields.yaml"])
+@pytest.mark.parametrize(
+    "name", ["archive.zip", "robomimic.hdf5", "ros1.bag", "ros2.mcap", "ros2.db3", "fields.yaml"]
+)
 @pytest.mark.parametrize("what", ODD)
 def test_a_source_that_is_no_file_is_refused(tmp_path: Path, name: str, what: str) -> None:
     ODD[what](tmp_path / name)
     with pytest.raises(FewstepError, match=f"{name} is {what} and no plain file"):
         if name == "fields.yaml":
             TARGETS["ros2_mcap"].make(tmp_path / "a")
-            import_demonstrations(tmp_path / "a", tmp_path / "out", Choice(fields=str(tmp_path / name)))
+            import_demonstrations(
+                tmp_path / "a", tmp_path / "out", Choice(fields=str(tmp_path / name))
+            )
         else:
             import_demonstrations(tmp_path / name, tmp_path / "out")
 
@@ -142,7 +163,9 @@ def test_a_bag_that_a_folder_links_to_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bags/b").rename(tmp_path / "b")
     (tmp_path / "bags/b").symlink_to(tmp_path / "b")
     with pytest.raises(DataError, match=r"bags/b leads out of .*bags"):
-        import_demonstrations(tmp_path / "bags", tmp_path / "out", Choice(fields=str(tmp_path / "f.yaml")))
+        import_demonstrations(
+            tmp_path / "bags", tmp_path / "out", Choice(fields=str(tmp_path / "f.yaml"))
+        )
 
 
 # Paths that a LeRobot dataset names
@@ -180,7 +203,10 @@ def test_paths_of_a_dataset_stay_in_it(tmp_path: Path, key: str, template: Any) 
 
 def test_an_absolute_path_is_refused_although_the_file_is_there(tmp_path: Path) -> None:
     source, other = foreign(tmp_path / "in"), foreign(tmp_path / "other")
-    for there in (f"{other}/data/chunk-000/file-000.parquet", f"{source}/../other/data/chunk-000/file-000.parquet"):
+    for there in (
+        f"{other}/data/chunk-000/file-000.parquet",
+        f"{source}/../other/data/chunk-000/file-000.parquet",
+    ):
         info = json.loads((source / "meta/info.json").read_text())
         (source / "meta/info.json").write_text(json.dumps(info | {"data_path": there}))
         with pytest.raises(DataError, match=r"has a path .*, which leads out of it"):

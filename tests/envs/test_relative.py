@@ -33,7 +33,9 @@ def hand(**options: Any) -> GymRobot:
 
 def send(robot: Any, action: Any) -> np.ndarray:
     """One tick."""
-    sent = robot.command(Command(None if action is None else np.array(action, np.float32), "policy"))
+    sent = robot.command(
+        Command(None if action is None else np.array(action, np.float32), "policy")
+    )
     robot.clock.wait_until(robot.clock.now() + 1 / robot.spec.command_hz)
     return sent
 
@@ -109,7 +111,9 @@ def test_in_real_time_a_late_command_is_not_done_twice() -> None:
 
 def test_a_difference_that_may_not_be_zero_is_the_smallest_one() -> None:
     spec = replace(
-        DISPLACED, actions=DISPLACED.actions | {"move": Field((2,), low=(0.1, -1), high=(1, 1), relative=True)}
+        DISPLACED,
+        actions=DISPLACED.actions
+        | {"move": Field((2,), low=(0.1, -1), high=(1, 1), relative=True)},
     )
     robot = hand(spec=spec)
     send(robot, [1, 1, 1])
@@ -141,9 +145,19 @@ class Known(Displaced):
 
 @pytest.mark.parametrize(
     ("module", "elements", "move"),
-    [(FETCH, 4, 3), (PANDA, 3, 3), (PANDA, 4, 3), (PANDA, 7, 7), (PANDA, 8, 7), (FETCH, 20, 0), ("mine", 4, 0)],
+    [
+        (FETCH, 4, 3),
+        (PANDA, 3, 3),
+        (PANDA, 4, 3),
+        (PANDA, 7, 7),
+        (PANDA, 8, 7),
+        (FETCH, 20, 0),
+        ("mine", 4, 0),
+    ],
 )
-def test_known_environments_displace_hand_or_joints_and_not_the_gripper(module: str, elements: int, move: int) -> None:
+def test_known_environments_displace_hand_or_joints_and_not_the_gripper(
+    module: str, elements: int, move: int
+) -> None:
     kind = type("Env", (type("Base", (Known,), {"__module__": module}),), {})
     spec = GymRobot(kind(elements), seconds=1).spec
     assert spec.relative().tolist() == [True] * move + [False] * (elements - move)

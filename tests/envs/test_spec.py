@@ -19,7 +19,13 @@ ARM = Spec(
     },
     {
         "joints": Field(
-            (2,), "rad", low=(-1, -2), high=(1, 2), measured_by="joints", velocity=(1, 1), acceleration=(9, 9)
+            (2,),
+            "rad",
+            low=(-1, -2),
+            high=(1, 2),
+            measured_by="joints",
+            velocity=(1, 1),
+            acceleration=(9, 9),
         ),
         "grip": Field((1,), kind="discrete"),
     },
@@ -99,7 +105,9 @@ def test_action_fields_lie_end_to_end() -> None:
     assert ARM.held().tolist() == [False, False, True]
 
 
-@pytest.mark.parametrize("shape, size", [((), 1), ((3,), 3), ((2, 5), 10), ((10**10, 10**10), 10**20)])
+@pytest.mark.parametrize(
+    "shape, size", [((), 1), ((3,), 3), ((2, 5), 10), ((10**10, 10**10), 10**20)]
+)
 def test_size_is_the_product_of_the_shape(shape: tuple[int, ...], size: int) -> None:
     assert Field(shape).size == size
 
@@ -127,7 +135,9 @@ def fields(draw: st.DrawFn) -> Field:
     st.dictionaries(st.text(max_size=4), fields(), min_size=1, max_size=3),
     st.floats(0.1, 1e4),
 )
-def test_specs_come_back_from_json(observations: dict[str, Field], actions: dict[str, Field], hz: float) -> None:
+def test_specs_come_back_from_json(
+    observations: dict[str, Field], actions: dict[str, Field], hz: float
+) -> None:
     ours = Spec(observations, actions, policy_hz=hz)
     theirs = Spec.from_json(json.loads(json.dumps(ours.to_json())))
     assert theirs == ours and list(theirs.actions) == list(ours.actions)
@@ -188,11 +198,17 @@ def test_json_of_another_kind_is_refused(data) -> None:
 
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 places = st.sampled_from(
-    [f"{group}/joints/{part}" for group in ("observations", "actions") for part in ARM.to_json()["actions"]["joints"]]
+    [
+        f"{group}/joints/{part}"
+        for group in ("observations", "actions")
+        for part in ARM.to_json()["actions"]["joints"]
+    ]
     + ["policy_hz", "command_hz", "actions", "observations", "actions/grip"]
 )
 
@@ -209,9 +225,17 @@ def test_no_entry_of_a_spec_can_cause_anything_but_a_spec_error(key: str, value)
 
 def test_the_same_robot_differs_in_nothing() -> None:
     assert differences(ARM, ARM) == []
-    renamed = replace(ARM.actions["joints"], names=("a", "b"), low=(-3, -3), high=(3, 3), velocity=())
-    assert differences(ARM, replace(ARM, actions={**ARM.actions, "joints": renamed}, command_hz=50)) == []
-    assert differences(ARM, replace(ARM, observations={**ARM.observations, "force": Field((3,), "N")})) == []
+    renamed = replace(
+        ARM.actions["joints"], names=("a", "b"), low=(-3, -3), high=(3, 3), velocity=()
+    )
+    assert (
+        differences(ARM, replace(ARM, actions={**ARM.actions, "joints": renamed}, command_hz=50))
+        == []
+    )
+    assert (
+        differences(ARM, replace(ARM, observations={**ARM.observations, "force": Field((3,), "N")}))
+        == []
+    )
 
 
 def without(table: dict, key: str) -> dict:
@@ -221,9 +245,15 @@ def without(table: dict, key: str) -> dict:
 @pytest.mark.parametrize(
     "theirs, sentences",
     [
-        (replace(ARM, observations=without(ARM.observations, "tool")), ["observation 'tool' is missing"]),
+        (
+            replace(ARM, observations=without(ARM.observations, "tool")),
+            ["observation 'tool' is missing"],
+        ),
         (replace(ARM, actions=without(ARM.actions, "grip")), ["action 'grip' is missing"]),
-        (replace(ARM, actions={**ARM.actions, "lift": Field((1,))}), ["action 'lift' is not expected"]),
+        (
+            replace(ARM, actions={**ARM.actions, "lift": Field((1,))}),
+            ["action 'lift' is not expected"],
+        ),
         (replace(ARM, policy_hz=20), ["policy_hz is 20, expected 10"]),
         (
             replace(ARM, actions=dict(reversed(ARM.actions.items()))),
@@ -265,7 +295,11 @@ class Outer:
 
 @given(
     st.builds(
-        Outer, st.text(), st.builds(Inner), st.none() | st.builds(Inner, rate=st.floats(allow_nan=False)), st.booleans()
+        Outer,
+        st.text(),
+        st.builds(Inner),
+        st.none() | st.builds(Inner, rate=st.floats(allow_nan=False)),
+        st.booleans(),
     )
 )
 def test_dataclasses_come_back_from_plain_values(value: Outer) -> None:

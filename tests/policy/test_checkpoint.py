@@ -15,7 +15,15 @@ from safetensors.torch import load, save
 from fewstep.demos.storage import atomic_files as files
 from fewstep.envs import CheckpointError, ConfigError, FewstepError, Field, Spec
 from fewstep.policy import checkpoint
-from fewstep.policy.checkpoint import META, MODEL, find_policy, load_policy, read_meta, require_match, save_policy
+from fewstep.policy.checkpoint import (
+    META,
+    MODEL,
+    find_policy,
+    load_policy,
+    read_meta,
+    require_match,
+    save_policy,
+)
 from fewstep.policy.diffusion.objectives import OBJECTIVES
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.networks.temporal_unet import UnetConfig
@@ -33,8 +41,14 @@ CONFIG = PolicyConfig(horizon=4, execute=2, net=NET, sampler=Sampler(times=(1.0,
 
 def build(config: PolicyConfig = CONFIG) -> Policy:
     rng = np.random.default_rng(0)
-    data = {"pose": rng.normal(size=(9, 2)), "turn": rng.normal(size=(9, 1)), "action": rng.normal(size=(9, 3))}
-    normaliser = Normaliser.fit(SPEC, {k: v.astype(np.float32) for k, v in data.items()}, np.array([9]))
+    data = {
+        "pose": rng.normal(size=(9, 2)),
+        "turn": rng.normal(size=(9, 1)),
+        "action": rng.normal(size=(9, 3)),
+    }
+    normaliser = Normaliser.fit(
+        SPEC, {k: v.astype(np.float32) for k, v in data.items()}, np.array([9])
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Policy(SPEC, config, normaliser)
@@ -42,11 +56,15 @@ def build(config: PolicyConfig = CONFIG) -> Policy:
 
 def history(rows: int = 3) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return {k: torch.randn(rows, 2, *f.shape, generator=generator) for k, f in SPEC.observations.items()}
+    return {
+        k: torch.randn(rows, 2, *f.shape, generator=generator) for k, f in SPEC.observations.items()
+    }
 
 
 def chunk(policy: Policy, **promise) -> torch.Tensor:
-    noise = torch.randn(policy.config.drawn_by.noises, 3, 4, 3, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(
+        policy.config.drawn_by.noises, 3, 4, 3, generator=torch.Generator().manual_seed(1)
+    )
     return policy.act(history(), noise, **promise)
 
 
@@ -198,7 +216,9 @@ def test_a_missing_entry_is_named(folder: Path, key: str) -> None:
         {"spec__actions__reach__shape": [10**10, 10**10]},
     ],
 )
-def test_sizes_are_compared_with_the_file_before_memory_is_taken(folder: Path, changes: dict) -> None:
+def test_sizes_are_compared_with_the_file_before_memory_is_taken(
+    folder: Path, changes: dict
+) -> None:
     edit(folder, **changes)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB
     with pytest.raises(CheckpointError):
@@ -215,7 +235,9 @@ def test_a_missing_file_is_named(folder: Path, tmp_path: Path) -> None:
             load_policy(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"[" * 100_000, b"9" * 10_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"[" * 100_000, b"9" * 10_000]
+)
 def test_a_description_that_is_no_json_table_is_refused(folder: Path, content: bytes) -> None:
     (folder / META).write_bytes(content)
     with pytest.raises(CheckpointError, match=META):
@@ -236,12 +258,27 @@ KEY = "net.out.weight"
     [
         (lambda t: t.pop(KEY), f"missing tensors: {KEY}"),
         (lambda t: t.update(extra=torch.zeros(1)), "tensors that this policy has not: extra"),
-        (lambda t: t.update({KEY: torch.zeros(1)}), rf"{KEY} is \(1,\) torch.float32, expected \(3, 4, 1\)"),
-        (lambda t: t.update({KEY: t[KEY].double()}), f"{KEY} is .* torch.float64, expected .* torch.float32"),
+        (
+            lambda t: t.update({KEY: torch.zeros(1)}),
+            rf"{KEY} is \(1,\) torch.float32, expected \(3, 4, 1\)",
+        ),
+        (
+            lambda t: t.update({KEY: t[KEY].double()}),
+            f"{KEY} is .* torch.float64, expected .* torch.float32",
+        ),
         (lambda t: t.update({KEY: t[KEY].half()}), f"{KEY} is .* torch.float16"),
-        (lambda t: t[KEY].__setitem__((0, 0, 0), math.nan), f"{KEY} holds numbers that are not finite"),
-        (lambda t: t[KEY].__setitem__((2, 3, 0), -math.inf), f"{KEY} holds numbers that are not finite"),
-        (lambda t: t["normaliser.action_low"].fill_(math.nan), "normaliser.action_low holds numbers"),
+        (
+            lambda t: t[KEY].__setitem__((0, 0, 0), math.nan),
+            f"{KEY} holds numbers that are not finite",
+        ),
+        (
+            lambda t: t[KEY].__setitem__((2, 3, 0), -math.inf),
+            f"{KEY} holds numbers that are not finite",
+        ),
+        (
+            lambda t: t["normaliser.action_low"].fill_(math.nan),
+            "normaliser.action_low holds numbers",
+        ),
     ],
 )
 def test_wrong_weights_are_one_clear_error(folder: Path, change, says: str) -> None:
@@ -257,7 +294,11 @@ def test_a_robot_that_differs_is_refused_with_every_difference() -> None:
     other = replace(SPEC, observations={"pose": Field((3,), "m")}, policy_hz=20)
     with pytest.raises(CheckpointError) as caught:
         require_match(policy, other)
-    for part in ("shape is (3,), expected (2,)", "observation 'turn' is missing", "policy_hz is 20, expected 10"):
+    for part in (
+        "shape is (3,), expected (2,)",
+        "observation 'turn' is missing",
+        "policy_hz is 20, expected 10",
+    ):
         assert part in str(caught.value)
 
 
@@ -299,7 +340,11 @@ def attempt(folder: Path, model: bytes, meta: bytes) -> None:
     assert all(p.isfinite().all() for p in policy.state_dict().values())
 
 
-edits = st.lists(st.tuples(st.integers(0, 10**6), st.binary(max_size=3), st.integers(0, 3)), min_size=1, max_size=4)
+edits = st.lists(
+    st.tuples(st.integers(0, 10**6), st.binary(max_size=3), st.integers(0, 3)),
+    min_size=1,
+    max_size=4,
+)
 
 
 def garble(content: bytes, changes: list[tuple[int, bytes, int]], end: int) -> bytes:
@@ -341,19 +386,29 @@ junk = st.recursive(
     | st.sampled_from([0, -1, 3, 10**7, 10**18, 10**400])
     | st.floats()
     | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 
 
 def places(value, path: tuple = ()) -> list[tuple]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [path, *(p for k, v in items for p in places(v, (*path, k)))]
 
 
 @settings(deadline=None, max_examples=300)
 @given(place=st.integers(0, 10**6), value=junk)
-def test_no_entry_of_the_description_can_cause_anything_but_an_error_of_ours(sound, place: int, value) -> None:
+def test_no_entry_of_the_description_can_cause_anything_but_an_error_of_ours(
+    sound, place: int, value
+) -> None:
     folder, model, meta = sound
     content = json.loads(meta)
     spots = places(content)[1:]
@@ -388,4 +443,8 @@ def test_what_comes_with_the_package_is_whole_small_and_of_no_machine(name: str)
     assert policy.config.net.prefix and policy.config.drawn_by.network_evaluations <= 3
     assert sum(file.stat().st_size for file in folder.iterdir()) < 10e6
     card, meta = ((folder / file).read_text() for file in ("README.md", "policy.json"))
-    assert "licence" in card and "fewstep train" in card and "/" not in json.loads(meta)["provenance"]["data"]
+    assert (
+        "licence" in card
+        and "fewstep train" in card
+        and "/" not in json.loads(meta)["provenance"]["data"]
+    )

@@ -14,8 +14,16 @@ from fewstep.policy.normaliser import Normaliser, contract, expand, width
 from fewstep.policy.policy import Policy, PolicyConfig
 
 MIXED = Spec(
-    {"pose": Field((3,), "m"), "heading": Field((2,), "rad", "angle"), "turn": Field((4,), kind="quaternion")},
-    {"reach": Field((2,), "m"), "yaw": Field((1,), "rad", "angle"), "tilt": Field((4,), kind="quaternion")},
+    {
+        "pose": Field((3,), "m"),
+        "heading": Field((2,), "rad", "angle"),
+        "turn": Field((4,), kind="quaternion"),
+    },
+    {
+        "reach": Field((2,), "m"),
+        "yaw": Field((1,), "rad", "angle"),
+        "tilt": Field((4,), kind="quaternion"),
+    },
     policy_hz=10,
 )
 numbers = st.floats(-1e4, 1e4, width=32)
@@ -35,8 +43,15 @@ def fitted(actions: np.ndarray) -> Normaliser:
 def mixed_data(n: int = 20) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     turn, tilt = (q / np.linalg.norm(q, axis=1, keepdims=True) for q in rng.normal(size=(2, n, 4)))
-    action = np.concatenate([rng.normal(size=(n, 2)), rng.uniform(-3, 3, (n, 1)), tilt * np.sign(tilt[:, :1])], 1)
-    data = {"pose": rng.normal(size=(n, 3)), "heading": rng.uniform(-9, 9, (n, 2)), "turn": turn, "action": action}
+    action = np.concatenate(
+        [rng.normal(size=(n, 2)), rng.uniform(-3, 3, (n, 1)), tilt * np.sign(tilt[:, :1])], 1
+    )
+    data = {
+        "pose": rng.normal(size=(n, 3)),
+        "heading": rng.uniform(-9, 9, (n, 2)),
+        "turn": turn,
+        "action": action,
+    }
     return {k: v.astype(np.float32) for k, v in data.items()}
 
 
@@ -49,7 +64,9 @@ def test_linear_fields_come_back_and_fill_the_range(rows: list[tuple[float, floa
     x = normaliser.encode_actions(actions)
     assert x.abs().max() <= 1 + 1e-5
     scale = actions.abs().amax(0)
-    rounding = 2e-7 * 0.02 * scale.max()  # in float32, of an element whose range counts as that much of the widest
+    rounding = (
+        2e-7 * 0.02 * scale.max()
+    )  # in float32, of an element whose range counts as that much of the widest
     assert ((normaliser.decode_actions(x) - actions).abs() <= 2e-6 + 2e-5 * scale + rounding).all()
     for i, span in enumerate(actions.amax(0) - actions.amin(0)):
         if span > max(1e-3 * scale[i], 1e-5, 0.02 * (actions.amax(0) - actions.amin(0)).max()):
@@ -70,7 +87,9 @@ def test_constants_encode_to_zero_and_decode_to_themselves(value: float, jitter:
 
 def test_what_varies_a_little_is_no_constant() -> None:
     normaliser = fitted(np.array([[1000.0], [1000.1]]))
-    torch.testing.assert_close(normaliser.encode_actions(torch.tensor([[1000.1]])), torch.ones(1, 1))
+    torch.testing.assert_close(
+        normaliser.encode_actions(torch.tensor([[1000.1]])), torch.ones(1, 1)
+    )
 
 
 @settings(deadline=None)
@@ -108,7 +127,9 @@ def test_quaternions_come_back_with_w_not_negative(q: np.ndarray) -> None:
 @pytest.mark.parametrize("turn", [0.0, math.pi / 2, math.pi - 1e-4, math.pi])
 @pytest.mark.parametrize("axis", np.vstack([np.eye(3), [[1, 1, 1], [1, -1, 0]]]))
 def test_half_turns_come_back_too(turn: float, axis: np.ndarray) -> None:
-    q = torch.tensor([math.cos(turn / 2), *(math.sin(turn / 2) * axis / np.linalg.norm(axis))]).float()
+    q = torch.tensor(
+        [math.cos(turn / 2), *(math.sin(turn / 2) * axis / np.linalg.norm(axis))]
+    ).float()
     f = Field((4,), kind="quaternion")
     assert (contract(f, expand(f, q)) @ q).abs().item() == pytest.approx(1, abs=1e-6)
 
@@ -134,7 +155,9 @@ def test_mixed_fields_come_back_in_order() -> None:
     x = normaliser.encode_actions(action)
     assert x.shape == (4, 5, 2 + 2 + 6) and normaliser.action_size == 10
     torch.testing.assert_close(normaliser.decode_actions(x), action, rtol=0, atol=1e-5)
-    observed = {k: torch.as_tensor(v).reshape(4, 5, *v.shape[1:]) for k, v in data.items() if k != "action"}
+    observed = {
+        k: torch.as_tensor(v).reshape(4, 5, *v.shape[1:]) for k, v in data.items() if k != "action"
+    }
     code = normaliser.encode_observations(observed)
     assert code.shape == (4, 5, 3 + 4 + 6) and normaliser.observation_size == 13
     assert code.abs().max() <= 1 + 1e-5
@@ -144,7 +167,9 @@ def test_mixed_fields_come_back_in_order() -> None:
 def test_fields_of_any_shape_are_laid_flat(shape: tuple[int, ...]) -> None:
     spec = Spec({"state": Field(shape)}, {"action": Field((1,))}, policy_hz=10)
     x = np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
-    normaliser = Normaliser.fit(spec, {"state": x, "action": np.ones((6, 1), np.float32)}, np.array([6]))
+    normaliser = Normaliser.fit(
+        spec, {"state": x, "action": np.ones((6, 1), np.float32)}, np.array([6])
+    )
     code = normaliser.encode_observations({"state": torch.as_tensor(x).reshape(2, 3, *shape)})
     assert code.shape == (2, 3, math.prod(shape))
     assert (code.amin((0, 1)) == -1).all() and (code.amax((0, 1)) == 1).all()
@@ -178,7 +203,9 @@ def test_quaternions_of_zeros_are_refused_with_their_place(key: str, column: sli
 def test_statistics_travel_inside_the_checkpoint(tmp_path) -> None:
     data = mixed_data()
     config = PolicyConfig(
-        horizon=4, execute=2, net=UnetConfig(channels=(4,), kernel=3, groups=2, time_size=4, condition=4)
+        horizon=4,
+        execute=2,
+        net=UnetConfig(channels=(4,), kernel=3, groups=2, time_size=4, condition=4),
     )
     policy = Policy(MIXED, config, Normaliser.fit(MIXED, data, np.array([20])))
     save_policy(policy, tmp_path / "policy", {})
@@ -187,14 +214,20 @@ def test_statistics_travel_inside_the_checkpoint(tmp_path) -> None:
     def statistics(n: Normaliser) -> dict[str, Tensor]:
         return dict(n.named_buffers())
 
-    assert statistics(loaded).keys() == {f"{g}_{s}" for g in ("observation", "action") for s in ("low", "high")}
-    assert all(torch.equal(v, statistics(policy.normaliser)[k]) for k, v in statistics(loaded).items())
+    assert statistics(loaded).keys() == {
+        f"{g}_{s}" for g in ("observation", "action") for s in ("low", "high")
+    }
+    assert all(
+        torch.equal(v, statistics(policy.normaliser)[k]) for k, v in statistics(loaded).items()
+    )
     actions = torch.as_tensor(data["action"])
     assert torch.equal(loaded.encode_actions(actions), policy.normaliser.encode_actions(actions))
 
 
 def test_an_element_that_hardly_moves_is_not_blown_up():
-    actions = np.array([[0.0, 0.5], [1.0, 0.501]], np.float32)  # the second moves a thousandth of the first
+    actions = np.array(
+        [[0.0, 0.5], [1.0, 0.501]], np.float32
+    )  # the second moves a thousandth of the first
     x = fitted(actions).encode_actions(torch.from_numpy(actions))
     assert x[:, 1].abs().max() == pytest.approx(0.05, abs=1e-4)
 
@@ -203,6 +236,6 @@ def test_observations_far_outside_only_say_outside():
     seen = np.array([[0.0], [1.0]], np.float32)
     spec = Spec({"x": Field((1,))}, {"a": Field((1,))}, 10)
     normaliser = Normaliser.fit(spec, {"x": seen, "action": seen}, np.array([2]))
-    assert normaliser.encode_observations({"x": torch.tensor([[100.0], [-100.0], [1.2]])}).flatten().tolist() == (
-        pytest.approx([2.0, -2.0, 1.4])
-    )
+    assert normaliser.encode_observations(
+        {"x": torch.tensor([[100.0], [-100.0], [1.2]])}
+    ).flatten().tolist() == (pytest.approx([2.0, -2.0, 1.4]))

@@ -33,7 +33,9 @@ def filled(folder: Path, template: Any, **values: Any) -> Path:
     for _, field, form, conversion in Formatter().parse(template):
         plain = field in values and not conversion and re.fullmatch(r"(0?\d\d?d)?", form or "")
         if field is not None and not plain:
-            raise DataError(f"{folder} has a path {template!r}; valid fields: {names(values)}, also as in :03d")
+            raise DataError(
+                f"{folder} has a path {template!r}; valid fields: {names(values)}, also as in :03d"
+            )
     file = folder / template.format(**values)
     if not file.is_relative_to(folder) or ".." in file.relative_to(folder).parts:
         raise DataError(f"{folder} has a path {template!r}, which leads out of it")
@@ -56,13 +58,18 @@ def _rows_at_once(file: Path, about: pq.FileMetaData, widths: Mapping[str, int])
         for column in map(group.column, range(group.num_columns)):
             where, place = f"{file}, {column.path_in_schema}", column.path_in_schema
             require_ratio(column.total_uncompressed_size, column.total_compressed_size, where)
-            width = next((n for key, n in widths.items() if place == key or place.startswith(f"{key}.")), None)
+            width = next(
+                (n for key, n in widths.items() if place == key or place.startswith(f"{key}.")),
+                None,
+            )
             if width is None:
                 continue
             if column.physical_type == TEXTS:
                 largest = max(largest, column.total_uncompressed_size)  # one value may be all
             elif column.num_values > max(width, 1) * group.num_rows:
-                raise DataError(f"{where} has {column.num_values} numbers in {group.num_rows} rows of {width}")
+                raise DataError(
+                    f"{where} has {column.num_values} numbers in {group.num_rows} rows of {width}"
+                )
     return min(max(4 * caps.FREE // largest, 1), ROWS)
 
 
@@ -90,12 +97,17 @@ def frames(file: Path, camera: str, size: Collection[int]) -> Iterator[av.VideoF
             f"the video {file} of camera {camera!r} is missing: fetch it, or import the rest with cameras=[]"
         )
     height, width = size
-    with refusing(DataError, f"cannot read {file} as a video", file), av.open(str(file), format="mp4") as container:
+    with (
+        refusing(DataError, f"cannot read {file} as a video", file),
+        av.open(str(file), format="mp4") as container,
+    ):
         stream = container.streams.video[0]
         if (stream.codec_context.height, stream.codec_context.width) != (height, width):
             found = f"{stream.codec_context.height} x {stream.codec_context.width}"
             raise DataError(f"{file} has pictures of {found}, the dataset says {height} x {width}")
-        stream.codec_context.options = {"max_pixels": str((height + 2 * MARGIN) * (width + 2 * MARGIN))}
+        stream.codec_context.options = {
+            "max_pixels": str((height + 2 * MARGIN) * (width + 2 * MARGIN))
+        }
         yield from container.decode(stream)
 
 
@@ -106,7 +118,12 @@ class Video:
     """
 
     def __init__(
-        self, place: Callable[..., Path], feature: str, camera: str, shape: tuple[int, ...], hz: float
+        self,
+        place: Callable[..., Path],
+        feature: str,
+        camera: str,
+        shape: tuple[int, ...],
+        hz: float,
     ) -> None:
         self._place, self._feature, self._camera = place, feature, camera
         self._shape, self._period = shape, 1 / hz
@@ -115,7 +132,10 @@ class Video:
 
     def take(self, row: Mapping[str, Any], encoding: str) -> Pictures:
         """Those of an episode."""
-        where = {k: row[f"videos/{self._feature}/{k}"] for k in ("chunk_index", "file_index", "from_timestamp")}
+        where = {
+            k: row[f"videos/{self._feature}/{k}"]
+            for k in ("chunk_index", "file_index", "from_timestamp")
+        }
         start = where.pop("from_timestamp")
         file = self._place(**where)
         if file != self._file or start < self._time:
@@ -130,7 +150,9 @@ class Video:
                 raise DataError(f"{file} lacks a picture at {start + count * self._period:.3f} s")
             picture = frame.to_ndarray(format="rgb24")
             if picture.shape != self._shape:
-                raise DataError(f"{file} has a picture of {picture.shape} among those of {self._shape}")
+                raise DataError(
+                    f"{file} has a picture of {picture.shape} among those of {self._shape}"
+                )
             found.put(encode(picture), count)
             count += 1
             if count == row["length"]:

@@ -22,7 +22,9 @@ FILES = 1000  # in a chunk folder
 BOOKS = ("frame_index", "episode_index", "index", "task_index")
 QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 PICTURES = 20  # of an episode, from which its statistics are made
-Statistics = dict[str, dict[str, list]]  # feature -> statistic -> one value an element, or a channel (3, 1, 1)
+Statistics = dict[
+    str, dict[str, list]
+]  # feature -> statistic -> one value an element, or a channel (3, 1, 1)
 
 
 def features(store: DemoStore) -> dict[str, Any]:
@@ -30,7 +32,11 @@ def features(store: DemoStore) -> dict[str, Any]:
     spec = store.spec
     observed = {k: f for k, f in spec.observations.items() if f.kind != "image"}
     out = {STATE: _vector(observed)} if observed else {}
-    out |= {IMAGES + k: _video(f, spec.policy_hz) for k, f in spec.observations.items() if f.kind == "image"}
+    out |= {
+        IMAGES + k: _video(f, spec.policy_hz)
+        for k, f in spec.observations.items()
+        if f.kind == "image"
+    }
     single = {name: _feature("int64", (1,)) for name in BOOKS}
     clocks = {CLOCK: _feature("float32", (1,)), TIME: _feature("float64", (1,))}
     judged = {} if None in store.success else {SUCCESS: _feature("bool", (1,))}
@@ -40,7 +46,9 @@ def features(store: DemoStore) -> dict[str, Any]:
 def numbers(episode: Episode) -> dict[str, np.ndarray]:
     """What the features of an episode are, images and LeRobot's own book-keeping left out."""
     n, spec = len(episode), episode.spec
-    parts = [episode.data[k].reshape(n, -1) for k, f in spec.observations.items() if f.kind != "image"]
+    parts = [
+        episode.data[k].reshape(n, -1) for k, f in spec.observations.items() if f.kind != "image"
+    ]
     state = {STATE: np.concatenate(parts, 1)} if parts else {}
     won = np.full(n, False)
     won[-1] = bool(episode.success)
@@ -55,7 +63,10 @@ def schema(store: DemoStore) -> pa.Schema:
     for k in (STATE, ACTION):
         if k in kept:
             n = kept[k]["shape"][0]
-            types[k], known[k] = pa.list_(types[k], n), {"feature": known[k], "length": n, "_type": "List"}
+            types[k], known[k] = (
+                pa.list_(types[k], n),
+                {"feature": known[k], "length": n, "_type": "List"},
+            )
     meta = {"huggingface": json.dumps({"info": {"features": known}})}
     return pa.schema([pa.field(k, t) for k, t in types.items()], meta)
 
@@ -66,7 +77,9 @@ def statistics(episode: Episode) -> Statistics:
     for key in (k for k, f in episode.spec.observations.items() if f.kind == "image"):
         some = np.asarray(episode.data[key][:: max(1, len(episode) // PICTURES)])
         figures = _figures(some.reshape(-1, 3) / 255)
-        out[IMAGES + key] = {k: v if k == "count" else [[[x]] for x in v] for k, v in figures.items()}
+        out[IMAGES + key] = {
+            k: v if k == "count" else [[[x]] for x in v] for k, v in figures.items()
+        }
     return out
 
 
@@ -76,7 +89,11 @@ def together(parts: Sequence[Statistics]) -> Statistics:
 
 
 def write_meta(
-    folder: Path, store: DemoStore, task: str, rows: Sequence[Mapping[str, Any]], parts: Sequence[Statistics]
+    folder: Path,
+    store: DemoStore,
+    task: str,
+    rows: Sequence[Mapping[str, Any]],
+    parts: Sequence[Statistics],
 ) -> None:
     """info, stats, tasks, episodes, and what only fewstep reads."""
     hz = store.spec.policy_hz
@@ -87,18 +104,26 @@ def write_meta(
         "splits": {"train": f"0:{len(store)}"}, "data_path": DATA, "video_path": VIDEO, "features": features(store),
     }  # fmt: skip
     ours = {"spec": store.spec.to_json(), "provenance": store.provenance, "success": store.success}
-    for name, content in {"meta/info.json": info, "meta/stats.json": together(parts), OURS: ours}.items():
+    for name, content in {
+        "meta/info.json": info,
+        "meta/stats.json": together(parts),
+        OURS: ours,
+    }.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(content, indent=1))
     pq.write_table(_tasks(task), folder / "meta/tasks.parquet")
     flat = [{f"stats/{k}/{s}": v for k, of in p.items() for s, v in of.items()} for p in parts]
     place = {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
-    table = pa.Table.from_pylist([{**row, **more, **place} for row, more in zip(rows, flat, strict=True)])
+    table = pa.Table.from_pylist(
+        [{**row, **more, **place} for row, more in zip(rows, flat, strict=True)]
+    )
     (folder / "meta/episodes/chunk-000").mkdir(parents=True)
     pq.write_table(table, folder / "meta/episodes/chunk-000/file-000.parquet")
 
 
-def _feature(dtype: str, shape: Sequence[int], names: Sequence[str] | None = None) -> dict[str, Any]:
+def _feature(
+    dtype: str, shape: Sequence[int], names: Sequence[str] | None = None
+) -> dict[str, Any]:
     return {"dtype": dtype, "shape": list(shape), "names": list(names) if names else None}
 
 
@@ -113,8 +138,19 @@ def _elements(key: str, size: int) -> list[str]:
 
 def _video(f: Field, hz: float) -> dict[str, Any]:
     height, width, _ = f.shape
-    codec = {"video.height": height, "video.width": width, "video.codec": "h264", "video.pix_fmt": "yuv420p"}
-    info = {**codec, "video.is_depth_map": False, "video.fps": hz, "video.channels": 3, "has_audio": False}
+    codec = {
+        "video.height": height,
+        "video.width": width,
+        "video.codec": "h264",
+        "video.pix_fmt": "yuv420p",
+    }
+    info = {
+        **codec,
+        "video.is_depth_map": False,
+        "video.fps": hz,
+        "video.channels": 3,
+        "has_audio": False,
+    }
     return _feature("video", f.shape, ("height", "width", "channels")) | {"info": info}
 
 

@@ -23,7 +23,12 @@ from .files import Video, batches, episode_rows, filled
 
 VERSION = "v3.0"
 OURS = "meta/fewstep.json"  # in an export of ours: Spec, provenance, and how each episode ended
-STATE, IMAGES, SUCCESS, CLOCK = "observation.state", "observation.images.", "next.success", "timestamp"
+STATE, IMAGES, SUCCESS, CLOCK = (
+    "observation.state",
+    "observation.images.",
+    "next.success",
+    "timestamp",
+)
 NUMBER = "episode_index"
 
 
@@ -46,7 +51,9 @@ def read(path: Path, choice: Choice) -> Iterator[Source]:
     """
     data = Dataset(path)
     if choice.hz not in (0, data.spec.policy_hz):
-        raise DataError(f"{path} says itself that it has {data.spec.policy_hz:g} frames a second: leave out hz=")
+        raise DataError(
+            f"{path} says itself that it has {data.spec.policy_hz:g} frames a second: leave out hz="
+        )
     chosen = _choose(path, data.columns, choice)
     known = {k: c.field for k, c in chosen.items()}  # no field that is left out has to be valid
     known.update(data.spec.observations)
@@ -62,12 +69,16 @@ class Dataset:
     def __init__(self, path: Path) -> None:
         self.path, self.info = path, read_json(path / "meta/info.json", inside=path)
         if (found := self.info.get("codebase_version")) != VERSION:
-            raise DataError(f"{path} is a LeRobot dataset {found}, only {VERSION} is read: lerobot itself converts it")
+            raise DataError(
+                f"{path} is a LeRobot dataset {found}, only {VERSION} is read: lerobot itself converts it"
+            )
         self.features, self.rows = self.info["features"], episode_rows(path)
         if ACTION not in self.features:
             raise DataError(f"{path} has no feature 'action'; it has {names(self.features)}")
         if (said := self.info.get("total_episodes", len(self.rows))) != len(self.rows):
-            raise DataError(f"{path} has {said} episodes, and meta/episodes tells of {len(self.rows)}: fetch it whole")
+            raise DataError(
+                f"{path} has {said} episodes, and meta/episodes tells of {len(self.rows)}: fetch it whole"
+            )
         ours = read_json(path / OURS, inside=path) if (path / OURS).exists() else None
         self.columns = _known(Spec.from_json(ours["spec"])) if ours else _guessed(self.features)
         self.success = ours["success"] if ours else None
@@ -80,14 +91,23 @@ class Dataset:
 
     def episodes(self, columns: Mapping[str, Column], spec: Spec, images: str) -> Iterator[Episode]:
         """Every episode with these observations; images: how to encode them."""
-        videos = {key: self._video(c) for key, c in columns.items() if self.features[c.feature]["dtype"] == "video"}
+        videos = {
+            key: self._video(c)
+            for key, c in columns.items()
+            if self.features[c.feature]["dtype"] == "video"
+        }
         clock = TIME if TIME in self.features and self.success else CLOCK
         wanted = {ACTION, clock, *(c.feature for k, c in columns.items() if k not in videos)}
         wanted |= {SUCCESS} & self.features.keys()
         for i, (row, table) in enumerate(zip(self.rows, self._tables(wanted), strict=True)):
             data: dict[str, Any] = {key: video.take(row, images) for key, video in videos.items()}
-            data |= {key: self._part(table, c, images) for key, c in columns.items() if key not in videos}
-            data |= {ACTION: self._values(table, ACTION), TIME: self._values(table, clock)[:, 0].astype(float)}
+            data |= {
+                key: self._part(table, c, images) for key, c in columns.items() if key not in videos
+            }
+            data |= {
+                ACTION: self._values(table, ACTION),
+                TIME: self._values(table, clock)[:, 0].astype(float),
+            }
             yield Episode(data, spec, self._succeeded(i, table))
 
     def _video(self, column: Column) -> Video:
@@ -104,11 +124,16 @@ class Dataset:
     def _part(self, table: pa.Table, column: Column, images: str) -> Any:
         """An observation of an episode, which is no video."""
         if self.features[column.feature]["dtype"] != "image":
-            return self._values(table, column.feature)[:, column.start : column.stop].reshape(-1, *column.field.shape)
+            return self._values(table, column.feature)[:, column.start : column.stop].reshape(
+                -1, *column.field.shape
+            )
         shape, found = column.field.shape, Spool(len(table))
         for number, cell in enumerate(table[column.feature]):
             picture = open_picture(
-                cell["bytes"].as_py(), shape[:2], ("PNG", "JPEG"), what=f"a picture of {column.feature}"
+                cell["bytes"].as_py(),
+                shape[:2],
+                ("PNG", "JPEG"),
+                what=f"a picture of {column.feature}",
             )
             found.put(ENCODINGS[images].encode(picture), number)
         return Pictures(found, shape, images)
@@ -127,7 +152,10 @@ class Dataset:
             place = {"chunk_index": row["data/chunk_index"], "file_index": row["data/file_index"]}
             if (file := filled(self.path, self.info["data_path"], **place)) != opened:
                 opened, rest = file, None
-                unread = batches(file, {f: prod(self.features[f]["shape"]) for f in sorted(features)} | {NUMBER: 1})
+                unread = batches(
+                    file,
+                    {f: prod(self.features[f]["shape"]) for f in sorted(features)} | {NUMBER: 1},
+                )
             parts, have = [rest] if rest else [], len(rest or ())
             while have < row["length"] and (batch := next(unread, None)) is not None:
                 parts.append(pa.Table.from_batches([batch]))
@@ -135,7 +163,9 @@ class Dataset:
             table = pa.concat_tables(parts) if parts else pa.table({NUMBER: []})
             table, rest = table.slice(0, row["length"]), table.slice(row["length"])
             if len(table) != row["length"] or {*table[NUMBER].to_pylist()} - {row[NUMBER]}:
-                raise DataError(f"{file} does not hold the {row['length']} frames of episode {row['episode_index']}")
+                raise DataError(
+                    f"{file} does not hold the {row['length']} frames of episode {row['episode_index']}"
+                )
             yield table
 
 
@@ -152,7 +182,11 @@ def _known(spec: Spec) -> dict[str, Column]:
 
 def _guessed(features: Mapping[str, Any]) -> dict[str, Column]:
     """Every observation by its short name, where that is not another's as well."""
-    found = {k: _field(f) for k, f in features.items() if k.startswith("observation.") and f["dtype"] != "string"}
+    found = {
+        k: _field(f)
+        for k, f in features.items()
+        if k.startswith("observation.") and f["dtype"] != "string"
+    }
     short = [k.removeprefix(IMAGES).removeprefix("observation.") for k in found]
     names_ = [s if short.count(s) == 1 else k for s, k in zip(short, found, strict=True)]
     return {name: Column(k, f) for name, (k, f) in zip(names_, found.items(), strict=True)}

@@ -24,7 +24,9 @@ LIMIT = {"data": 100.0, "video": 200.0}  # MB of a file, after which the next on
 QUALITY = {"crf": "18"}  # of H.264
 
 
-def write(store: DemoStore, out: str | Path, task: str = "", limit: dict[str, float] | None = None) -> None:
+def write(
+    store: DemoStore, out: str | Path, task: str = "", limit: dict[str, float] | None = None
+) -> None:
     """Write all episodes to a new folder `out`; a failure leaves nothing there.
 
     Observations that are numbers become observation.state, end to end; images become videos, which are not exact. What
@@ -37,11 +39,16 @@ def write(store: DemoStore, out: str | Path, task: str = "", limit: dict[str, fl
     with new_folder(Path(out)) as folder:
         with ExitStack() as files:
             data = files.enter_context(Data(folder, store, limit["data"]))
-            videos = {k: files.enter_context(Video(folder, IMAGES + k, store.spec, limit["video"])) for k in cameras}
+            videos = {
+                k: files.enter_context(Video(folder, IMAGES + k, store.spec, limit["video"]))
+                for k in cameras
+            }
             rows, parts = [], []
             for i in range(len(store)):
                 episode = store.episode(i)
-                row = {"episode_index": i, "tasks": [task], "length": len(episode)} | data.add(i, episode)
+                row = {"episode_index": i, "tasks": [task], "length": len(episode)} | data.add(
+                    i, episode
+                )
                 for key, video in videos.items():
                     row |= video.add(episode.data[key])
                 rows.append(row)
@@ -53,7 +60,12 @@ class Data:
     """The numbers: parquet, a row group an episode."""
 
     def __init__(self, folder: Path, store: DemoStore, limit: float) -> None:
-        self._folder, self._limit, self._hz, self._schema = folder, limit, store.spec.policy_hz, schema(store)
+        self._folder, self._limit, self._hz, self._schema = (
+            folder,
+            limit,
+            store.spec.policy_hz,
+            schema(store),
+        )
         self._frames, self._file, self._path = 0, -1, Path()
         self._writer: pq.ParquetWriter | None = None
 
@@ -74,7 +86,12 @@ class Data:
         first, n = self._frames, len(episode)
         self._frames += n
         count = np.arange(n)
-        columns = {**numbers(episode), CLOCK: count / self._hz, "frame_index": count, "index": first + count}
+        columns = {
+            **numbers(episode),
+            CLOCK: count / self._hz,
+            "frame_index": count,
+            "index": first + count,
+        }
         columns |= {"episode_index": np.full(n, index), "task_index": np.zeros(n, int)}
         arrays = [_arrow(columns[f.name], f.type) for f in self._schema]
         self._writer.write_table(pa.table(arrays, schema=self._schema))
@@ -106,7 +123,9 @@ class Video:
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         times = {"from_timestamp": first / self._hz, "to_timestamp": self._frames / self._hz}
-        return {f"videos/{self._feature}/{k}": v for k, v in {**_numbered(self._file), **times}.items()}
+        return {
+            f"videos/{self._feature}/{k}": v for k, v in {**_numbered(self._file), **times}.items()
+        }
 
     def _opened(self, height: int, width: int) -> tuple[Any, Any]:
         if self._container is not None and _megabytes(self._path) <= self._limit:
@@ -115,10 +134,15 @@ class Video:
         self._file, self._frames = self._file + 1, 0
         self._path = _place(self._folder, VIDEO, self._file, video_key=self._feature)
         self._container = av.open(str(self._path), "w")
-        self._stream = self._container.add_stream("libx264", Fraction(self._hz).limit_denominator(1000))
+        self._stream = self._container.add_stream(
+            "libx264", Fraction(self._hz).limit_denominator(1000)
+        )
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
-        self._stream.options, self._stream.gop_size = QUALITY, 2  # two: a picture in the middle is found at once
+        self._stream.options, self._stream.gop_size = (
+            QUALITY,
+            2,
+        )  # two: a picture in the middle is found at once
         return self._container, self._stream
 
 
@@ -139,4 +163,6 @@ def _megabytes(path: Path) -> float:
 def _arrow(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     if not pa.types.is_fixed_size_list(kind):
         return pa.array(values.reshape(len(values)), kind)
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), kind.value_type), kind.list_size)
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(values.ravel(), kind.value_type), kind.list_size
+    )

@@ -21,7 +21,11 @@ from ..natural_order import natural
 from ..source import Choice, Source, observing, reader
 
 OURS = "fewstep"  # attribute of `data` in a file that we wrote: Spec and provenance; `time` lies beside the actions
-STATES, USUAL_HZ, ROBOSUITE = "states", 20.0, 1  # robosuite's rate where nothing is said, and its number in robomimic
+STATES, USUAL_HZ, ROBOSUITE = (
+    "states",
+    20.0,
+    1,
+)  # robosuite's rate where nothing is said, and its number in robomimic
 FILTERS = {  # each once: one gzip in another makes a thousand times as much again
     h5py.h5z.FILTER_DEFLATE: "gzip",
     h5py.h5z.FILTER_SHUFFLE: "shuffle",
@@ -53,7 +57,11 @@ def read(path: Path, choice: Choice) -> Iterator[Source]:
         demos = _demos(file)
         environment, ours = _environment(file["data"].attrs), _attribute(file["data"].attrs, OURS)
         with _damage(path, demos[0]):
-            spec, notes = _ours(demos[0], ours, choice) if ours else _theirs(demos[0], environment, choice, path.name)
+            spec, notes = (
+                _ours(demos[0], ours, choice)
+                if ours
+                else _theirs(demos[0], environment, choice, path.name)
+            )
         images = choice.images or "lossless"
         yield Source(spec, notes, _episodes(path, demos, spec, environment, images), images)
 
@@ -66,9 +74,16 @@ def _ours(demo: h5py.Group, text: str, choice: Choice) -> tuple[Spec, Environmen
     return observing(spec, _chosen(_arrays(_observed(demo)), every)), said["provenance"]
 
 
-def _theirs(demo: h5py.Group, environment: Environment, choice: Choice, name: str) -> tuple[Spec, Environment]:
+def _theirs(
+    demo: h5py.Group, environment: Environment, choice: Choice, name: str
+) -> tuple[Spec, Environment]:
     hz, rate = _hz(environment, choice)
-    notes = {"source": name, "format": "robomimic or robosuite", "rate": rate, "environment": environment}
+    notes = {
+        "source": name,
+        "format": "robomimic or robosuite",
+        "rate": rate,
+        "environment": environment,
+    }
     return _spec(demo, environment, choice, hz), notes
 
 
@@ -91,13 +106,22 @@ def _episodes(
         yield episode
 
 
-def _episode(path: Path, demo: h5py.Group, spec: Spec, environment: Environment, images: str) -> Episode:
+def _episode(
+    path: Path, demo: h5py.Group, spec: Spec, environment: Environment, images: str
+) -> Episode:
     group = _observed(demo)
-    data = {key: _values(path, _array(group, key), field, images) for key, field in spec.observations.items()}
+    data = {
+        key: _values(path, _array(group, key), field, images)
+        for key, field in spec.observations.items()
+    }
     actions = _numbers(_array(demo, "actions"))
     if not len(actions):
         raise DataError("it has no frames")
-    time = _numbers(_array(demo, TIME)) if OURS in demo.parent.attrs else np.arange(len(actions)) / spec.policy_hz
+    time = (
+        _numbers(_array(demo, TIME))
+        if OURS in demo.parent.attrs
+        else np.arange(len(actions)) / spec.policy_hz
+    )
     data |= {ACTION: actions.reshape(len(actions), -1), TIME: time}
     return Episode(data, spec, _success(demo, environment))
 
@@ -106,8 +130,12 @@ def _values(path: Path, array: h5py.Dataset, field: Field, images: str) -> Any:
     """One number per frame becomes (T, 1), and a quaternion w, x, y, z; images are read when they are stored."""
     if field.kind == "image":
         if not _pictures(array):
-            raise DataError(f"{_name(array)!r} has {array.shape} {array.dtype}: no images of uint8 as in the first one")
-        return Pictures(Raw(array, 0, len(array), images, f"{path}, {array.name}"), array.shape[1:], images)
+            raise DataError(
+                f"{_name(array)!r} has {array.shape} {array.dtype}: no images of uint8 as in the first one"
+            )
+        return Pictures(
+            Raw(array, 0, len(array), images, f"{path}, {array.name}"), array.shape[1:], images
+        )
     values = _numbers(array)
     if field.kind == "quaternion" and values.shape[1:] == (4,):
         return np.roll(values, 1, axis=1)
@@ -125,7 +153,9 @@ def _attribute(attributes: h5py.AttributeManager, key: str) -> Any:
     if key not in attributes:
         return None
     if (size := attributes.get_id(key).get_storage_size()) > caps.JSON:
-        raise DataError(f"its attribute {key!r} has {size} bytes, at most {caps.JSON} are read (JSON)")
+        raise DataError(
+            f"its attribute {key!r} has {size} bytes, at most {caps.JSON} are read (JSON)"
+        )
     return attributes[key]
 
 
@@ -147,18 +177,28 @@ def _observed(demo: h5py.Group) -> h5py.Group:
 
 def _members(group: h5py.Group) -> dict[str, Any]:
     """What lies in this very file: a link may lead to any other file of the computer that reads it."""
-    return {str(key): group[key] for key in group if isinstance(group.get(key, getlink=True), h5py.HardLink)}
+    return {
+        str(key): group[key]
+        for key in group
+        if isinstance(group.get(key, getlink=True), h5py.HardLink)
+    }
 
 
 def _arrays(group: h5py.Group) -> dict[str, h5py.Dataset]:
-    found = {key: member for key, member in _members(group).items() if isinstance(member, h5py.Dataset)}
+    found = {
+        key: member for key, member in _members(group).items() if isinstance(member, h5py.Dataset)
+    }
     return {key: array for key, array in found.items() if array.ndim and array.dtype.kind in "fiub"}
 
 
 def _array(group: h5py.Group, key: str) -> h5py.Dataset:
     arrays = _arrays(group)
     if key not in arrays:
-        old = ": what was sent to the robot is not known, as in robosuite's files of 2018" if key == "actions" else ""
+        old = (
+            ": what was sent to the robot is not known, as in robosuite's files of 2018"
+            if key == "actions"
+            else ""
+        )
         raise DataError(f"no array of numbers {key!r}{old}; there are {names(arrays)}")
     if arrays[key].external or arrays[key].is_virtual:
         raise DataError(f"the numbers of {key!r} lie in another file; copy them into this one")
@@ -171,7 +211,9 @@ def _require_chunks(array: h5py.Dataset) -> None:
     made = array.id.get_create_plist()
     used = [made.get_filter(k)[0] for k in range(made.get_nfilters())]
     if len(set(used) & FILTERS.keys()) < len(used):
-        raise DataError(f"{_name(array)!r} has filters {used} of HDF5; valid: {names(FILTERS.values())}, each once")
+        raise DataError(
+            f"{_name(array)!r} has filters {used} of HDF5; valid: {names(FILTERS.values())}, each once"
+        )
     if array.size and not array.id.get_storage_size():
         raise DataError(f"the numbers of {_name(array)!r} have never been written")
     size = int(np.prod(array.chunks or (), dtype=object)) * array.dtype.itemsize
@@ -187,17 +229,27 @@ def _spec(demo: h5py.Group, environment: Environment, choice: Choice, hz: float)
     group = _observed(demo)
     arrays = _arrays(group) if group != demo else {STATES: _array(demo, STATES)}
     known = MEANINGS if environment.get("type") == ROBOSUITE else {}
-    return Spec({key: _field(key, arrays[key], known) for key in _chosen(arrays, choice)}, {ACTION: action}, hz)
+    return Spec(
+        {key: _field(key, arrays[key], known) for key in _chosen(arrays, choice)},
+        {ACTION: action},
+        hz,
+    )
 
 
 def _chosen(arrays: Mapping[str, h5py.Dataset], choice: Choice) -> list[str]:
     cameras = [key for key, array in arrays.items() if _pictures(array)]
     numbers = [key for key in arrays if key not in cameras]
-    for what, wanted, valid in (("keys", choice.keys, numbers), ("cameras", choice.cameras, cameras)):
+    for what, wanted, valid in (
+        ("keys", choice.keys, numbers),
+        ("cameras", choice.cameras, cameras),
+    ):
         if unknown := set(wanted or ()) - set(valid):
             raise DataError(f"no {names(unknown)} among its {what}; valid: {names(valid)}")
     usual = [key for key in numbers if arrays[key].ndim <= 2 and np.prod(arrays[key].shape[1:])]
-    return [*(usual if choice.keys is None else choice.keys), *(cameras if choice.cameras is None else choice.cameras)]
+    return [
+        *(usual if choice.keys is None else choice.keys),
+        *(cameras if choice.cameras is None else choice.cameras),
+    ]
 
 
 def _pictures(array: h5py.Dataset) -> bool:
@@ -214,7 +266,9 @@ def _field(key: str, array: h5py.Dataset, known: Mapping[str, Field]) -> Field:
 
 def _environment(attributes: h5py.AttributeManager) -> Environment:
     """What the file says of its environment, in JSON: `env_args` of robomimic, `env_info` of robosuite."""
-    text = next((_attribute(attributes, key) for key in ("env_args", "env_info") if key in attributes), "{}")
+    text = next(
+        (_attribute(attributes, key) for key in ("env_args", "env_info") if key in attributes), "{}"
+    )
     with refusing(DataError, "its env_args or env_info is no JSON"):
         found = json.loads(text, parse_constant=str)
     return found if isinstance(found, dict) else {}
@@ -240,6 +294,11 @@ def _success(demo: h5py.Group, environment: Environment) -> bool | None:
         return bool(stated)
     settings = _settings(environment)
     full = settings.get("reward_scale", 1.0)
-    if rewards is None or settings.get("reward_shaping") is not False or not isinstance(full, int | float) or full <= 0:
+    if (
+        rewards is None
+        or settings.get("reward_shaping") is not False
+        or not isinstance(full, int | float)
+        or full <= 0
+    ):
         return None
     return bool(np.max(_numbers(_array(demo, "rewards")), initial=-np.inf) > full - 1e-6)

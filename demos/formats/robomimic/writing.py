@@ -26,7 +26,11 @@ def write(store: DemoStore, out: str | Path, task: str = "") -> None:
     """
     said = store.provenance | ({"task": task} if task else {})
     settings = {"control_freq": store.spec.policy_hz}
-    environment = {"env_name": str(said.get("task", "unknown")), "type": GYM, "env_kwargs": settings}
+    environment = {
+        "env_name": str(said.get("task", "unknown")),
+        "type": GYM,
+        "env_kwargs": settings,
+    }
     with new_file(Path(out)) as beside, Disk(beside, "w+") as disk:
         with h5py.File(disk, "w") as file:
             data = file.create_group("data")
@@ -74,13 +78,20 @@ def _write(demo: h5py.Group, episode: Episode) -> None:
     if episode.success is not None:
         demo.attrs["success"] = episode.success
     demo["actions"], demo[TIME] = episode.data[ACTION], episode.data[TIME]
-    demo["rewards"], demo["dones"] = np.where(last & bool(episode.success), 1.0, 0.0), last.astype(np.int64)
+    demo["rewards"], demo["dones"] = (
+        np.where(last & bool(episode.success), 1.0, 0.0),
+        last.astype(np.int64),
+    )
     for key, field in episode.spec.observations.items():
         values = episode.data[key]
         if field.kind == "image":
             shape, chunks = values.shape, (1, *values.shape[1:])
-            array = demo.create_dataset(f"obs/{key}", shape, np.uint8, chunks=chunks, compression="gzip")
+            array = demo.create_dataset(
+                f"obs/{key}", shape, np.uint8, chunks=chunks, compression="gzip"
+            )
             for frame, picture in enumerate(values):
                 array[frame] = picture
         else:
-            demo[f"obs/{key}"] = np.roll(values, -1, axis=-1) if field.kind == "quaternion" else values
+            demo[f"obs/{key}"] = (
+                np.roll(values, -1, axis=-1) if field.kind == "quaternion" else values
+            )

@@ -26,11 +26,17 @@ class Bag:
     def require(self, topic: str, key: str) -> None:
         """Raise DataError where the topic of a field is not there."""
         if topic not in self.topics:
-            raise DataError(f"{self.path} has no topic {topic} for {key!r}; valid: {names(self.topics)}")
+            raise DataError(
+                f"{self.path} has no topic {topic} for {key!r}; valid: {names(self.topics)}"
+            )
 
     def count(self, topic: str) -> int:
         """How many messages a topic has."""
-        return sum(connection.msgcount for connection in self._reader.connections if connection.topic == topic)
+        return sum(
+            connection.msgcount
+            for connection in self._reader.connections
+            if connection.topic == topic
+        )
 
     def messages(self, topics: Iterable[str]) -> Iterator[tuple[str, int, Any]]:
         """Topic, time [ns] and content of all messages of some topics, in the order of their reception.
@@ -38,11 +44,19 @@ class Bag:
         The time is that in the header of the message where it is set, else that of its reception.
         """
         wanted = set(topics)
-        connections = [connection for connection in self._reader.connections if connection.topic in wanted]
+        connections = [
+            connection for connection in self._reader.connections if connection.topic in wanted
+        ]
         with damage(self.path):
-            for connection, received, raw in self._reader.messages(connections) if connections else ():
+            for connection, received, raw in (
+                self._reader.messages(connections) if connections else ()
+            ):
                 message = self._reader.deserialize(raw, connection.msgtype)
-                yield connection.topic, int(np.int64(stamp(message) or received)), message  # or an OverflowError
+                yield (
+                    connection.topic,
+                    int(np.int64(stamp(message) or received)),
+                    message,
+                )  # or an OverflowError
 
     def where(self, topic: str) -> str:
         """The place of something wrong, for an error."""

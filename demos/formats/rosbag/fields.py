@@ -12,7 +12,15 @@ from ....envs.errors import names
 from ....envs.schema import from_plain
 from ....envs.tables import read_table
 
-COMMANDS = ("action", "cmd", "command", "desired", "goal", "setpoint", "target")  # in the name of a topic of actions
+COMMANDS = (
+    "action",
+    "cmd",
+    "command",
+    "desired",
+    "goal",
+    "setpoint",
+    "target",
+)  # in the name of a topic of actions
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,10 @@ def load(path: Path) -> Plan:
     try:
         plan = from_plain(Plan, given)
         tables = {"observations": plan.observations, "actions": plan.actions}
-        entries = {g: {str(k): _entry(v, f"{g}.{k}") for k, v in table.items()} for g, table in tables.items()}
+        entries = {
+            g: {str(k): _entry(v, f"{g}.{k}") for k, v in table.items()}
+            for g, table in tables.items()
+        }
         return Plan(plan.hz, **entries)
     except ConfigError as error:
         raise DataError(f"{path} is no YAML file of fields: {error}") from error
@@ -79,7 +90,10 @@ class Found:
 
 def skeleton(topics: Mapping[str, Found]) -> str:
     """The topics of a bag, and a file of fields to begin with."""
-    listed = [f"  {topic}  {found.type}  {found.count} messages" for topic, found in sorted(topics.items())]
+    listed = [
+        f"  {topic}  {found.type}  {found.count} messages"
+        for topic, found in sorted(topics.items())
+    ]
     usable = {topic: found for topic, found in topics.items() if found.camera or found.values}
     sent = {topic for topic in usable if any(word in topic.lower() for word in COMMANDS)}
     return "\n".join(

@@ -33,21 +33,39 @@ def read(path: Path, choice: Choice) -> Iterator[Source]:
     bags = _bags(path)
     with opened(bags[0]) as bag:
         if not choice.fields:
-            raise DataError(f"{bag.path} needs fields=FILE.yaml, which maps topics to fields; {skeleton(_found(bag))}")
+            raise DataError(
+                f"{bag.path} needs fields=FILE.yaml, which maps topics to fields; {skeleton(_found(bag))}"
+            )
         plan = _plan(bag, choice)
         observations = [stream(bag, key, entry) for key, entry in plan.observations.items()]
         actions = [stream(bag, key, entry) for key, entry in plan.actions.items()]
     with saying(choice.fields):
-        spec = Spec({s.key: s.field for s in observations}, {s.key: s.field for s in actions}, plan.hz)
-    times = {s.entry.topic: "header.stamp" if s.stamped else "reception" for s in (*observations, *actions)}
+        spec = Spec(
+            {s.key: s.field for s in observations}, {s.key: s.field for s in actions}, plan.hz
+        )
+    times = {
+        s.entry.topic: "header.stamp" if s.stamped else "reception"
+        for s in (*observations, *actions)
+    }
     images = choice.images or "lossless"
-    notes = {"source": path.name, "format": "ROS bag", "fields": Path(choice.fields).name, "times": times}
-    yield Source(spec, notes, (_episode(bag, observations, actions, spec, images) for bag in bags), images)
+    notes = {
+        "source": path.name,
+        "format": "ROS bag",
+        "fields": Path(choice.fields).name,
+        "times": times,
+    }
+    yield Source(
+        spec, notes, (_episode(bag, observations, actions, spec, images) for bag in bags), images
+    )
 
 
 def _bags(path: Path) -> list[Path]:
     """One bag, or all in a folder; their files are plain ones, and lie in them."""
-    bags = [path] if is_bag(path) else sorted(filter(is_bag, path.iterdir()), key=lambda bag: natural(bag.name))
+    bags = (
+        [path]
+        if is_bag(path)
+        else sorted(filter(is_bag, path.iterdir()), key=lambda bag: natural(bag.name))
+    )
     for bag in bags:
         require_plain(bag, None if bag == path else path)
         for file in bag.iterdir() if bag.is_dir() else ():
@@ -62,7 +80,9 @@ def _found(bag: Bag) -> dict[str, Found]:
         _, _, message = next(bag.messages([topic]), (topic, 0, None))
         camera = kind in CAMERAS
         values = () if camera else tuple(paths(message))
-        out[topic] = Found(kind, bag.count(topic), camera, values, joints(message) if values else ())
+        out[topic] = Found(
+            kind, bag.count(topic), camera, values, joints(message) if values else ()
+        )
     return out
 
 
@@ -72,20 +92,37 @@ def _plan(bag: Bag, choice: Choice) -> Plan:
     for key, entry in (*plan.observations.items(), *plan.actions.items()):
         bag.require(entry.topic, key)
     if not (hz := choice.hz or plan.hz):
-        raise DataError(f"{choice.fields} names no rate to resample to: add `hz: 20`, or give hz=20")
-    cameras = [key for key, entry in plan.observations.items() if bag.topics[entry.topic] in CAMERAS]
+        raise DataError(
+            f"{choice.fields} names no rate to resample to: add `hz: 20`, or give hz=20"
+        )
+    cameras = [
+        key for key, entry in plan.observations.items() if bag.topics[entry.topic] in CAMERAS
+    ]
     numbers = [key for key in plan.observations if key not in cameras]
-    for what, wanted, valid in (("keys", choice.keys, numbers), ("cameras", choice.cameras, cameras)):
+    for what, wanted, valid in (
+        ("keys", choice.keys, numbers),
+        ("cameras", choice.cameras, cameras),
+    ):
         if unknown := set(wanted or ()) - set(valid):
-            raise DataError(f"{choice.fields} has no {names(unknown)} among its {what}; valid: {names(valid)}")
-    taken = (numbers if choice.keys is None else choice.keys, cameras if choice.cameras is None else choice.cameras)
+            raise DataError(
+                f"{choice.fields} has no {names(unknown)} among its {what}; valid: {names(valid)}"
+            )
+    taken = (
+        numbers if choice.keys is None else choice.keys,
+        cameras if choice.cameras is None else choice.cameras,
+    )
     left = {k: entry for k, entry in plan.observations.items() if k in (*taken[0], *taken[1])}
     dropped = plan.observations.keys() - left.keys()
-    actions = {k: replace(e, measured_by="") if e.measured_by in dropped else e for k, e in plan.actions.items()}
+    actions = {
+        k: replace(e, measured_by="") if e.measured_by in dropped else e
+        for k, e in plan.actions.items()
+    }
     return Plan(hz, left, actions)
 
 
-def _episode(path: Path, observations: list[Stream], actions: list[Stream], spec: Spec, images: str) -> Episode:
+def _episode(
+    path: Path, observations: list[Stream], actions: list[Stream], spec: Spec, images: str
+) -> Episode:
     streams = [*observations, *actions]
     with opened(path) as bag:
         heard = list(zip(streams, hear(bag, streams), strict=True))

@@ -19,11 +19,18 @@ def ticks(times: Sequence[tuple[str, np.ndarray]], hz: float) -> np.ndarray:
     start, end = max(t[0] for _, t in times), min(t[-1] for _, t in times)
     if end < start:
         zero = min(t[0] for _, t in times)
-        spans = {f"{topic} {(t[0] - zero) / 1e9:.3f} to {(t[-1] - zero) / 1e9:.3f} s" for topic, t in times}
-        raise DataError(f"there is no moment at which all topics are heard: {names(spans)}; do their clocks agree?")
+        spans = {
+            f"{topic} {(t[0] - zero) / 1e9:.3f} to {(t[-1] - zero) / 1e9:.3f} s"
+            for topic, t in times
+        }
+        raise DataError(
+            f"there is no moment at which all topics are heard: {names(spans)}; do their clocks agree?"
+        )
     count = int((int(end) - int(start) + SLACK) * hz / 1e9) + 1
     if count > MOST:
-        raise DataError(f"from {start / 1e9:.0f} to {end / 1e9:.0f} s there are {count} frames: does a clock jump?")
+        raise DataError(
+            f"from {start / 1e9:.0f} to {end / 1e9:.0f} s there are {count} frames: does a clock jump?"
+        )
     return start + np.rint(np.arange(count) * (1e9 / hz)).astype(np.int64)
 
 
@@ -51,5 +58,9 @@ def resample(field: Field, times: np.ndarray, values: np.ndarray, at: np.ndarray
     j = np.minimum(i + 1, len(times) - 1)
     weights = np.clip((at - times[i]) / np.maximum(times[j] - times[i], 1), 0, 1)
     spec = Spec({}, {"x": Field(field.shape, kind=field.kind)}, 1.0)
-    with np.errstate(invalid="ignore"):  # a quaternion without length becomes NaN, which `check` reports
-        return np.stack([interpolate(spec, *pair) for pair in zip(values[i], values[j], weights, strict=True)])
+    with np.errstate(
+        invalid="ignore"
+    ):  # a quaternion without length becomes NaN, which `check` reports
+        return np.stack(
+            [interpolate(spec, *pair) for pair in zip(values[i], values[j], weights, strict=True)]
+        )

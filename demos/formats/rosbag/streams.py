@@ -15,7 +15,14 @@ from .bag import Bag, damage, saying
 from .fields import Entry
 from .values import CAMERAS, follow, is_quaternion, joints, paths, picture, stamp, value
 
-MEANING = ("unit", "low", "high", "measured_by", "velocity", "acceleration")  # what an Entry passes on to its Field
+MEANING = (
+    "unit",
+    "low",
+    "high",
+    "measured_by",
+    "velocity",
+    "acceleration",
+)  # what an Entry passes on to its Field
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,9 @@ def stream(bag: Bag, key: str, entry: Entry) -> Stream:
         with saying(f"{bag.where(topic)} for {key!r}"), damage(bag.path):
             field = _field(message, entry, bag.topics[topic] in CAMERAS)
         if field:
-            return Stream(key, replace(entry, names=field.names), field, stamp(message) > 0, bool(entry.names))
+            return Stream(
+                key, replace(entry, names=field.names), field, stamp(message) > 0, bool(entry.names)
+            )
     raise DataError(f"{bag.where(entry.topic)} for {key!r}: no message{_about(entry)}")
 
 
@@ -89,7 +98,12 @@ def _field(message: Any, entry: Entry, camera: bool) -> Field | None:
     if entry.value if camera else entry.size:
         raise DataError("a camera takes no value" if camera else "only a camera takes a size")
     if camera:
-        return Field(picture(message, entry.size).shape, kind=entry.kind or "image", names=entry.names, **meaning)
+        return Field(
+            picture(message, entry.size).shape,
+            kind=entry.kind or "image",
+            names=entry.names,
+            **meaning,
+        )
     found = value(message, entry)
     if found is None:
         return None
@@ -110,15 +124,21 @@ def _numbers(bag: Bag, s: Stream, message: Any) -> np.ndarray | None:
                 f"messages are about {names(s.entry.names)}, and about {names(joints(message))}: give names"
             )
         if found is not None and len(found) != s.field.size:
-            raise DataError(f"{s.entry.value!r} has {len(found)} numbers, the first message had {s.field.size}")
+            raise DataError(
+                f"{s.entry.value!r} has {len(found)} numbers, the first message had {s.field.size}"
+            )
     return found
 
 
 def _heard(bag: Bag, s: Stream, times: array, values: array) -> Heard:
     if not times:
         raise DataError(f"{bag.where(s.entry.topic)} for {s.key!r}: no message{_about(s.entry)}")
-    order = np.argsort(times, kind="stable")  # where two have the same time, the later message stays the later
-    numbers = np.frombuffer(values).reshape(len(times), -1) if len(values) else np.empty((len(times), 0))
+    order = np.argsort(
+        times, kind="stable"
+    )  # where two have the same time, the later message stays the later
+    numbers = (
+        np.frombuffer(values).reshape(len(times), -1) if len(values) else np.empty((len(times), 0))
+    )
     return Heard(np.frombuffer(times, np.int64)[order], numbers[order])
 
 
@@ -137,5 +157,7 @@ def _frames(times: np.ndarray) -> dict[int, list[int]]:
 def _picture(message: Any, s: Stream) -> np.ndarray:
     pixels = picture(message, s.entry.size)
     if pixels.shape != s.field.shape:
-        raise DataError(f"an image is {pixels.shape[:2]} large, the first one was {s.field.shape[:2]}; add a size")
+        raise DataError(
+            f"an image is {pixels.shape[:2]} large, the first one was {s.field.shape[:2]}; add a size"
+        )
     return pixels

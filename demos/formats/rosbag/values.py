@@ -33,7 +33,11 @@ def stamp(message: Any) -> int:
 def joints(message: Any) -> tuple[str, ...]:
     """The names that a message gives to its numbers."""
     found = getattr(message, "name", getattr(message, "joint_names", None))
-    return tuple(found) if isinstance(found, list) and all(isinstance(name, str) for name in found) else ()
+    return (
+        tuple(found)
+        if isinstance(found, list) and all(isinstance(name, str) for name in found)
+        else ()
+    )
 
 
 def paths(message: Any, start: str = "") -> Iterator[str]:
@@ -50,9 +54,13 @@ def numbers(part: Any) -> np.ndarray | None:
     """(n,) what a number, an array or a struct of numbers holds, None for all else; quaternions become w, x, y, z."""
     if is_dataclass(part):
         parts = _parts(part)
-        if not parts or not all(isinstance(x, bool | int | float | np.number) for x in parts.values()):
+        if not parts or not all(
+            isinstance(x, bool | int | float | np.number) for x in parts.values()
+        ):
             return None
-        return np.array([parts[key] for key in ("wxyz" if is_quaternion(part) else parts)], np.float64)
+        return np.array(
+            [parts[key] for key in ("wxyz" if is_quaternion(part) else parts)], np.float64
+        )
     array = np.asarray(part)
     return array.astype(np.float64).ravel() if array.dtype.kind in "fiub" else None
 
@@ -76,7 +84,9 @@ def value(message: Any, entry: Entry) -> np.ndarray | None:
     """(n,) the numbers of a field; None where the message is about joints that the field does not name."""
     found = numbers(follow(message, entry.value))
     if found is None:
-        raise DataError(f"{entry.value or 'the message'!r} is no number, array or struct of numbers; {_valid(message)}")
+        raise DataError(
+            f"{entry.value or 'the message'!r} is no number, array or struct of numbers; {_valid(message)}"
+        )
     known = joints(message)
     if not (known and entry.names):
         return found
@@ -85,7 +95,9 @@ def value(message: Any, entry: Entry) -> np.ndarray | None:
     if missing := set(entry.names) - set(known):
         raise DataError(f"no joint {names(missing)}; valid: {names(known)}")
     if len(known) != len(found):
-        raise DataError(f"{entry.value!r} has {len(found)} numbers for {len(known)} joints; {_valid(message)}")
+        raise DataError(
+            f"{entry.value!r} has {len(found)} numbers for {len(known)} joints; {_valid(message)}"
+        )
     return found[[known.index(name) for name in entry.names]]
 
 
@@ -96,7 +108,9 @@ def picture(message: Any, size: tuple[int, ...]) -> np.ndarray:
         raise DataError(f"no picture; valid: messages of {names(CAMERAS)}")
     pixels = _raw(message) if "encoding" in parts else _compressed(message)
     if size and pixels.shape[:2] != size:
-        pixels = np.asarray(Image.fromarray(pixels).resize([*size[::-1]], Image.Resampling.BILINEAR))
+        pixels = np.asarray(
+            Image.fromarray(pixels).resize([*size[::-1]], Image.Resampling.BILINEAR)
+        )
     return pixels
 
 
@@ -106,10 +120,16 @@ def _raw(message: Any) -> np.ndarray:
     channels, order = ENCODINGS[message.encoding]
     height, width, step = message.height, message.width, message.step
     if height * width > caps.PIXELS:
-        raise DataError(f"an image has {height} x {width} pixels, at most {caps.PIXELS} are read (PIXELS)")
+        raise DataError(
+            f"an image has {height} x {width} pixels, at most {caps.PIXELS} are read (PIXELS)"
+        )
     if not height or not width or step < width * channels or len(message.data) < height * step:
-        raise DataError(f"an image of {height} x {width} in rows of {step} bytes cannot have {len(message.data)} bytes")
-    rows = np.asarray(message.data, np.uint8)[: height * step].reshape(height, step)[:, : width * channels]
+        raise DataError(
+            f"an image of {height} x {width} in rows of {step} bytes cannot have {len(message.data)} bytes"
+        )
+    rows = np.asarray(message.data, np.uint8)[: height * step].reshape(height, step)[
+        :, : width * channels
+    ]
     return np.ascontiguousarray(rows.reshape(height, width, channels)[:, :, order])
 
 
@@ -128,7 +148,11 @@ def _parts(message: Any) -> dict[str, Any]:
     if not is_dataclass(message):
         return {}
     # constants of a message, and its type, are marked by a name that dataclasses cannot resolve: they seem fields
-    return {f.name: getattr(message, f.name) for f in fields(message) if not str(f.type).startswith("ClassVar")}
+    return {
+        f.name: getattr(message, f.name)
+        for f in fields(message)
+        if not str(f.type).startswith("ClassVar")
+    }
 
 
 def _valid(message: Any) -> str:

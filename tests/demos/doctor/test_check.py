@@ -57,7 +57,9 @@ def save(path: Path, episodes: list[Arrays]) -> DemoStore:
 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**32))
-def test_clean_demonstrations_have_no_findings(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+def test_clean_demonstrations_have_no_findings(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     assert check(save(tmp_path_factory.mktemp("clean") / "s", [clean(rng) for _ in range(3)])) == []
 
@@ -156,7 +158,9 @@ def test_a_camera_that_stands_still_is_found(tmp_path: Path, episodes: list[Arra
     assert (finding.level, finding.key, finding.episode) == ("warning", "camera", 4)
 
 
-def test_commands_in_other_units_than_their_measurement_are_found(tmp_path: Path, episodes: list[Arrays]) -> None:
+def test_commands_in_other_units_than_their_measurement_are_found(
+    tmp_path: Path, episodes: list[Arrays]
+) -> None:
     for data in episodes:
         data["action"][:, :2] *= 0.02
     finding = only(check(save(tmp_path / "s", episodes)))

@@ -18,7 +18,10 @@ from fewstep.envs import Field, Spec
 
 HUMAN = Path(__file__).parents[4] / "shared/data/pusht/pusht_cchi_v7_replay.zarr"
 HZ, EPISODES = 20, 12
-BAD, FAST = 7, 14  # the episode that is spoilt where one is; a frame in the midst of its first motion
+BAD, FAST = (
+    7,
+    14,
+)  # the episode that is spoilt where one is; a frame in the midst of its first motion
 JOINTS = {"shape": (3,), "unit": "rad"}
 SPEC = Spec(
     {
@@ -42,7 +45,9 @@ def reach(rng: np.random.Generator, points: np.ndarray, seconds: float = 1.4) ->
     """Joint angles (T, 3) from point to point, each motion smooth, with the tremor of a hand."""
     n = round(seconds * HZ)
     s = np.linspace(0, 1, n, endpoint=False)[:, None]
-    way = np.concatenate([a + (b - a) * (10 * s**3 - 15 * s**4 + 6 * s**5) for a, b in pairwise(points)])
+    way = np.concatenate(
+        [a + (b - a) * (10 * s**3 - 15 * s**4 + 6 * s**5) for a, b in pairwise(points)]
+    )
     tremor = np.cumsum(rng.normal(size=way.shape), axis=0)
     return way + 0.004 * (tremor - np.linspace(0, 1, len(way))[:, None] * tremor[-1])
 
@@ -59,7 +64,10 @@ def place(joints: np.ndarray) -> np.ndarray:
     """Where the hand is, (T, 3) [m]."""
     yaw, lift, bend = joints.T
     far = 0.3 * np.cos(lift) + 0.2 * np.cos(lift + bend)
-    return np.stack([far * np.cos(yaw), far * np.sin(yaw), 0.3 * np.sin(lift) + 0.2 * np.sin(lift + bend)], axis=1)
+    return np.stack(
+        [far * np.cos(yaw), far * np.sin(yaw), 0.3 * np.sin(lift) + 0.2 * np.sin(lift + bend)],
+        axis=1,
+    )
 
 
 def draw(rng: np.random.Generator, spots: list[np.ndarray]) -> np.ndarray:
@@ -77,7 +85,11 @@ def clean(rng: np.random.Generator) -> Arrays:
     home, there = np.array([0, 0.6, -0.6]), np.array([-0.8, 0.3, -0.9]) + rng.uniform(-0.3, 0.3, 3)
     goal = np.array([0.9, 0.4, -0.7]) + rng.uniform(-0.3, 0.3, 3)
     over = (there + goal) / 2 + [0, 0.5, 0] + rng.uniform(-0.2, 0.2, 3)
-    command = reach(rng, np.array([home + rng.uniform(-0.2, 0.2, 3), there, over, goal, home]), rng.uniform(1.3, 1.6))
+    command = reach(
+        rng,
+        np.array([home + rng.uniform(-0.2, 0.2, 3), there, over, goal, home]),
+        rng.uniform(1.3, 1.6),
+    )
     n = len(command)
     joints = np.round(follow(command) / 0.0015) * 0.0015
     held = (np.arange(n) > n // 4 + 2) & (np.arange(n) < 3 * n // 4)
@@ -106,9 +118,13 @@ def found(path: Path, episodes: list[Arrays], spec: Spec = SPEC) -> list[Finding
 
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 2**32))
-def test_clean_demonstrations_have_no_findings(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+def test_clean_demonstrations_have_no_findings(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
-    assert found(tmp_path_factory.mktemp("clean") / "s", [clean(rng) for _ in range(EPISODES)]) == []
+    assert (
+        found(tmp_path_factory.mktemp("clean") / "s", [clean(rng) for _ in range(EPISODES)]) == []
+    )
 
 
 Spoil = Callable[[list[Arrays]], None]
@@ -125,7 +141,9 @@ def every(change: Callable[[Arrays], None]) -> Spoil:
     return lambda episodes: [change(data) for data in episodes] and None
 
 
-def keep(frames: Callable[[int], np.ndarray], keys: tuple[str, ...] = (), hz: float = HZ) -> Callable[[Arrays], None]:
+def keep(
+    frames: Callable[[int], np.ndarray], keys: tuple[str, ...] = (), hz: float = HZ
+) -> Callable[[Arrays], None]:
     """Puts other frames of an episode in place of its own, by default of all arrays; the clock is a new one."""
 
     def change(data: Arrays) -> None:
@@ -232,7 +250,11 @@ def episodes() -> list[Arrays]:
 def wander(data: Arrays) -> None:
     """A long way round, and back to where the motion goes on."""
     n = len(data["time"])
-    away = 0.6 * np.sin(np.arange(n) * 1.3)[:, None] * np.sin(np.pi * np.arange(n) / (n - 1))[:, None] ** 2
+    away = (
+        0.6
+        * np.sin(np.arange(n) * 1.3)[:, None]
+        * np.sin(np.pi * np.arange(n) / (n - 1))[:, None] ** 2
+    )
     data["joints"] = data["joints"] + np.roll(away, 2, axis=0)
     data["action"][:, :3] += away
 
@@ -241,23 +263,47 @@ def wander(data: Arrays) -> None:
     ("spoil", "want"),
     [
         (one(keep(lost)), [("time", BAD, FAST, "lost frames under made-up times")]),
-        (one(keep(hold(FAST, FAST + 3), (*SENSED, "front"))), [("time", BAD, FAST + 1, "duplicated frames")]),
+        (
+            one(keep(hold(FAST, FAST + 3), (*SENSED, "front"))),
+            [("time", BAD, FAST + 1, "duplicated frames")],
+        ),
         (one(keep(hold(FAST, FAST + 2), SENSED)), [("time", BAD, FAST + 1, "duplicated frames")]),
-        (one(keep(hold(FAST, FAST + 9), ("joints",))), [("joints", BAD, FAST + 1, "frozen sensor")]),
+        (
+            one(keep(hold(FAST, FAST + 9), ("joints",))),
+            [("joints", BAD, FAST + 1, "frozen sensor")],
+        ),
         (one(keep(hold(40, 60), ("force",))), [("force", BAD, 41, "frozen sensor")]),
         (one(keep(hold(FAST, FAST + 9), ("front",))), [("front", BAD, FAST + 1, "frozen camera")]),
         (one(keep(hold(0, FAST), ("front",))), [("front", BAD, 1, "frozen camera")]),
         (every(keep(slow, ("front",))), [("front", None, None, "about 6.67 Hz")]),
         (every(keep(slow, ("tool",))), [("tool", None, None, "about 6.67 Hz")]),
-        (every(shift(4, "front")), [("front", 0, None, "late against the state, by about 4 frames (0.2 s)")]),
-        (one(shift(-3, "front")), [("front", BAD, None, "early against the state, by about 3 frames")]),
+        (
+            every(shift(4, "front")),
+            [("front", 0, None, "late against the state, by about 4 frames (0.2 s)")],
+        ),
+        (
+            one(shift(-3, "front")),
+            [("front", BAD, None, "early against the state, by about 3 frames")],
+        ),
         (every(late(-4)), [("action.joints", 0, None, "the actions come from the past")]),
         (one(late(-4)), [("action.joints", BAD, None, "the actions come from the past")]),
-        (one(late(4)), [("action.joints", BAD, None, "other than the usual 2 frames, the first after 6")]),
-        (every(late(10)), [(f"action.{k}", None, None, "follows 12 frames (0.6 s)") for k in ("joints", "gripper")]),
+        (
+            one(late(4)),
+            [("action.joints", BAD, None, "other than the usual 2 frames, the first after 6")],
+        ),
+        (
+            every(late(10)),
+            [
+                (f"action.{k}", None, None, "follows 12 frames (0.6 s)")
+                for k in ("joints", "gripper")
+            ],
+        ),
         (one(copied), [("action.joints", BAD, None, "a copy of 'joints'")]),
         (every(cut), [("joints", 1, 77, "cut off at a limit (element 0 at its highest, 0.8 rad)")]),
-        (every(in_degrees), [("joints", 0, 0, "degrees"), ("action.joints", None, None, "0.0175 times")]),
+        (
+            every(in_degrees),
+            [("joints", 0, 0, "degrees"), ("action.joints", None, None, "0.0175 times")],
+        ),
         (one(in_degrees), [("joints", BAD, 0, "degrees")]),
         (every(far("object", 1000)), [("object", 0, 0, "mm")]),
         (one(far("object", 1000)), [("object", BAD, 0, "mm")]),
@@ -271,7 +317,10 @@ def wander(data: Arrays) -> None:
         (every(wound), [("joints", 0, 21, "full turn")]),
         (one(keep(often)), [("time", BAD, None, "much shorter or longer than the usual 5.7 s")]),
         (one(wander), [("joints", BAD, None, "further"), ("action.joints", BAD, None, "further")]),
-        (one(far("object", offset=1.5)), [("object", BAD, None, "starting far from where the others do")]),
+        (
+            one(far("object", offset=1.5)),
+            [("object", BAD, None, "starting far from where the others do")],
+        ),
         (
             one(put("action", lambda x: x + np.array([1.5, 0, 0, 0]))),
             [("action.joints", BAD, None, "a mean action far from the usual")],
@@ -279,7 +328,10 @@ def wander(data: Arrays) -> None:
     ],
 )
 def test_a_seeded_fault_is_found_where_it_is_and_nothing_else(
-    tmp_path: Path, episodes: list[Arrays], spoil: Spoil, want: list[tuple[str, int | None, int | None, str]]
+    tmp_path: Path,
+    episodes: list[Arrays],
+    spoil: Spoil,
+    want: list[tuple[str, int | None, int | None, str]],
 ) -> None:
     spoil(episodes)
     findings = found(tmp_path / "s", episodes)
@@ -303,11 +355,16 @@ def test_what_stays_out_of_sight_is_said(
     assert "(looked at 3 episodes)" in finding.message
 
 
-def test_broken_episodes_do_not_hide_faults_of_others(tmp_path: Path, episodes: list[Arrays]) -> None:
+def test_broken_episodes_do_not_hide_faults_of_others(
+    tmp_path: Path, episodes: list[Arrays]
+) -> None:
     episodes[2]["joints"][5:] = np.nan
     keep(lost)(episodes[BAD])
     findings = found(tmp_path / "s", episodes)
-    assert [(f.key, f.episode, f.frame) for f in findings] == [("joints", 2, 5), ("time", BAD, FAST)]
+    assert [(f.key, f.episode, f.frame) for f in findings] == [
+        ("joints", 2, 5),
+        ("time", BAD, FAST),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -322,10 +379,22 @@ def human(tmp_path_factory: pytest.TempPathFactory) -> DemoStore:
     ("change", "key", "words"),
     [
         (keep(lost, hz=10), "time", "lost frames under made-up times"),
-        (keep(hold(FAST, FAST + 3), ("environment_state", "agent_pos"), 10), "time", "duplicated frames"),
+        (
+            keep(hold(FAST, FAST + 3), ("environment_state", "agent_pos"), 10),
+            "time",
+            "duplicated frames",
+        ),
         (keep(hold(60, 69), ("agent_pos",), 10), "agent_pos", "frozen"),
-        (shift(-4, "environment_state", "agent_pos", hz=10), "action", "the actions come from the past"),
-        (shift(4, "environment_state", "agent_pos", hz=10), "action", "other than the usual 2 frames"),
+        (
+            shift(-4, "environment_state", "agent_pos", hz=10),
+            "action",
+            "the actions come from the past",
+        ),
+        (
+            shift(4, "environment_state", "agent_pos", hz=10),
+            "action",
+            "other than the usual 2 frames",
+        ),
         (still(0.5, 10), "time", "neither state nor action moves"),
     ],
 )

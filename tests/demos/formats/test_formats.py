@@ -24,10 +24,15 @@ HUMAN = Path(__file__).parents[4] / "shared/data/pusht/pusht_cchi_v7_replay.zarr
 def buffer(path: Path, ends: Any = (4, 9), **arrays: np.ndarray) -> Path:
     """A replay buffer as Diffusion Policy writes it."""
     group = zarr.open_group(path, mode="w", zarr_format=2)
-    for name, values in {"meta/episode_ends": np.asarray(ends), **{f"data/{k}": v for k, v in arrays.items()}}.items():
+    for name, values in {
+        "meta/episode_ends": np.asarray(ends),
+        **{f"data/{k}": v for k, v in arrays.items()},
+    }.items():
         chunks = (max(1, min(7, len(values))), *values.shape[1:])
         config = {"write_empty_chunks": True}
-        group.create_array(name, shape=values.shape, dtype=values.dtype, chunks=chunks, config=config)[...] = values
+        group.create_array(
+            name, shape=values.shape, dtype=values.dtype, chunks=chunks, config=config
+        )[...] = values
     return path
 
 
@@ -43,7 +48,9 @@ def numbers(n: int = 9) -> dict[str, np.ndarray]:
     }
 
 
-def import_diffusion_policy(source: Path, out: Path, keys=None, cameras=None, hz: float = 0.0, **meaning: Any) -> None:
+def import_diffusion_policy(
+    source: Path, out: Path, keys=None, cameras=None, hz: float = 0.0, **meaning: Any
+) -> None:
     with read(source, Choice(keys, cameras, hz), **meaning) as found:
         save(found, out)
 
@@ -58,20 +65,27 @@ def zipped(folder: Path, inside: str = "") -> Path:
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.lists(st.integers(1, 12), min_size=1, max_size=3), st.sampled_from([None, "", "pusht/replay.zarr"]))
+@given(
+    st.lists(st.integers(1, 12), min_size=1, max_size=3),
+    st.sampled_from([None, "", "pusht/replay.zarr"]),
+)
 def test_every_episode_arrives_unchanged(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], archive: str | None
 ) -> None:
     path = tmp_path_factory.mktemp("import")
     ends, arrays = np.cumsum(lengths), numbers(sum(lengths))
     source = buffer(path / "replay.zarr", ends, **arrays)
-    import_diffusion_policy(source if archive is None else zipped(source, archive), path / "out", hz=25)
+    import_diffusion_policy(
+        source if archive is None else zipped(source, archive), path / "out", hz=25
+    )
     store = DemoStore.open(path / "out")
     assert store.ends.tolist() == ends.tolist()
     np.testing.assert_array_equal(store.array("state"), arrays["state"].astype(np.float32))
     np.testing.assert_array_equal(store.array("action"), arrays["action"].astype(np.float32))
     np.testing.assert_array_equal(store.array("wrist"), arrays["wrist"])
-    np.testing.assert_array_equal(store.array("time"), np.concatenate([np.arange(n) / 25 for n in lengths]))
+    np.testing.assert_array_equal(
+        store.array("time"), np.concatenate([np.arange(n) / 25 for n in lengths])
+    )
     assert store.success == [None] * len(lengths)
 
 
@@ -88,7 +102,9 @@ def test_by_default_all_numbers_and_byte_images_are_taken(tmp_path: Path) -> Non
 
 def test_keys_choose_and_turn_float_images_into_bytes(tmp_path: Path) -> None:
     arrays = numbers()
-    import_diffusion_policy(buffer(tmp_path / "in", **arrays), tmp_path / "out", keys=["keypoint"], cameras=["img"])
+    import_diffusion_policy(
+        buffer(tmp_path / "in", **arrays), tmp_path / "out", keys=["keypoint"], cameras=["img"]
+    )
     store = DemoStore.open(tmp_path / "out")
     assert set(store.spec.observations) == {"img", "keypoint"}
     np.testing.assert_array_equal(store.array("img"), arrays["img"].astype(np.uint8))
@@ -109,7 +125,11 @@ def test_a_spec_and_transform_give_the_numbers_a_meaning(tmp_path: Path) -> None
     )
     store = DemoStore.open(tmp_path / "out")
     assert store.spec == spec
-    assert store.provenance == {"source": "in", "format": "Diffusion Policy replay buffer", "licence": "MIT"}
+    assert store.provenance == {
+        "source": "in",
+        "format": "Diffusion Policy replay buffer",
+        "licence": "MIT",
+    }
     np.testing.assert_allclose(store.array("tool"), arrays["state"][:, :2] / 1000, rtol=1e-6)
 
 
@@ -120,7 +140,12 @@ def without(key: str) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("ends", "arrays", "keys", "message"),
     [
-        ((4, 9), without("action"), None, "no 'data/action'; valid: gripper, img, keypoint, state, wrist"),
+        (
+            (4, 9),
+            without("action"),
+            None,
+            "no 'data/action'; valid: gripper, img, keypoint, state, wrist",
+        ),
         ((4, 9), numbers(), ["joints"], "no 'data/joints'; valid: action, gripper"),
         ((4, 8), numbers(), None, "'gripper' has 9 frames, the episodes have 8"),
         ((4, 10), numbers(), ["state"], "'state' has 9 frames, the episodes have 10"),
@@ -128,8 +153,18 @@ def without(key: str) -> dict[str, np.ndarray]:
         ((0, 9), numbers(), None, "whole numbers that grow"),
         ((4.5, 9.0), numbers(), None, "whole numbers that grow"),
         ((), numbers(0), None, "whole numbers that grow"),
-        ((4, 9), numbers() | {"text": np.array(["push"] * 9)}, ["text"], "'text' holds <U4, not numbers"),
-        ((4, 9), numbers() | {"img": numbers()["img"] / 255}, None, "'img' ranges .* only 0 to 255"),
+        (
+            (4, 9),
+            numbers() | {"text": np.array(["push"] * 9)},
+            ["text"],
+            "'text' holds <U4, not numbers",
+        ),
+        (
+            (4, 9),
+            numbers() | {"img": numbers()["img"] / 255},
+            None,
+            "'img' ranges .* only 0 to 255",
+        ),
         ((4, 9), numbers() | {"img": numbers()["img"] * np.nan}, None, "'img' ranges from nan"),
     ],
 )
@@ -138,19 +173,25 @@ def test_what_cannot_be_imported_says_why_and_leaves_nothing(
 ) -> None:
     source = buffer(tmp_path / "in", ends, **arrays)
     with pytest.raises(DataError, match=message):
-        import_diffusion_policy(source, tmp_path / "out", keys=keys, cameras=None if keys else ["img"])
+        import_diffusion_policy(
+            source, tmp_path / "out", keys=keys, cameras=None if keys else ["img"]
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 @pytest.mark.parametrize("chunk", ["data/state/1.0", "data/wrist/1.0.0.0", "meta/episode_ends/0"])
 @pytest.mark.parametrize("left", [None, 0, 8, 15, 30])
-def test_chunks_that_are_lost_or_cut_short_are_told(tmp_path: Path, chunk: str, left: int | None) -> None:
+def test_chunks_that_are_lost_or_cut_short_are_told(
+    tmp_path: Path, chunk: str, left: int | None
+) -> None:
     source = buffer(tmp_path / "in", **numbers())
     content = (source / chunk).read_bytes()
     (source / chunk).unlink()
     if left is not None:
         (source / chunk).write_bytes(content[:left])
-    with pytest.raises(DataError, match=f"in {'lacks' if left is None else 'has only a part of'} {chunk}: fetch it"):
+    with pytest.raises(
+        DataError, match=f"in {'lacks' if left is None else 'has only a part of'} {chunk}: fetch it"
+    ):
         import_diffusion_policy(source, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
@@ -184,7 +225,9 @@ def test_zeros_and_the_order_of_observations_come_back_from_an_export(tmp_path: 
         ({"cameras": ["state"]}, r"'state' is no camera: its shape is \(9, 3\)"),
     ],
 )
-def test_what_is_chosen_as_something_else_is_refused(tmp_path: Path, choice: dict[str, Any], message: str) -> None:
+def test_what_is_chosen_as_something_else_is_refused(
+    tmp_path: Path, choice: dict[str, Any], message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         import_diffusion_policy(buffer(tmp_path / "in", **numbers()), tmp_path / "out", **choice)
 
@@ -199,7 +242,9 @@ def test_pickled_objects_are_never_read(tmp_path: Path) -> None:
     source = buffer(tmp_path / "in", **numbers())
     meta = '{"chunks": [9], "compressor": null, "dtype": "|O", "fill_value": null, "order": "C", "shape": [9],'
     (source / "data/labels").mkdir()
-    (source / "data/labels/.zarray").write_text(meta + '"filters": [{"id": "pickle"}], "zarr_format": 2}')
+    (source / "data/labels/.zarray").write_text(
+        meta + '"filters": [{"id": "pickle"}], "zarr_format": 2}'
+    )
     for keys in (["labels"], None):
         with pytest.raises(DataError, match="cannot read"):
             import_diffusion_policy(source, tmp_path / "out", keys=keys)
@@ -213,7 +258,13 @@ def test_other_things_are_not_mistaken_for_a_buffer(tmp_path: Path) -> None:
     buffer(tmp_path / "a", **numbers())
     zipped(tmp_path / "a", "one")
     zipped(tmp_path / "a", "two")
-    cases = {"nothing": "nothing at", "folder": "cannot read", "text.zip": "zip", "bare": "lacks", "a.zip": "several"}
+    cases = {
+        "nothing": "nothing at",
+        "folder": "cannot read",
+        "text.zip": "zip",
+        "bare": "lacks",
+        "a.zip": "several",
+    }
     for name, message in cases.items():
         with pytest.raises(DataError, match=message):
             import_diffusion_policy(tmp_path / name, tmp_path / "out")
@@ -238,7 +289,9 @@ def test_memory_does_not_grow_with_the_number_of_episodes(tmp_path: Path) -> Non
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 0.4 * images.nbytes
-    np.testing.assert_array_equal(DemoStore.open(tmp_path / "out").array("img", 150, 250), images[150:250])
+    np.testing.assert_array_equal(
+        DemoStore.open(tmp_path / "out").array("img", 150, 250), images[150:250]
+    )
 
 
 @pytest.fixture(scope="module")

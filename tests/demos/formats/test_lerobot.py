@@ -44,9 +44,14 @@ def pictures(frames: int, height: int, width: int, seed: int) -> np.ndarray:
 
 def episode(i: int, frames: int, success: bool | None) -> Episode:
     rng = np.random.default_rng(i)
-    data = {key: rng.normal(size=(frames, n)) for key, n in {"joints": 3, "grip": 1, "action": 4}.items()}
+    data = {
+        key: rng.normal(size=(frames, n))
+        for key, n in {"joints": 3, "grip": 1, "action": 4}.items()
+    }
     data |= {"top": pictures(frames, 48, 64, i), "wrist": pictures(frames, 33, 47, 3 * i)}
-    return Episode(data | {"time": np.arange(frames) / 10 + rng.uniform(0, 0.01, frames)}, SPEC, success)
+    return Episode(
+        data | {"time": np.arange(frames) / 10 + rng.uniform(0, 0.01, frames)}, SPEC, success
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +90,9 @@ def test_what_was_exported_comes_back(store: DemoStore, tmp_path: Path, limit: f
     same(DemoStore.open(tmp_path / "back"), store)
 
 
-def test_a_second_round_changes_numbers_no_more_than_the_first(store: DemoStore, export: Path, tmp_path: Path) -> None:
+def test_a_second_round_changes_numbers_no_more_than_the_first(
+    store: DemoStore, export: Path, tmp_path: Path
+) -> None:
     import_demonstrations(export, tmp_path / "back")
     write(DemoStore.open(tmp_path / "back"), tmp_path / "again")
     import_demonstrations(tmp_path / "again", tmp_path / "third")
@@ -109,28 +116,52 @@ def test_cameras_and_keys_choose(export: Path, store: DemoStore, tmp_path: Path)
 def test_statistics_are_those_of_the_data(export: Path, store: DemoStore) -> None:
     found = json.loads((export / "meta/stats.json").read_text())
     state = np.concatenate([store.array("joints"), store.array("grip")], 1).astype(float)
-    for name, value in {"min": state.min(0), "max": state.max(0), "mean": state.mean(0), "std": state.std(0)}.items():
+    for name, value in {
+        "min": state.min(0),
+        "max": state.max(0),
+        "mean": state.mean(0),
+        "std": state.std(0),
+    }.items():
         np.testing.assert_allclose(found["observation.state"][name], value, atol=1e-6)
     assert found["action"]["count"] == [sum(LENGTHS)]
     assert np.shape(found["observation.images.top"]["mean"]) == (3, 1, 1)
-    assert 0 <= np.min(found["observation.images.top"]["min"]) <= np.max(found["observation.images.top"]["max"]) <= 1
+    assert (
+        0
+        <= np.min(found["observation.images.top"]["min"])
+        <= np.max(found["observation.images.top"]["max"])
+        <= 1
+    )
 
 
 def foreign(path: Path, names: object = None, **features: np.ndarray) -> Path:
     """A dataset as others write it: two episodes of three frames, scalars as plain numbers."""
-    columns = {"action": np.arange(12.0).reshape(6, 2), "timestamp": np.arange(6) % 3 / 30, **features}
+    columns = {
+        "action": np.arange(12.0).reshape(6, 2),
+        "timestamp": np.arange(6) % 3 / 30,
+        **features,
+    }
     info = {
         "codebase_version": "v3.0",
         "fps": 30,
         "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
     }
     info["features"] = {
-        k: {"dtype": str(v.dtype), "shape": list(v.shape[1:]) or [1], "names": names if v.ndim > 1 else None}
+        k: {
+            "dtype": str(v.dtype),
+            "shape": list(v.shape[1:]) or [1],
+            "names": names if v.ndim > 1 else None,
+        }
         for k, v in columns.items()
     }
     table = {k: v.tolist() for k, v in columns.items()} | {"episode_index": [0, 0, 0, 1, 1, 1]}
     rows = [
-        {"episode_index": i, "length": 3, "tasks": ["push"], "data/chunk_index": 0, "data/file_index": 0}
+        {
+            "episode_index": i,
+            "length": 3,
+            "tasks": ["push"],
+            "data/chunk_index": 0,
+            "data/file_index": 0,
+        }
         for i in (0, 1)
     ]
     for file, content in {"data": table, "meta/episodes": rows}.items():
@@ -147,10 +178,19 @@ def test_features_of_others_get_short_names_and_their_elements_theirs(tmp_path: 
         "observation.effort": np.arange(6.0),
         "next.reward": np.ones(6),
     }
-    import_demonstrations(foreign(tmp_path / "in", {"motors": ["x", "y"]}, **more), tmp_path / "out")
+    import_demonstrations(
+        foreign(tmp_path / "in", {"motors": ["x", "y"]}, **more), tmp_path / "out"
+    )
     store = DemoStore.open(tmp_path / "out")
-    assert dict(store.spec.observations) == {"state": Field((2,), names=("x", "y")), "effort": Field((1,))}
-    assert (store.spec.policy_hz, store.success, store.provenance["tasks"]) == (30, [None, None], ["push"])
+    assert dict(store.spec.observations) == {
+        "state": Field((2,), names=("x", "y")),
+        "effort": Field((1,)),
+    }
+    assert (store.spec.policy_hz, store.success, store.provenance["tasks"]) == (
+        30,
+        [None, None],
+        ["push"],
+    )
     assert store.array("effort").ravel().tolist() == [0, 1, 2, 3, 4, 5]
     np.testing.assert_allclose(store.array("time"), np.arange(6) % 3 / 30)
 
@@ -167,9 +207,15 @@ def test_images_that_lie_beside_the_numbers_are_read(tmp_path: Path) -> None:
     source = foreign(tmp_path / "in", **{"observation.state": np.ones((6, 2))})
     file = next((source / "data").rglob("*.parquet"))
     cells = [{"bytes": imagecodecs.png_encode(frame.copy()), "path": None} for frame in frames]
-    pq.write_table(pq.read_table(file).append_column("observation.images.top", pa.array(cells)), file)
+    pq.write_table(
+        pq.read_table(file).append_column("observation.images.top", pa.array(cells)), file
+    )
     info = json.loads((source / "meta/info.json").read_text())
-    info["features"]["observation.images.top"] = {"dtype": "image", "shape": [3, 8, 10], "names": ["c", "h", "w"]}
+    info["features"]["observation.images.top"] = {
+        "dtype": "image",
+        "shape": [3, 8, 10],
+        "names": ["c", "h", "w"],
+    }
     (source / "meta/info.json").write_text(json.dumps(info))
     import_demonstrations(source, tmp_path / "out")
     np.testing.assert_array_equal(DemoStore.open(tmp_path / "out").array("top"), frames)
@@ -221,7 +267,9 @@ def broken(path: Path, damage: str) -> None:
         ("fewer frames", "does not hold the 20 frames of episode 2"),
     ],
 )
-def test_a_damaged_dataset_says_what_is_wrong_and_leaves_nothing(export: Path, damage: str, message: str) -> None:
+def test_a_damaged_dataset_says_what_is_wrong_and_leaves_nothing(
+    export: Path, damage: str, message: str
+) -> None:
     broken(export, damage)
     with pytest.raises(DataError, match=message):
         import_demonstrations(export, export.parent / "out")
@@ -239,7 +287,11 @@ def test_a_rate_that_is_text_is_read_as_a_number(export: Path, tmp_path: Path) -
 def test_a_camera_of_another_kind_can_be_left_out(export: Path, tmp_path: Path) -> None:
     (export / "meta/fewstep.json").unlink()
     info = json.loads((export / "meta/info.json").read_text())
-    info["features"]["observation.images.depth"] = {"dtype": "video", "shape": [24, 32, 1], "names": None}
+    info["features"]["observation.images.depth"] = {
+        "dtype": "video",
+        "shape": [24, 32, 1],
+        "names": None,
+    }
     (export / "meta/info.json").write_text(json.dumps(info))
     with pytest.raises(SpecError, match=r"'depth': an image has shape .*, not \(24, 32, 1\)"):
         import_demonstrations(export, tmp_path / "out")
@@ -277,7 +329,11 @@ def test_one_episode_at_a_time_is_in_memory(tmp_path: Path) -> None:
     spec = Spec({"top": Field((64, 64, 3), kind="image")}, {"a": Field((1,))}, 10)
     with DemoStore.create(tmp_path / "demos", spec) as out:
         for i in range(80):
-            data = {"top": pictures(30, 64, 64, i), "action": np.zeros((30, 1)), "time": np.arange(30) / 10}
+            data = {
+                "top": pictures(30, 64, 64, i),
+                "action": np.zeros((30, 1)),
+                "time": np.arange(30) / 10,
+            }
             out.append(Episode(data, spec))
     tracemalloc.start()
     write(DemoStore.open(tmp_path / "demos"), tmp_path / "export")
@@ -310,8 +366,18 @@ print(np.asarray(d.hf_dataset["observation.state"]).shape)
 """
 
 
-@pytest.mark.skipif(not LEROBOT, reason="FEWSTEP_LEROBOT_PYTHON names no interpreter that has lerobot")
+@pytest.mark.skipif(
+    not LEROBOT, reason="FEWSTEP_LEROBOT_PYTHON names no interpreter that has lerobot"
+)
 def test_lerobot_itself_reads_an_export(export: Path) -> None:
-    run = subprocess.run([LEROBOT, "-c", READER, str(export)], capture_output=True, text=True, timeout=600, check=False)
+    run = subprocess.run(
+        [LEROBOT, "-c", READER, str(export)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr[-2000:]
-    assert run.stdout.startswith(f"{sum(LENGTHS)} {len(LENGTHS)} torch.Size([3, 4]) wave"), run.stdout
+    assert run.stdout.startswith(f"{sum(LENGTHS)} {len(LENGTHS)} torch.Size([3, 4]) wave"), (
+        run.stdout
+    )

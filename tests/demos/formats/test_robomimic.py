@@ -60,7 +60,9 @@ def episodes(path: Path, **choice: Any) -> list[Episode]:
     from fewstep.demos.formats.robomimic.reading import read
 
     with read(path, Choice(**choice)) as source:
-        return [replace(e, data={k: np.asarray(v) for k, v in e.data.items()}) for e in source.episodes]
+        return [
+            replace(e, data={k: np.asarray(v) for k, v in e.data.items()}) for e in source.episodes
+        ]
 
 
 def imported(path: Path, **choice: Any) -> DemoStore:
@@ -69,7 +71,9 @@ def imported(path: Path, **choice: Any) -> DemoStore:
     return DemoStore.open(out)
 
 
-def test_every_demonstration_arrives_unchanged_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+def test_every_demonstration_arrives_unchanged_in_the_order_of_their_numbers(
+    tmp_path: Path,
+) -> None:
     demos = {f"demo_{k}": demo(3 + k, seed=k) for k in (10, 1, 2)}
     path = hdf5(tmp_path / "a.hdf5", demos)
     store = imported(path)
@@ -102,7 +106,9 @@ def test_keys_and_cameras_choose(tmp_path: Path) -> None:
     path = path.rename(tmp_path / "b.hdf5")
     chosen = imported(path, keys=("agentview_depth",), cameras=("agentview_image",))
     assert set(chosen.spec.observations) == {"agentview_depth", "agentview_image"}
-    np.testing.assert_array_equal(chosen.array("agentview_depth"), demo()["obs/agentview_depth"].astype(np.float32))
+    np.testing.assert_array_equal(
+        chosen.array("agentview_depth"), demo()["obs/agentview_depth"].astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,11 @@ def test_the_notes_say_where_the_rate_comes_from(
         ({"@success": "no"}, {}, None),
         ({"rewards": np.array([0, 0, 1, 1, 0.0])}, {"reward_shaping": False}, True),
         ({"rewards": np.array([0, 0, 0.5, 0, 0.0])}, {"reward_shaping": False}, False),
-        ({"rewards": np.array([0, 0, 5.0, 0, 0])}, {"reward_shaping": False, "reward_scale": 5.0}, True),
+        (
+            {"rewards": np.array([0, 0, 5.0, 0, 0])},
+            {"reward_shaping": False, "reward_scale": 5.0},
+            True,
+        ),
         ({"rewards": np.ones(5)}, {"reward_shaping": False, "reward_scale": None}, None),
         ({"rewards": np.ones(5)}, {"reward_shaping": True}, None),
         ({"rewards": np.ones(5)}, {}, None),
@@ -143,16 +153,24 @@ def test_the_notes_say_where_the_rate_comes_from(
 def test_success_is_known_only_where_the_file_tells(
     tmp_path: Path, extra: Demo, kwargs: dict[str, Any], want: bool | None
 ) -> None:
-    path = hdf5(tmp_path / "a.hdf5", {"demo_0": {**demo(), **extra}}, env_args=json.dumps({"env_kwargs": kwargs}))
+    path = hdf5(
+        tmp_path / "a.hdf5",
+        {"demo_0": {**demo(), **extra}},
+        env_args=json.dumps({"env_kwargs": kwargs}),
+    )
     assert imported(path).success == [want]
 
 
 @pytest.mark.parametrize("robosuite", [True, False])
-def test_the_quaternions_and_units_of_robosuite_are_known_and_of_nobody_else(tmp_path: Path, robosuite: bool) -> None:
+def test_the_quaternions_and_units_of_robosuite_are_known_and_of_nobody_else(
+    tmp_path: Path, robosuite: bool
+) -> None:
     xyzw = np.array([[0.1, 0.2, 0.3, 0.9]] * 5)
     obs = {"obs/robot0_eef_quat": xyzw, "obs/robot1_joint_pos": np.ones((5, 7)), "obs/quat": xyzw}
     path = hdf5(
-        tmp_path / "a.hdf5", {"demo_0": without("obs/") | obs}, env_args=json.dumps(LIFT | {"type": int(robosuite)})
+        tmp_path / "a.hdf5",
+        {"demo_0": without("obs/") | obs},
+        env_args=json.dumps(LIFT | {"type": int(robosuite)}),
     )
     store = imported(path)
     spec = store.spec.observations
@@ -167,15 +185,30 @@ def test_the_quaternions_and_units_of_robosuite_are_known_and_of_nobody_else(tmp
 @pytest.mark.parametrize(
     ("demos", "attributes", "choice", "message"),
     [
-        ({"demo_0": without("actions")}, {}, {}, "demo_0: no array of numbers 'actions': .* 2018; there are states"),
-        ({"demo_0": {"actions": np.ones((5, 7))}}, {}, {}, "demo_0: no array of numbers 'states'; there are actions"),
+        (
+            {"demo_0": without("actions")},
+            {},
+            {},
+            "demo_0: no array of numbers 'actions': .* 2018; there are states",
+        ),
+        (
+            {"demo_0": {"actions": np.ones((5, 7))}},
+            {},
+            {},
+            "demo_0: no array of numbers 'states'; there are actions",
+        ),
         (
             {"demo_0": demo()},
             {},
             {"keys": ("joints",)},
             "no joints among its keys; valid: agentview_depth, empty, gripper",
         ),
-        ({"demo_0": demo()}, {}, {"cameras": ("object",)}, "no object among its cameras; valid: agentview_image"),
+        (
+            {"demo_0": demo()},
+            {},
+            {"cameras": ("object",)},
+            "no object among its cameras; valid: agentview_image",
+        ),
         ({"demo_0": demo()}, {}, {"keys": ("empty",)}, "'empty' has no elements"),
         ({"demo_0": demo()}, {"env_args": "{"}, {}, "env_args or env_info is no JSON"),
         ({"demo_0": demo()}, {}, {"hz": -5.0}, "policy_hz must be positive"),
@@ -186,7 +219,12 @@ def test_the_quaternions_and_units_of_robosuite_are_known_and_of_nobody_else(tmp
             {},
             "demo_1: no array of numbers 'object'; there are",
         ),
-        ({"demo_0": demo(), "demo_1": demo() | {"obs/object": np.ones((5, 9))}}, {}, {}, r"demo_1: 'object' has shape"),
+        (
+            {"demo_0": demo(), "demo_1": demo() | {"obs/object": np.ones((5, 9))}},
+            {},
+            {},
+            r"demo_1: 'object' has shape",
+        ),
         (
             {"demo_0": demo(), "demo_1": demo() | {"obs/object": np.ones((4, 10))}},
             {},
@@ -194,17 +232,29 @@ def test_the_quaternions_and_units_of_robosuite_are_known_and_of_nobody_else(tmp
             "demo_1: .* differ in length",
         ),
         (
-            {"demo_0": demo(), "demo_1": demo() | {"obs/agentview_image": np.ones((5, 8, 6, 3), np.float32)}},
+            {
+                "demo_0": demo(),
+                "demo_1": demo() | {"obs/agentview_image": np.ones((5, 8, 6, 3), np.float32)},
+            },
             {},
             {},
             r"demo_1: 'agentview_image' has \(5, 8, 6, 3\) float32: no images of uint8",
         ),
-        ({"demo_0": demo() | {"actions": np.array([b"left"] * 5)}}, {}, {}, "no array of numbers 'actions'"),
+        (
+            {"demo_0": demo() | {"actions": np.array([b"left"] * 5)}},
+            {},
+            {},
+            "no array of numbers 'actions'",
+        ),
         ({}, {}, {}, "holds no demonstrations"),
     ],
 )
 def test_what_cannot_be_imported_says_why_and_leaves_nothing(
-    tmp_path: Path, demos: Mapping[str, Demo], attributes: dict[str, str], choice: dict[str, Any], message: str
+    tmp_path: Path,
+    demos: Mapping[str, Demo],
+    attributes: dict[str, str],
+    choice: dict[str, Any],
+    message: str,
 ) -> None:
     path = hdf5(tmp_path / "in.hdf5", demos, **attributes)
     with pytest.raises(DataError, match=message):
@@ -242,7 +292,9 @@ def test_a_file_cannot_make_others_be_read(tmp_path: Path) -> None:
     with h5py.File(path, "a") as file:
         obs = file["data/demo_0/obs"]
         obs["object"] = h5py.ExternalLink("secret.hdf5", "/data/demo_0/obs/object")
-        obs.create_dataset("raw", (5, 1), "f8", external=[(str(tmp_path / "secret.bin"), 0, h5py.h5f.UNLIMITED)])
+        obs.create_dataset(
+            "raw", (5, 1), "f8", external=[(str(tmp_path / "secret.bin"), 0, h5py.h5f.UNLIMITED)]
+        )
     for key, message in {
         "object": "no object among its keys",
         "raw": "the numbers of 'raw' lie in another file",
@@ -252,8 +304,12 @@ def test_a_file_cannot_make_others_be_read(tmp_path: Path) -> None:
 
 
 def test_not_even_one_demonstration_is_in_memory(tmp_path: Path) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (2000, 96, 96, 1), np.uint8).repeat(3, axis=3)
-    path = hdf5(tmp_path / "a.hdf5", {"demo_0": {"actions": np.ones((2000, 7)), "obs/view": images}})
+    images = (
+        np.random.default_rng(0).integers(0, 256, (2000, 96, 96, 1), np.uint8).repeat(3, axis=3)
+    )
+    path = hdf5(
+        tmp_path / "a.hdf5", {"demo_0": {"actions": np.ones((2000, 7)), "obs/view": images}}
+    )
     tracemalloc.start()
     store = imported(path)
     peak = tracemalloc.get_traced_memory()[1]
@@ -262,7 +318,9 @@ def test_not_even_one_demonstration_is_in_memory(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.array("view", 1000, 1010), images[1000:1010])
 
 
-def test_damage_in_the_midst_of_pictures_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_in_the_midst_of_pictures_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = hdf5(tmp_path / "a.hdf5", {"demo_0": demo(50)})
     monkeypatch.setattr(pictures, "READ", 10 * 8 * 6 * 3)
     real = h5py.Dataset.__getitem__
@@ -284,8 +342,12 @@ def human(name: str) -> Path:
     return HUMAN / name
 
 
-@pytest.mark.parametrize(("name", "frames", "states"), [("lift_panda", 412, 32), ("stack_panda", 532, 45)])
-def test_the_human_robosuite_sets_are_whole_and_healthy(tmp_path: Path, name: str, frames: int, states: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "frames", "states"), [("lift_panda", 412, 32), ("stack_panda", 532, 45)]
+)
+def test_the_human_robosuite_sets_are_whole_and_healthy(
+    tmp_path: Path, name: str, frames: int, states: int
+) -> None:
     out = tmp_path / "out"
     import_demonstrations(human(f"{name}.hdf5"), out)
     store = DemoStore.open(out)
@@ -300,7 +362,8 @@ def test_the_human_robosuite_sets_are_whole_and_healthy(tmp_path: Path, name: st
 
 def test_the_robosuite_set_of_2018_has_no_actions(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match="demo_1: no array of numbers 'actions': what was sent to the robot is not known"
+        DataError,
+        match="demo_1: no array of numbers 'actions': what was sent to the robot is not known",
     ):
         import_demonstrations(human("SawyerLift.hdf5"), tmp_path / "out")
     assert not list(tmp_path.iterdir())
@@ -335,8 +398,12 @@ def recorded(path: Path) -> DemoStore:
         }
         return Episode(data, TOOL, success)
 
-    with DemoStore.create(path, TOOL, {"task": "stack", "source": "a leader arm"}, "lossless") as store:
-        store.append(*(made(frames, success) for frames, success in ((5, True), (3, False), (12, None))))
+    with DemoStore.create(
+        path, TOOL, {"task": "stack", "source": "a leader arm"}, "lossless"
+    ) as store:
+        store.append(
+            *(made(frames, success) for frames, success in ((5, True), (3, False), (12, None)))
+        )
     return DemoStore.open(path)
 
 
@@ -344,7 +411,11 @@ def test_what_is_exported_comes_back_bit_by_bit(tmp_path: Path) -> None:
     store = recorded(tmp_path / "demos")
     export_demonstrations(store, tmp_path / "out.hdf5", "robomimic")
     back = imported(tmp_path / "out.hdf5")
-    assert (back.spec, back.provenance, back.success) == (store.spec, store.provenance, store.success)
+    assert (back.spec, back.provenance, back.success) == (
+        store.spec,
+        store.provenance,
+        store.success,
+    )
     assert back.ends.tolist() == store.ends.tolist()
     for i in range(3):
         for key, values in store.episode(i).data.items():
@@ -370,20 +441,26 @@ def test_an_exported_file_is_what_robomimic_reads(tmp_path: Path) -> None:
 def test_keys_choose_of_an_exported_file(tmp_path: Path) -> None:
     export_demonstrations(recorded(tmp_path / "demos"), tmp_path / "out.hdf5", "robomimic")
     chosen = imported(tmp_path / "out.hdf5", keys=("boxes",), cameras=())
-    assert list(chosen.spec.observations) == ["boxes"] and chosen.spec.actions["arm"].measured_by == ""
+    assert (
+        list(chosen.spec.observations) == ["boxes"] and chosen.spec.actions["arm"].measured_by == ""
+    )
     with pytest.raises(DataError, match="no tool among its keys; valid: boxes"):
         episodes(tmp_path / "out.hdf5", keys=("tool",))
 
 
 def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = recorded(tmp_path / "demos")
-    monkeypatch.setattr(DemoStore, "episode", lambda *_: (_ for _ in ()).throw(DataError("damaged")))
+    monkeypatch.setattr(
+        DemoStore, "episode", lambda *_: (_ for _ in ()).throw(DataError("damaged"))
+    )
     with pytest.raises(DataError, match="damaged"):
         export_demonstrations(store, tmp_path / "out.hdf5", "robomimic")
     assert [path.name for path in tmp_path.iterdir()] == ["demos"]
 
 
-def test_an_export_that_the_disk_has_no_room_for_leaves_nothing(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_an_export_that_the_disk_has_no_room_for_leaves_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
     resource = pytest.importorskip("resource")
     store, limits = recorded(tmp_path / "demos"), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (6000, limits[1]))

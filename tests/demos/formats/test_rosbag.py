@@ -64,7 +64,10 @@ def test_every_kind_of_bag_gives_the_same_episode(tmp_path: Path, kind: str, bar
     np.testing.assert_allclose(store.array("action"), np.stack([time + 1, 0 * time], 1), atol=1e-6)
     assert dict(store.spec.observations) == {"joints": Field((2,), names=("a", "b"))}
     assert store.success == [None]
-    assert store.provenance["times"] == {"/joint_states": "header.stamp", "/joint_commands": "reception"}
+    assert store.provenance["times"] == {
+        "/joint_states": "header.stamp",
+        "/joint_commands": "reception",
+    }
 
 
 def test_bags_without_definitions_are_read_as_ros_2_defines_them(tmp_path: Path) -> None:
@@ -75,7 +78,9 @@ def test_bags_without_definitions_are_read_as_ros_2_defines_them(tmp_path: Path)
     assert imported(path).frames == 21
 
 
-def test_a_folder_of_bags_has_one_episode_each_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+def test_a_folder_of_bags_has_one_episode_each_in_the_order_of_their_numbers(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "bags"
     folder.mkdir()
     (folder / "notes.txt").write_text("not a bag")
@@ -94,21 +99,28 @@ def test_frames_begin_when_all_are_heard_and_end_with_the_first_that_ends(tmp_pa
     np.testing.assert_allclose(store.array("joints")[:, 0], 0.33 + np.arange(31) / 50, atol=1e-6)
 
 
-def test_messages_stand_for_the_time_of_their_header_else_of_their_reception(tmp_path: Path) -> None:
+def test_messages_stand_for_the_time_of_their_header_else_of_their_reception(
+    tmp_path: Path,
+) -> None:
     times = np.arange(101) / 100
     for stamped in (True, False):
-        messages = [joints(t, (t, 0), stamped=stamped) for t in times] + [command(t, (t, 0)) for t in times]
+        messages = [joints(t, (t, 0), stamped=stamped) for t in times] + [
+            command(t, (t, 0)) for t in times
+        ]
         store = imported(write(tmp_path / str(stamped), messages))
         late = 0 if stamped else LATE / 1e9
         begin = store.array("action")[:, 0]
         np.testing.assert_allclose(store.array("joints")[:, 0], begin - late, atol=1e-6)
-        assert store.provenance["times"]["/joint_states"] == ("header.stamp" if stamped else "reception")
+        assert store.provenance["times"]["/joint_states"] == (
+            "header.stamp" if stamped else "reception"
+        )
 
 
 def test_messages_that_come_out_of_order_are_put_in_order(tmp_path: Path) -> None:
     messages = arm()
     shuffled = [
-        m._replace(time=m.time + 0.2 * (k % 3)) if m.topic == "/joint_states" else m for k, m in enumerate(messages)
+        m._replace(time=m.time + 0.2 * (k % 3)) if m.topic == "/joint_states" else m
+        for k, m in enumerate(messages)
     ]
     store = imported(write(tmp_path / "a", shuffled))
     np.testing.assert_allclose(store.array("joints")[:, 0], np.arange(21) / 20, atol=1e-6)
@@ -118,19 +130,31 @@ def test_names_pick_and_order_joints_whatever_order_a_message_has(tmp_path: Path
     times = np.arange(51) / 50
     messages = [command(t, (t, 0)) for t in times]
     for k, t in enumerate(times):
-        messages.append(joints(t, *([(t, 5, 7), ("a", "b", "c")] if k % 2 else [(7, t, 5), ("c", "a", "b")])))
+        messages.append(
+            joints(t, *([(t, 5, 7), ("a", "b", "c")] if k % 2 else [(7, t, 5), ("c", "a", "b")]))
+        )
         messages.append(joints(t, (9,), ("finger",)))  # a gripper on the same topic
-    store = imported(write(tmp_path / "a", messages), yaml(f"{JOINTS[:-1]}, names: [c, a], unit: rad}}"))
+    store = imported(
+        write(tmp_path / "a", messages), yaml(f"{JOINTS[:-1]}, names: [c, a], unit: rad}}")
+    )
     assert store.spec.observations["joints"] == Field((2,), "rad", names=("c", "a"))
-    np.testing.assert_allclose(store.array("joints"), np.stack([np.full(21, 7), np.arange(21) / 20], 1), atol=1e-6)
+    np.testing.assert_allclose(
+        store.array("joints"), np.stack([np.full(21, 7), np.arange(21) / 20], 1), atol=1e-6
+    )
 
 
-def test_between_messages_lines_angles_and_rotations_are_followed_and_discrete_values_held(tmp_path: Path) -> None:
+def test_between_messages_lines_angles_and_rotations_are_followed_and_discrete_values_held(
+    tmp_path: Path,
+) -> None:
     times = np.arange(21) / 10
     turn = np.pi * times  # about x, seen at 10 Hz; quaternions change their sign as they like
     sign = np.where(np.arange(21) % 3 == 0, -1, 1)
     messages = [
-        pose(t, (t, t**2, a % (2 * np.pi) - np.pi), s * np.array([np.sin(a / 2), 0, 0, np.cos(a / 2)]))
+        pose(
+            t,
+            (t, t**2, a % (2 * np.pi) - np.pi),
+            s * np.array([np.sin(a / 2), 0, 0, np.cos(a / 2)]),
+        )
         for t, a, s in zip(times, turn, sign, strict=True)
     ]
     fields = """
@@ -167,8 +191,12 @@ def test_a_frame_shows_the_latest_picture_and_never_a_later_one(tmp_path: Path) 
 
 def test_pictures_at_the_rate_of_the_frames_are_all_shown(tmp_path: Path) -> None:
     """A thirtieth of a second is no whole number of ns, and stamps are rounded."""
-    pictures = [raw(k / 30 + (k % 3 - 1) * 2e-7, np.full((4, 6, 3), k, np.uint8)) for k in range(31)]
-    data = episode(write(tmp_path / "a", arm() + pictures), yaml("camera: {topic: /camera}", hz="hz: 30")).data
+    pictures = [
+        raw(k / 30 + (k % 3 - 1) * 2e-7, np.full((4, 6, 3), k, np.uint8)) for k in range(31)
+    ]
+    data = episode(
+        write(tmp_path / "a", arm() + pictures), yaml("camera: {topic: /camera}", hz="hz: 30")
+    ).data
     np.testing.assert_array_equal(data["camera"][:, 0, 0, 0], np.arange(len(data["camera"])))
     assert len(data["camera"]) in (30, 31)
 
@@ -209,17 +237,23 @@ def test_raw_images_of_every_encoding_become_rgb(
         ),
     ],
 )
-def test_compressed_images_become_rgb(tmp_path: Path, data: bytes, format_: str, want: np.ndarray) -> None:
+def test_compressed_images_become_rgb(
+    tmp_path: Path, data: bytes, format_: str, want: np.ndarray
+) -> None:
     messages = [compressed(t, data, format_) for t in (0, 1)]
     found = episode(write(tmp_path / "a", arm() + messages), yaml("camera: {topic: /camera}"))
-    np.testing.assert_allclose(found.data["camera"][3].astype(int), want, atol=3 if format_ == "jpeg" else 0)
+    np.testing.assert_allclose(
+        found.data["camera"][3].astype(int), want, atol=3 if format_ == "jpeg" else 0
+    )
 
 
 def test_images_are_resized_to_height_and_width(tmp_path: Path) -> None:
     halves = np.zeros((40, 60, 3), np.uint8)
     halves[:, 30:] = 240
     messages = [raw(t, halves) for t in (0, 1)]
-    found = episode(write(tmp_path / "a", arm() + messages), yaml("camera: {topic: /camera, size: [8, 16]}"))
+    found = episode(
+        write(tmp_path / "a", arm() + messages), yaml("camera: {topic: /camera, size: [8, 16]}")
+    )
     assert found.spec.observations["camera"] == Field((8, 16, 3), kind="image")
     columns = found.data["camera"][0, :, :, 0][:, [0, 6, 9, 15]]
     np.testing.assert_array_equal(columns, np.tile([0, 0, 240, 240], (8, 1)))
@@ -243,12 +277,18 @@ def test_keys_and_cameras_choose_among_the_fields(tmp_path: Path) -> None:
 
 def test_without_a_file_of_fields_the_error_holds_one_that_works(tmp_path: Path) -> None:
     still = (1, 2, 3), (0, 0, 0, 1)
-    messages = [*arm(), *(pose(t, *still) for t in (0, 1)), *(raw(t, COLOURS[:, :, :3]) for t in (0, 1))]
+    messages = [
+        *arm(),
+        *(pose(t, *still) for t in (0, 1)),
+        *(raw(t, COLOURS[:, :, :3]) for t in (0, 1)),
+    ]
     path = write(tmp_path / "a", messages)
     with pytest.raises(DataError, match=r"needs fields=FILE\.yaml") as caught:
         import_demonstrations(path, tmp_path / "out")
     text = str(caught.value)
-    for topic, type_, count in {(m.topic, m.type, sum(n.topic == m.topic for n in messages)) for m in messages}:
+    for topic, type_, count in {
+        (m.topic, m.type, sum(n.topic == m.topic for n in messages)) for m in messages
+    }:
         assert f"  {topic}  {type_}  {count} messages\n" in text
     store = imported(path, text[text.index("\nhz: 20") :])
     assert {key: field.shape for key, field in store.spec.observations.items()} == {
@@ -256,7 +296,9 @@ def test_without_a_file_of_fields_the_error_holds_one_that_works(tmp_path: Path)
         "joint_states": (2,),
         "tool_pose": (3,),
     }
-    assert {key: field.shape for key, field in store.spec.actions.items()} == {"joint_commands": (2,)}
+    assert {key: field.shape for key, field in store.spec.actions.items()} == {
+        "joint_commands": (2,)
+    }
 
 
 OF = "x: {topic: /joint_states, "
@@ -265,9 +307,18 @@ OF = "x: {topic: /joint_states, "
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (yaml("x: {topic: /joints}"), "no topic /joints for 'x'; valid: /joint_commands, /joint_states"),
-        (yaml(OF + "value: names}"), "no 'names' on the way to 'names'; valid: effort, header, name, position, vel"),
-        (yaml("x: {topic: /joint_states}"), r"JointState\) for 'x': 'the message' is no number.* valid: position"),
+        (
+            yaml("x: {topic: /joints}"),
+            "no topic /joints for 'x'; valid: /joint_commands, /joint_states",
+        ),
+        (
+            yaml(OF + "value: names}"),
+            "no 'names' on the way to 'names'; valid: effort, header, name, position, vel",
+        ),
+        (
+            yaml("x: {topic: /joint_states}"),
+            r"JointState\) for 'x': 'the message' is no number.* valid: position",
+        ),
         (yaml(OF + "value: header.frame_id}"), "'header.frame_id' is no number"),
         (yaml(OF + "value: velocity}"), "'velocity' is empty; valid: position"),
         (yaml(OF + "value: position, names: [a, c]}"), "no joint c; valid: a, b"),
@@ -275,9 +326,15 @@ OF = "x: {topic: /joint_states, "
         (yaml(OF + "value: position, low: [1, 2, 3]}"), "low has 3 elements, the field has 2"),
         (yaml(OF + "value: position, kind: curved}"), "unknown kind 'curved'; valid: angle"),
         (yaml(OF + "value: position, kind: quaternion}"), "a quaternion has shape"),
-        (yaml(OF + "value: position, units: rad}"), "observations.x: unknown entry units; valid: acceleration"),
+        (
+            yaml(OF + "value: position, units: rad}"),
+            "observations.x: unknown entry units; valid: acceleration",
+        ),
         (yaml(OF + "value: position, low: 3}"), "observations.x.low: expected a list"),
-        (yaml(OF + "value: position, size: [8]}"), r"x.size must be \[height, width\] in pixels, not \[8\]"),
+        (
+            yaml(OF + "value: position, size: [8]}"),
+            r"x.size must be \[height, width\] in pixels, not \[8\]",
+        ),
         (yaml(OF + "value: position, size: [8, 8]}"), "only a camera takes a size"),
         (yaml("x: 5"), "observations.x: expected a table, not 5"),
         (yaml("time: {topic: /joint_states, value: position}"), "cannot be called 'time'"),
@@ -295,7 +352,9 @@ OF = "x: {topic: /joint_states, "
         ("- a", "expected a table"),
     ],
 )
-def test_a_file_of_fields_that_does_not_fit_says_why(tmp_path: Path, fields: str, message: str) -> None:
+def test_a_file_of_fields_that_does_not_fit_says_why(
+    tmp_path: Path, fields: str, message: str
+) -> None:
     refused(write(tmp_path / "in", arm(0.2)), fields, message)
 
 
@@ -309,34 +368,74 @@ CAMERA = yaml("camera: {topic: /camera}")
     [
         ([], yaml(), "no topic /joint_states for 'joints'; valid: .none."),
         ([command(0.501, (1, 2, 3))], yaml(), "'data' has 3 numbers, the first message had 2"),
-        ([raw(0, SQUARE[:, :, :2], "yuv422")], CAMERA, "encoded as 'yuv422'; valid: bgr8, bgra8, mono8, rgb8, rgba8"),
+        (
+            [raw(0, SQUARE[:, :, :2], "yuv422")],
+            CAMERA,
+            "encoded as 'yuv422'; valid: bgr8, bgra8, mono8, rgb8, rgba8",
+        ),
         (
             [raw(0, SQUARE), raw(1, SQUARE[:3])],
             CAMERA,
             r"image is \(3, 4\) large, the first one was \(4, 4\); add a size",
         ),
-        ([joints(0.501, (1,), ("finger",))], yaml(), "are about a, b, and about finger: give names"),
-        ([raw(0, SQUARE)], CAMERA.replace("camera}", "camera, value: data}"), "a camera takes no value"),
+        (
+            [joints(0.501, (1,), ("finger",))],
+            yaml(),
+            "are about a, b, and about finger: give names",
+        ),
+        (
+            [raw(0, SQUARE)],
+            CAMERA.replace("camera}", "camera, value: data}"),
+            "a camera takes no value",
+        ),
         ([raw(0, SQUARE, "rgba8")], CAMERA, "4 x 4 in rows of 12 bytes cannot have 48 bytes"),
-        ([compressed(0, b"nonsense", "jpeg")], CAMERA, "cannot decode an image of format 'jpeg'.* valid: jpeg, png"),
-        ([compressed(0, encoded(SQUARE, "bmp"), "bmp")], CAMERA, "cannot decode an image of format 'bmp'"),
-        ([compressed(0, DEPTH, "16UC1; png")], CAMERA, "'16UC1; png' is of mode I;16; valid: L, RGB, RGBA"),
+        (
+            [compressed(0, b"nonsense", "jpeg")],
+            CAMERA,
+            "cannot decode an image of format 'jpeg'.* valid: jpeg, png",
+        ),
+        (
+            [compressed(0, encoded(SQUARE, "bmp"), "bmp")],
+            CAMERA,
+            "cannot decode an image of format 'bmp'",
+        ),
+        (
+            [compressed(0, DEPTH, "16UC1; png")],
+            CAMERA,
+            "'16UC1; png' is of mode I;16; valid: L, RGB, RGBA",
+        ),
         ([compressed(0, DEPTH[:40], "png")], CAMERA, "cannot decode an image of format 'png'"),
-        ([raw(0, SQUARE)], yaml(actions="actions: {x: {topic: /camera}}"), "action 'x' .* cannot be an image"),
+        (
+            [raw(0, SQUARE)],
+            yaml(actions="actions: {x: {topic: /camera}}"),
+            "action 'x' .* cannot be an image",
+        ),
     ],
 )
-def test_messages_that_do_not_fit_say_why(tmp_path: Path, messages: list[Message], fields: str, message: str) -> None:
+def test_messages_that_do_not_fit_say_why(
+    tmp_path: Path, messages: list[Message], fields: str, message: str
+) -> None:
     refused(write(tmp_path / "in", [*arm(), *messages] if messages else []), fields, message)
 
 
 def test_topics_that_never_overlap_or_fall_silent_are_told(tmp_path: Path) -> None:
     early = [m for m in arm(3) if (m.time < 1) == (m.topic == "/joint_states")]
-    refused(write(tmp_path / "in", early), yaml(), "all topics are heard: /joint_commands 1.000 to 3.000 s, /joint_st")
-    jump = [*arm(), joints(-1.69e9, (0, 0)), command(-1.69e9, (0, 0))]  # a computer whose clock was set while it ran
+    refused(
+        write(tmp_path / "in", early),
+        yaml(),
+        "all topics are heard: /joint_commands 1.000 to 3.000 s, /joint_st",
+    )
+    jump = [
+        *arm(),
+        joints(-1.69e9, (0, 0)),
+        command(-1.69e9, (0, 0)),
+    ]  # a computer whose clock was set while it ran
     refused(write(tmp_path / "jump", jump), yaml(), "frames: does a clock jump")
     silent = [m for m in arm(9) if not (m.topic == "/joint_commands" and 2 < m.time < 6)]
     path = write(tmp_path / "silent", silent)
-    refused(path, yaml(), r"topic /joint_commands .*: silent for 4.0 s, 2.0 s after the first frame")
+    refused(
+        path, yaml(), r"topic /joint_commands .*: silent for 4.0 s, 2.0 s after the first frame"
+    )
     held = imported(path, yaml(actions=ACTIONS[:-2] + ", kind: discrete}}"))
     np.testing.assert_allclose(held.array("action")[[40, 60, 119, 120], 0], [3, 3, 3, 7], atol=1e-6)
 
@@ -354,7 +453,8 @@ def test_a_bag_that_fails_in_the_middle_of_a_folder_leaves_nothing(tmp_path: Pat
     write(folder / "1", arm())
     write(folder / "2", [m for m in arm() if m.topic != "/joint_commands"])
     with pytest.raises(
-        DataError, match=f"{folder / '2'} has no topic /joint_commands for 'joints'; valid: /joint_states"
+        DataError,
+        match=f"{folder / '2'} has no topic /joint_commands for 'joints'; valid: /joint_states",
     ):
         imported(folder)
     assert sorted(left.name for left in tmp_path.iterdir()) == ["bags", "bags.yaml"]
@@ -382,7 +482,13 @@ def test_a_damaged_bag_is_called_so_whatever_part_is_damaged(tmp_path: Path, kin
 
 def test_a_folder_whose_description_is_broken_is_called_damaged(tmp_path: Path) -> None:
     path = write(tmp_path / "a", arm(0.2))
-    for text in ("", "- 1", "rosbag2_bagfile_information: {version: 99}", "{", "rosbag2_bagfile_information: 5"):
+    for text in (
+        "",
+        "- 1",
+        "rosbag2_bagfile_information: {version: 99}",
+        "{",
+        "rosbag2_bagfile_information: 5",
+    ):
         (path / "metadata.yaml").write_text(text)
         with pytest.raises(DataError, match=f"cannot read {path} as a ROS bag"):
             imported(path)

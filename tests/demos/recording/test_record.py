@@ -13,7 +13,9 @@ from fewstep.envs import Clock, Command, DataError, Field, Obs, Outcome, Spec, S
 
 
 def make_spec(policy_hz: float = 10, command_hz: float = 0) -> Spec:
-    return Spec({"q": Field((1,), "m")}, {"q": Field((1,), "m", measured_by="q")}, policy_hz, command_hz)
+    return Spec(
+        {"q": Field((1,), "m")}, {"q": Field((1,), "m", measured_by="q")}, policy_hz, command_hz
+    )
 
 
 class SimClock:
@@ -83,8 +85,12 @@ def test_what_was_sent_is_recorded_not_what_was_wanted(store: DemoStore) -> None
     assert record(Slider(store.spec), Ramp(), store, [2], max_seconds=10) == 1
     data = store.episode(0).data
     np.testing.assert_allclose(data["action"][:, 0], [0.3, 0.4, 0.5, 0.5, 0.5])
-    np.testing.assert_allclose(data["q"][:, 0], [0.0, 0.3, 0.4, 0.5, 0.5])  # before the action, and no shared buffer
-    np.testing.assert_allclose(data["time"], np.arange(5) / 10, atol=1e-9)  # since the start of the episode
+    np.testing.assert_allclose(
+        data["q"][:, 0], [0.0, 0.3, 0.4, 0.5, 0.5]
+    )  # before the action, and no shared buffer
+    np.testing.assert_allclose(
+        data["time"], np.arange(5) / 10, atol=1e-9
+    )  # since the start of the episode
 
 
 def test_every_episode_starts_from_its_seed_and_keeps_its_outcome(store: DemoStore) -> None:
@@ -97,9 +103,13 @@ def test_every_episode_starts_from_its_seed_and_keeps_its_outcome(store: DemoSto
 
 
 @pytest.mark.parametrize("most, tried", [(9, 5), (2, 3)])
-def test_only_what_is_wanted_is_kept_until_there_is_enough(store: DemoStore, most: int, tried: int) -> None:
+def test_only_what_is_wanted_is_kept_until_there_is_enough(
+    store: DemoStore, most: int, tried: int
+) -> None:
     seen, wanted = [], lambda outcome: bool(outcome.success)
-    kept = record(Slider(store.spec), Ramp(), store, range(5), 10, wanted, lambda *a: seen.append(a), most)
+    kept = record(
+        Slider(store.spec), Ramp(), store, range(5), 10, wanted, lambda *a: seen.append(a), most
+    )
     assert (kept, len(store), len(seen)) == (min(most, 3), min(most, 3), tried)
     assert store.array("action")[::5, 0] == pytest.approx([0.1, 0.3, 0.5][:most])
 
@@ -110,7 +120,9 @@ def test_an_episode_nobody_judged_is_of_unknown_success(store: DemoStore) -> Non
 
 
 @pytest.mark.parametrize("command_hz", [10, 20, 25, 50, 500])
-def test_a_fast_loop_is_recorded_at_the_rate_of_the_policy(tmp_path: Path, command_hz: float) -> None:
+def test_a_fast_loop_is_recorded_at_the_rate_of_the_policy(
+    tmp_path: Path, command_hz: float
+) -> None:
     spec = make_spec(10, command_hz)
     with DemoStore.create(tmp_path / "s", spec) as store:
         record(Slider(spec, frames=10**9), Ramp(), store, [0], max_seconds=3.0)
@@ -184,11 +196,15 @@ def test_ctrl_c_keeps_every_finished_episode(store: DemoStore) -> None:
     with pytest.raises(KeyboardInterrupt):
         record(Slider(store.spec), Stopped(), store, [0, 5, 10, 15], 10)
     assert len(store) == 2
-    assert record(Slider(store.spec), Ramp(), store, [3], 10) == 1  # the cut one leaves nothing behind
+    assert (
+        record(Slider(store.spec), Ramp(), store, [3], 10) == 1
+    )  # the cut one leaves nothing behind
     assert store.array("action")[::5, 0] == pytest.approx([0.1, 0.5, 0.4])
 
 
-def test_ctrl_c_while_storing_waits_for_the_episode(store: DemoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_storing_waits_for_the_episode(
+    store: DemoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     append = store.append
 
     def pressed(episode: Any) -> None:

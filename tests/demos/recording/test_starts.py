@@ -49,9 +49,13 @@ def luck(failing: set[int]) -> Slider:
 def part(path: Path, episodes: int, repeats: int = 1, failing: set[int] = frozenset()) -> int:  # pyright: ignore
     """What one `fewstep record` does, in a process of its own."""
     actor = Turns()
-    with DemoStore.open(path, "a") if path.exists() else DemoStore.create(path, make_spec()) as store:
+    with (
+        DemoStore.open(path, "a") if path.exists() else DemoStore.create(path, make_spec()) as store
+    ):
         seeds = islice(Starts(store).go_on(actor, repeats), 2 * episodes)
-        return record(luck(failing), actor, store, seeds, 10, lambda o: bool(o.success), most=episodes)
+        return record(
+            luck(failing), actor, store, seeds, 10, lambda o: bool(o.success), most=episodes
+        )
 
 
 def shown(path: Path) -> list[float]:
@@ -66,7 +70,11 @@ def test_recording_again_goes_on_after_what_was_tried(tmp_path: Path) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.integers(1, 3), min_size=2, max_size=3), st.integers(1, 3), st.sets(st.integers(0, 7)))
+@given(
+    st.lists(st.integers(1, 3), min_size=2, max_size=3),
+    st.integers(1, 3),
+    st.sets(st.integers(0, 7)),
+)
 def test_recording_in_parts_is_recording_at_once(
     tmp_path_factory: pytest.TempPathFactory, parts: list[int], repeats: int, failing: set[int]
 ) -> None:
@@ -122,7 +130,8 @@ def test_a_store_from_before_goes_on_behind_all_that_it_may_have_tried(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{", '{"seed": 1}', '{"seed": "x", "times": 1, "episodes": 2}', "[" * 100_000]
+    "content",
+    ["", "[]", "{", '{"seed": 1}', '{"seed": "x", "times": 1, "episodes": 2}', "[" * 100_000],
 )
 def test_a_damaged_count_is_told_and_recording_goes_on(tmp_path: Path, content: str) -> None:
     part(tmp_path / "s", 2, failing={1})
@@ -142,12 +151,18 @@ def test_seeds_of_other_uses_are_neither_counted_nor_reached(tmp_path: Path) -> 
         starts.tried(SEEDS.stop - 1, kept=False)
         starts.tried(FIRST, kept=False)
         assert starts.next(repeats=2) == (SEEDS.stop - 1, 1)
-        with pytest.raises(DataError, match="every start seed below 100000 was tried; name one with seed="):
+        with pytest.raises(
+            DataError, match="every start seed below 100000 was tried; name one with seed="
+        ):
             starts.next()
 
 
-def test_a_recorder_counts_starts_that_it_is_told_of_and_a_discarded_one_is_shown_again(tmp_path: Path) -> None:
-    step = Step(Obs(0.0, {"q": np.zeros(1)}, {}), Command(np.zeros(1), "operator"), np.zeros(1), 0.0)
+def test_a_recorder_counts_starts_that_it_is_told_of_and_a_discarded_one_is_shown_again(
+    tmp_path: Path,
+) -> None:
+    step = Step(
+        Obs(0.0, {"q": np.zeros(1)}, {}), Command(np.zeros(1), "operator"), np.zeros(1), 0.0
+    )
     with DemoStore.create(tmp_path / "s", make_spec()) as store:
         recorder = Recorder(store)
         recorder.step(step)

@@ -26,7 +26,11 @@ from fewstep.policy.cli.sitting import _print as print_raw
 
 HZ = 10.0
 TOOL = Field((3,), "m", low=(-1, -1, 0), high=(1, 1, 1), measured_by="tool")
-SPEC = Spec({"tool": Field((3,), "m")}, {"tool": TOOL, "gripper": Field((1,), "", "discrete", low=(0,), high=(1,))}, HZ)
+SPEC = Spec(
+    {"tool": Field((3,), "m")},
+    {"tool": TOOL, "gripper": Field((1,), "", "discrete", low=(0,), high=(1,))},
+    HZ,
+)
 
 
 class Table:
@@ -58,7 +62,10 @@ class Script:
     """A device that does the same every tick, and says words at some of them."""
 
     def __init__(
-        self, words: dict[int, str], move: tuple[float, ...] = (1, 0, 0, 0, 0, 0, 0), over: str = "quit"
+        self,
+        words: dict[int, str],
+        move: tuple[float, ...] = (1, 0, 0, 0, 0, 0, 0),
+        over: str = "quit",
     ) -> None:
         self.words, self.move, self.over, self.tick = words, np.array(move, float), over, -1
 
@@ -71,7 +78,9 @@ class Script:
         pass
 
 
-def sit(folder: Path, words: dict[int, str], episodes: int = 99, robot: Any = None) -> tuple[DemoStore, list[str], Any]:
+def sit(
+    folder: Path, words: dict[int, str], episodes: int = 99, robot: Any = None
+) -> tuple[DemoStore, list[str], Any]:
     robot, said = robot or Table(), list[str]()
     store = DemoStore.create(folder / "demos", SPEC)
     drive = Drive(Script(words), Axes(SPEC), SPEC)
@@ -137,7 +146,9 @@ def test_a_gamepad_at_rest_moves_nothing_and_its_sticks_and_triggers_do() -> Non
     move = pad.read().move
     assert move[0] == 1 and move[1] == 0 and -0.5 < move[2] < -0.4 and move[6] == -1
     stick.buttons = {7}
-    assert [pad.read().words for _ in range(2)] == [("start",), ()], "a button that stays down is pressed once"
+    assert [pad.read().words for _ in range(2)] == [("start",), ()], (
+        "a button that stays down is pressed once"
+    )
 
 
 class Mouse:
@@ -177,7 +188,10 @@ def test_spacemouse_buttons_grip_and_both_together_begin_and_end() -> None:
 # What a hand moves
 
 
-@given(st.lists(st.lists(st.floats(-1, 1), min_size=7, max_size=7), min_size=1, max_size=30), st.floats(0.01, 0.5))
+@given(
+    st.lists(st.lists(st.floats(-1, 1), min_size=7, max_size=7), min_size=1, max_size=30),
+    st.floats(0.01, 0.5),
+)
 def test_axes_keep_bounds_and_leash(moves: list[list[float]], dt: float) -> None:
     low, high = SPEC.bounds()
     action, measured, axes = np.array([0, 0, 0.5, 0.0]), np.array([0.2, 0, 0.5, np.nan]), Axes(SPEC)
@@ -190,7 +204,9 @@ def test_axes_keep_bounds_and_leash(moves: list[list[float]], dt: float) -> None
 
 
 def test_full_deflection_crosses_the_range_in_the_time_it_says() -> None:
-    action = Axes(SPEC).follow(np.zeros(4), np.full(4, np.nan), np.array([0.5, 0, 0, 0, 0, 0, 1]), 0.1)
+    action = Axes(SPEC).follow(
+        np.zeros(4), np.full(4, np.nan), np.array([0.5, 0, 0, 0, 0, 0, 1]), 0.1
+    )
     np.testing.assert_allclose(action, [0.5 * 2 * 0.1 / RANGE_SECONDS, 0, 0, 1])
 
 
@@ -235,10 +251,15 @@ def test_episodes_are_what_lies_between_start_and_judgement(tmp_path: Path) -> N
         26: "toggle",
     }
     store, said, robot = sit(tmp_path, words)
-    assert (store.success, np.diff(store.ends, prepend=0).tolist()) == ([True, False, True], [4, 2, 1])
+    assert (store.success, np.diff(store.ends, prepend=0).tolist()) == (
+        [True, False, True],
+        [4, 2, 1],
+    )
     begun = [f"recording episode {k}" for k in (0, 1, 2, 2)]
     ends = ["kept: success", "kept: failure", "discarded", "kept: success"]
-    assert [text.split(",")[0] for text in said] == [x for pair in zip(begun, ends, strict=True) for x in pair]
+    assert [text.split(",")[0] for text in said] == [
+        x for pair in zip(begun, ends, strict=True) for x in pair
+    ]
     assert robot.resets == 5, "at the beginning, and after each episode"
     assert (np.diff(store.episode(0).data["action"][:, 0]) > 0).all(), "the hand moved it"
 
@@ -275,7 +296,9 @@ def test_two_hundred_episodes_leave_nothing_in_memory(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_full_disk_ends_the_sitting_with_everything_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_ends_the_sitting_with_everything_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     append, calls = DemoStore._append, []
 
     def full(self: DemoStore, episodes: Any) -> None:
@@ -285,7 +308,9 @@ def test_a_full_disk_ends_the_sitting_with_everything_saved(tmp_path: Path, monk
         append(self, episodes)
 
     monkeypatch.setattr(DemoStore, "_append", full)
-    with pytest.raises(DataError, match="No space left on device; nothing was added, all 2 from before are safe"):
+    with pytest.raises(
+        DataError, match="No space left on device; nothing was added, all 2 from before are safe"
+    ):
         sit(tmp_path, dict.fromkeys(range(100), "toggle"))
     assert len(DemoStore.open(tmp_path / "demos")) == 2
 
@@ -298,12 +323,16 @@ def test_a_cadence_that_drifts_is_told_but_not_all_the_time() -> None:
     assert told[0].startswith("frames come at 8.0 Hz instead of 10")
 
 
-def test_a_terminal_records_the_built_in_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_terminal_records_the_built_in_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     typed, keys = os.pipe()
     os.write(keys, b"\nw")
     ended = iter([*[""] * 12, " ", *[""] * 3, "\x03"])
     read = Keyboard.read
-    monkeypatch.setattr(Keyboard, "read", lambda self: (os.write(keys, next(ended).encode()), read(self))[1])
+    monkeypatch.setattr(
+        Keyboard, "read", lambda self: (os.write(keys, next(ended).encode()), read(self))[1]
+    )
     with os.fdopen(typed) as stdin, monkeypatch.context() as patch:
         patch.setattr(sys, "stdin", stdin)
         assert main(["record", "teleop=keyboard", f"data={tmp_path}/demos"]) == 0

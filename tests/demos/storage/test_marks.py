@@ -26,8 +26,14 @@ SPEC = Spec({"x": Field((2,)), "top": Field((4, 5, 3), kind="image")}, {"a": Fie
 
 
 def make(number: int, frames: int) -> Episode:
-    data = {"x": np.full((frames, 2), number), "action": np.arange(frames)[:, None], "time": np.arange(frames) / 10}
-    return Episode(data | {"top": np.full((frames, 4, 5, 3), number, np.uint8)}, SPEC, number % 2 == 0)
+    data = {
+        "x": np.full((frames, 2), number),
+        "action": np.arange(frames)[:, None],
+        "time": np.arange(frames) / 10,
+    }
+    return Episode(
+        data | {"top": np.full((frames, 4, 5, 3), number, np.uint8)}, SPEC, number % 2 == 0
+    )
 
 
 def store_of(path: Path, lengths: list[int]) -> Path:
@@ -137,7 +143,9 @@ def test_marks_that_cannot_be_read_are_not_written_over(tmp_path: Path) -> None:
         assert len(DemoStore.open(path)) == 2, "it waits for nobody who writes into the pipe"
 
 
-SMALL = "steps=1 threads=1 model.net.channels=[8,16] model.net.groups=4 model.horizon=4 model.execute=2"
+SMALL = (
+    "steps=1 threads=1 model.net.channels=[8,16] model.net.groups=4 model.horizon=4 model.execute=2"
+)
 
 
 @pytest.mark.parametrize("verb", ["check", "train", "view", "export"])
@@ -168,10 +176,14 @@ def test_the_doctor_reports_damaged_marks(tmp_path: Path) -> None:
     (path / FILE).write_text("{")
     with warned("is damaged"):
         found = check(DemoStore.open(path))
-    assert [f.level for f in found if f.key == FILE and str(path / FILE) in f.message] == ["warning"]
+    assert [f.level for f in found if f.key == FILE and str(path / FILE) in f.message] == [
+        "warning"
+    ]
 
 
-def test_a_full_disk_keeps_the_old_marks_damaged_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_old_marks_damaged_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = store_of(tmp_path / "demos", [3, 2])
 
     def full(handle: int) -> None:
@@ -180,7 +192,10 @@ def test_a_full_disk_keeps_the_old_marks_damaged_or_not(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "fsync", full)
     for content in (b'{"deleted": [1], "success": {}}', b"{"):
         (path / FILE).write_bytes(content)
-        with warnings.catch_warnings(), pytest.raises(DataError, match=r"No space left.*the old marks stay"):
+        with (
+            warnings.catch_warnings(),
+            pytest.raises(DataError, match=r"No space left.*the old marks stay"),
+        ):
             warnings.simplefilter("ignore")
             Marks.update(path, lambda marks: marks.delete(0))
         assert (path / FILE).read_bytes() == content
@@ -193,7 +208,9 @@ def test_a_full_disk_keeps_the_old_marks_damaged_or_not(tmp_path: Path, monkeypa
 def mark_some(path: Path, numbers: range, begin: Any) -> None:
     begin.wait()
     for number in numbers:
-        Marks.update(path, lambda marks: marks.delete(number) if number % 2 else marks.judge(number, True))  # noqa: B023
+        Marks.update(
+            path, lambda marks: marks.delete(number) if number % 2 else marks.judge(number, True)
+        )  # noqa: B023
 
 
 def test_everything_that_several_processes_mark_takes_effect(tmp_path: Path) -> None:
@@ -208,7 +225,9 @@ def test_everything_that_several_processes_mark_takes_effect(tmp_path: Path) -> 
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0] * 3
-    assert Marks.read(path) == Marks(frozenset(range(1, 18, 2)), dict.fromkeys(range(0, 18, 2), True))
+    assert Marks.read(path) == Marks(
+        frozenset(range(1, 18, 2)), dict.fromkeys(range(0, 18, 2), True)
+    )
     assert not list(path.glob(f"{FILE}.*")) and not list(path.glob(".*partial"))
 
 
@@ -242,7 +261,9 @@ def test_a_writer_that_stays_away_keeps_nobody_waiting_for_ever(tmp_path: Path) 
 
 
 def test_what_killed_writers_began_is_removed_and_what_others_write_is_not(tmp_path: Path) -> None:
-    old, new, other = (tmp_path / name for name in (".a.1.x.partial", ".a.2.y.partial", ".b.1.x.partial"))
+    old, new, other = (
+        tmp_path / name for name in (".a.1.x.partial", ".a.2.y.partial", ".b.1.x.partial")
+    )
     for file in (old, new, other):
         file.write_bytes(b"half")
     for file in (old, other):
@@ -273,7 +294,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path]]:
     return done
 
 
-def test_a_replaced_file_is_on_disk_under_its_name(tmp_path: Path, disk: list[tuple[str, Path]]) -> None:
+def test_a_replaced_file_is_on_disk_under_its_name(
+    tmp_path: Path, disk: list[tuple[str, Path]]
+) -> None:
     replace(tmp_path / "new" / "file", b"content")
     kinds = [kind for kind, _ in disk]
     assert disk[0] == ("folder", tmp_path), "which has a new folder in it"
@@ -281,26 +304,39 @@ def test_a_replaced_file_is_on_disk_under_its_name(tmp_path: Path, disk: list[tu
     assert disk[2:] == [("named", tmp_path / "new" / "file"), ("folder", tmp_path / "new")]
 
 
-def test_a_new_folder_is_on_disk_before_it_has_its_name(tmp_path: Path, disk: list[tuple[str, Path]]) -> None:
+def test_a_new_folder_is_on_disk_before_it_has_its_name(
+    tmp_path: Path, disk: list[tuple[str, Path]]
+) -> None:
     with new_folder(tmp_path / "made") as folder:
         (folder / "in").mkdir()
         (folder / "in" / "a").write_bytes(b"a")
     with new_file(tmp_path / "one") as file:
         file.write_bytes(b"b")
     folder_named = disk.index(("named", tmp_path / "made"))
-    assert {(kind, path.name) for kind, path in disk[:folder_named]} >= {("file", "a"), ("folder", "in")}
+    assert {(kind, path.name) for kind, path in disk[:folder_named]} >= {
+        ("file", "a"),
+        ("folder", "in"),
+    }
     assert disk[folder_named + 1] == ("folder", tmp_path)
     assert [kind for kind, _ in disk[folder_named + 2 :]] == ["file", "named", "folder"]
 
 
-def test_an_episode_counts_only_once_the_disk_knows_all_of_it(tmp_path: Path, disk: list[tuple[str, Path]]) -> None:
+def test_an_episode_counts_only_once_the_disk_knows_all_of_it(
+    tmp_path: Path, disk: list[tuple[str, Path]]
+) -> None:
     path = store_of(tmp_path / "demos", [3])
     disk.clear()
     with DemoStore.open(path, "a") as store:
         store.append(store.episode(0))
     counts = disk.index(("named", path / "meta" / "episode_ends" / "c" / "0"))
-    written = {to.parent for kind, to in disk[:counts] if kind == "named" and to.parent.name != "episode_ends"}
-    assert len(written) > 3 and written <= {folder for kind, folder in disk[:counts] if kind == "folder"}
+    written = {
+        to.parent
+        for kind, to in disk[:counts]
+        if kind == "named" and to.parent.name != "episode_ends"
+    }
+    assert len(written) > 3 and written <= {
+        folder for kind, folder in disk[:counts] if kind == "folder"
+    }
     assert ("folder", path / "meta" / "episode_ends" / "c") in disk[counts:]
 
 

@@ -25,7 +25,9 @@ def smooth(frames: int) -> np.ndarray:
 
 def episode(pictures: Any) -> Episode:
     n = len(pictures)
-    return Episode({"camera": pictures, "action": np.zeros((n, 1)), "time": np.arange(n) / 10}, SPEC)
+    return Episode(
+        {"camera": pictures, "action": np.zeros((n, 1)), "time": np.arange(n) / 10}, SPEC
+    )
 
 
 def store_with(path: Path, *parts: Any, images: str = "lossless") -> DemoStore:
@@ -36,9 +38,13 @@ def store_with(path: Path, *parts: Any, images: str = "lossless") -> DemoStore:
 
 
 def test_lossless_pictures_come_back_to_the_last_bit_across_files(tmp_path: Path) -> None:
-    parts = [noise(n, seed=n) for n in (40, 1, 90)]  # random pixels do not shrink: 14 kB each, two files
+    parts = [
+        noise(n, seed=n) for n in (40, 1, 90)
+    ]  # random pixels do not shrink: 14 kB each, two files
     store = store_with(tmp_path / "s", *parts)
-    assert len(list((tmp_path / "s/data/camera/bytes/c").iterdir())) == -(-131 * np.prod(SHAPE) // CHUNK)
+    assert len(list((tmp_path / "s/data/camera/bytes/c").iterdir())) == -(
+        -131 * np.prod(SHAPE) // CHUNK
+    )
     np.testing.assert_array_equal(store.array("camera"), np.concatenate(parts))
     np.testing.assert_array_equal(store.array("camera", 39, 42), np.concatenate(parts)[39:42])
     for i, part in enumerate(parts):
@@ -51,10 +57,14 @@ def test_jpeg_is_near_and_much_smaller(tmp_path: Path) -> None:
     assert store.episode(0).data["camera"].nbytes < smooth(20).nbytes / 5
 
 
-def test_a_picture_in_the_middle_is_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_in_the_middle_is_read_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pictures, asked = store_with(tmp_path / "s", noise(200)).pictures("camera"), []
     read = Blobs._read
-    monkeypatch.setattr(Blobs, "_read", lambda self, *where: asked.append(where) or read(self, *where))
+    monkeypatch.setattr(
+        Blobs, "_read", lambda self, *where: asked.append(where) or read(self, *where)
+    )
     np.testing.assert_array_equal(pictures[77], noise(200)[77])
     assert 0 < sum(size for _, _, size in asked) < 1.2 * np.prod(SHAPE)
 

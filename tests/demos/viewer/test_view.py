@@ -25,7 +25,11 @@ from fewstep.envs import ConfigError, DataError, Field, Spec
 from fewstep.policy.cli.main import main
 
 SPEC = Spec(
-    {"q": Field((2,), "rad", names=("pan", "tilt")), "top": Field((8, 6, 3), kind="image"), "force": Field((1,), "N")},
+    {
+        "q": Field((2,), "rad", names=("pan", "tilt")),
+        "top": Field((8, 6, 3), kind="image"),
+        "force": Field((1,), "N"),
+    },
     {"arm": Field((2,), "rad", measured_by="q"), "grip": Field((1,), kind="discrete")},
     10,
 )
@@ -37,7 +41,8 @@ def make(number: int, frames: int = 20, **changes: Any) -> Episode:
     q = np.stack([np.sin(t + number), np.cos(t * 2 + number)], 1)
     action = np.column_stack([q + 0.01, t > 1])
     pictures = (
-        np.full((frames, 8, 6, 3), 10 * number % 200, np.uint8) + np.arange(frames, dtype=np.uint8)[:, None, None, None]
+        np.full((frames, 8, 6, 3), 10 * number % 200, np.uint8)
+        + np.arange(frames, dtype=np.uint8)[:, None, None, None]
     )
     data = {"q": q, "top": pictures, "force": t[:, None] ** 2 + number, "action": action, "time": t}
     return Episode(data | changes, SPEC, [True, False, None][number % 3])
@@ -71,11 +76,16 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert not (started.catalogue.path / FILE).exists()
 
 
-def ask(server: Server, path: str, method: str = "GET", body: Any = None, **headers: str) -> tuple[HTTPResponse, bytes]:
+def ask(
+    server: Server, path: str, method: str = "GET", body: Any = None, **headers: str
+) -> tuple[HTTPResponse, bytes]:
     connection = HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
     sent = {key.replace("_", "-"): value for key, value in headers.items()}
     connection.request(
-        method, f"/{server.address.secret}{path}", body if isinstance(body, bytes | None) else json.dumps(body), sent
+        method,
+        f"/{server.address.secret}{path}",
+        body if isinstance(body, bytes | None) else json.dumps(body),
+        sent,
     )
     reply = connection.getresponse()
     content = reply.read()
@@ -91,7 +101,10 @@ def get(server: Server, path: str) -> Any:
 
 def own(server: Server) -> dict[str, str]:
     """The headers of what the page itself posts."""
-    return {"Origin": f"http://127.0.0.1:{server.server_address[1]}", "Content_Type": "application/json"}
+    return {
+        "Origin": f"http://127.0.0.1:{server.server_address[1]}",
+        "Content_Type": "application/json",
+    }
 
 
 def mark(server: Server, episode: int, **change: Any) -> Any:
@@ -102,7 +115,9 @@ def mark(server: Server, episode: int, **change: Any) -> Any:
 
 def summary(server: Server) -> dict[str, Any]:
     page = ask(server, "/")[1].decode()
-    return json.loads(re.findall(r'<script type="application/json" id="summary">(.*?)</script>', page)[0])
+    return json.loads(
+        re.findall(r'<script type="application/json" id="summary">(.*?)</script>', page)[0]
+    )
 
 
 def findings(server: Server) -> dict[str, Any]:
@@ -116,7 +131,11 @@ def test_the_page_comes_with_a_summary_of_all_episodes(server: Server) -> None:
     mark(server, 3, deleted=True)
     mark(server, 2, judged="failure")
     found = summary(server)
-    assert found["frames"] == [20] * 5 and found["seconds"] == [1.9] * 5 and found["rate"] == [10.0] * 5
+    assert (
+        found["frames"] == [20] * 5
+        and found["seconds"] == [1.9] * 5
+        and found["rate"] == [10.0] * 5
+    )
     assert found["success"] == [True, False, False, True, False]
     assert found["judged"] == ["recorded", "recorded", "failure", "recorded", "recorded"]
     assert found["deleted"] == [False, False, False, True, False]
@@ -126,13 +145,23 @@ def test_the_page_comes_with_a_summary_of_all_episodes(server: Server) -> None:
 
 def test_the_page_may_ask_nobody_else_and_runs_its_own_script_only(server: Server) -> None:
     reply, content = ask(server, "/")
-    policy = dict(part.split(" ", 1) for part in reply.headers["Content-Security-Policy"].split("; "))
+    policy = dict(
+        part.split(" ", 1) for part in reply.headers["Content-Security-Policy"].split("; ")
+    )
     nonce = re.fullmatch("'nonce-(.{20,})'", policy["script-src"])[1]
-    assert policy["default-src"] == "'none'" and policy["connect-src"] == "'self'" and "http" not in str(policy)
-    assert f'<script nonce="{nonce}">' in content.decode() and f'<style nonce="{nonce}">' in content.decode()
+    assert (
+        policy["default-src"] == "'none'"
+        and policy["connect-src"] == "'self'"
+        and "http" not in str(policy)
+    )
+    assert (
+        f'<script nonce="{nonce}">' in content.decode()
+        and f'<style nonce="{nonce}">' in content.decode()
+    )
     assert nonce not in ask(server, "/")[0].headers["Content-Security-Policy"]
     assert not re.findall(
-        r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|https?:|\son\w+=", PAGE.read_text()
+        r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|https?:|\son\w+=",
+        PAGE.read_text(),
     )
 
 
@@ -143,7 +172,9 @@ def test_curves_are_the_numbers_of_the_store(server: Server) -> None:
     np.testing.assert_allclose(found["series"][:-1], want, rtol=1e-5, atol=1e-6)
     assert found["series"][-1][0] is None and found["series"][-1][1:] == pytest.approx([100] * 19)
     assert get(server, "/episode/2/10")["step"] == 2
-    np.testing.assert_allclose(get(server, "/starts"), [np.array(x) for x in zip(*starts(5), strict=True)], rtol=1e-5)
+    np.testing.assert_allclose(
+        get(server, "/starts"), [np.array(x) for x in zip(*starts(5), strict=True)], rtol=1e-5
+    )
 
 
 def starts(episodes: int) -> list[list[float]]:
@@ -165,7 +196,9 @@ def test_fewer_points_keep_every_extreme(values: list[float], step: int) -> None
 
 
 def test_what_is_commanded_is_drawn_over_what_measures_it() -> None:
-    found = {(p["field"], p["name"]): (p["observed"], p["commanded"], p["unit"]) for p in panels(SPEC)}
+    found = {
+        (p["field"], p["name"]): (p["observed"], p["commanded"], p["unit"]) for p in panels(SPEC)
+    }
     assert found == {
         ("q", "pan"): (0, 3, "rad"),
         ("q", "tilt"): (1, 4, "rad"),
@@ -180,22 +213,34 @@ def test_pictures_are_those_of_the_episode_and_asked_for_once(tmp_path: Path, im
     with serving(store_of(tmp_path / "demos", images=images)) as server:
         reply, content = ask(server, "/picture/3/0/7")
         assert (reply.status, reply.headers["Content-Type"]) == (200, "image/jpeg")
-        assert "immutable" in reply.headers["Cache-Control"] and "max-age" in reply.headers["Cache-Control"]
+        assert (
+            "immutable" in reply.headers["Cache-Control"]
+            and "max-age" in reply.headers["Cache-Control"]
+        )
         assert reply.headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert abs(np.asarray(Image.open(BytesIO(content))).astype(int) - 37).max() <= 2
         if images == "jpeg":
-            assert content == DemoStore.open(server.catalogue.path).pictures("top").encoded[3 * 20 + 7]
+            assert (
+                content == DemoStore.open(server.catalogue.path).pictures("top").encoded[3 * 20 + 7]
+            )
 
 
 def test_findings_come_later_and_name_episodes_as_they_were_recorded(tmp_path: Path) -> None:
     path = store_of(tmp_path / "demos", 2)
     with DemoStore.open(path, "a") as store:
-        store.append(make(2, force=np.full((20, 1), np.nan)), make(3, force=np.full((20, 1), np.nan)))
+        store.append(
+            make(2, force=np.full((20, 1), np.nan)), make(3, force=np.full((20, 1), np.nan))
+        )
     with serving(path) as server:
 
         def broken() -> list[int]:
             found = findings(server)["findings"]
-            return [n for f in found if (f["level"], f["key"]) == ("error", "force") for n, _ in f["places"]]
+            return [
+                n
+                for f in found
+                if (f["level"], f["key"]) == ("error", "force")
+                for n, _ in f["places"]
+            ]
 
         assert broken() == [2, 3]
         mark(server, 0, deleted=True)
@@ -219,11 +264,24 @@ def test_an_empty_store_has_a_page(tmp_path: Path) -> None:
 
 def test_marks_are_written_and_taken_back(server: Server) -> None:
     path, before = server.catalogue.path, summary(server)
-    assert mark(server, 1, deleted=True) == {"episode": 1, "deleted": True, "success": False, "judged": "recorded"}
+    assert mark(server, 1, deleted=True) == {
+        "episode": 1,
+        "deleted": True,
+        "success": False,
+        "judged": "recorded",
+    }
     assert mark(server, 1, judged="success")["success"] is True
-    assert mark(server, 0, judged="unjudged") == {"episode": 0, "deleted": False, "success": None, "judged": "unjudged"}
+    assert mark(server, 0, judged="unjudged") == {
+        "episode": 0,
+        "deleted": False,
+        "success": None,
+        "judged": "unjudged",
+    }
     assert Marks.read(path) == Marks(frozenset({1}), {0: None, 1: True})
-    assert DemoStore.open(path).numbers.tolist() == [0, 2, 3, 4] and DemoStore.open(path).success[0] is None
+    assert (
+        DemoStore.open(path).numbers.tolist() == [0, 2, 3, 4]
+        and DemoStore.open(path).success[0] is None
+    )
     mark(server, 1, deleted=False)
     for number in (0, 1):
         mark(server, number, judged="recorded")
@@ -247,28 +305,54 @@ def test_a_recording_goes_on_while_episodes_are_marked(server: Server) -> None:
 # Who may ask
 
 
-def without_secret(server: Server, path: str, method: str = "GET", **headers: str) -> tuple[HTTPResponse, bytes]:
+def without_secret(
+    server: Server, path: str, method: str = "GET", **headers: str
+) -> tuple[HTTPResponse, bytes]:
     connection = HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
-    connection.request(method, path, b'{"episode": 0, "deleted": true}' if method == "POST" else None, headers)
+    connection.request(
+        method, path, b'{"episode": 0, "deleted": true}' if method == "POST" else None, headers
+    )
     reply = connection.getresponse()
     content = reply.read()
     connection.close()
     return reply, content
 
 
-PATHS = ["/", "/starts", "/findings", "/episode/0/100", "/picture/0/0/0", "/marks", "/etc/passwd", ""]
+PATHS = [
+    "/",
+    "/starts",
+    "/findings",
+    "/episode/0/100",
+    "/picture/0/0/0",
+    "/marks",
+    "/etc/passwd",
+    "",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_nothing_is_served_without_the_secret(untouched: Server, path: str) -> None:
     own, origin = untouched.address.secret, f"http://127.0.0.1:{untouched.server_address[1]}"
-    wrong = ["", "/" + own[:-1], "/" + own + "0", "/" + own.upper(), "/" + "0" * 32, f"/x/../{own}", f"/%2e/{own}"]
+    wrong = [
+        "",
+        "/" + own[:-1],
+        "/" + own + "0",
+        "/" + own.upper(),
+        "/" + "0" * 32,
+        f"/x/../{own}",
+        f"/%2e/{own}",
+    ]
     for prefix in [*wrong, untouched.url[:-1].replace(own, "x")]:
         asked = [("GET", {}), ("POST", {"Origin": origin, "Content-Type": "application/json"})]
         for method, headers in asked:
             reply, content = without_secret(untouched, prefix + path or "/", method, **headers)
-            assert (reply.status, reply.headers["Content-Type"]) == (403, "application/json"), (prefix, method)
-            assert json.loads(content).keys() == {"error"} and own not in content.decode() + str(reply.headers)
+            assert (reply.status, reply.headers["Content-Type"]) == (403, "application/json"), (
+                prefix,
+                method,
+            )
+            assert json.loads(content).keys() == {"error"} and own not in content.decode() + str(
+                reply.headers
+            )
     assert without_secret(untouched, "/" + own)[0].status == 403
 
 
@@ -277,12 +361,17 @@ def test_every_start_has_a_secret_of_its_own_that_leaks_nowhere(server: Server) 
         assert other.address.secret != server.address.secret
     assert len(bytes.fromhex(server.address.secret)) >= 16
     reply, content = ask(server, "/")
-    assert (reply.headers["Referrer-Policy"], reply.headers["X-Frame-Options"]) == ("no-referrer", "DENY")
+    assert (reply.headers["Referrer-Policy"], reply.headers["X-Frame-Options"]) == (
+        "no-referrer",
+        "DENY",
+    )
     assert "frame-ancestors 'none'" in reply.headers["Content-Security-Policy"]
     assert server.address.secret not in content.decode() + str(reply.headers) + repr(server.address)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example:{port}", "", "[::1"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example:{port}", "", "[::1"]
+)
 @pytest.mark.parametrize("path", ["/", "/findings", "/picture/0/0/0"])
 def test_other_names_for_this_machine_are_refused(untouched: Server, host: str, path: str) -> None:
     reply, content = ask(untouched, path, Host=host.format(port=untouched.server_address[1]))
@@ -292,7 +381,9 @@ def test_other_names_for_this_machine_are_refused(untouched: Server, host: str, 
 def test_localhost_and_a_tunnel_are_not(server: Server) -> None:
     assert ask(server, "/", Host="localhost:9000")[0].status == 200
     headers = own(server) | {"Host": "localhost:9000", "Origin": "http://localhost:9000"}
-    assert ask(server, "/marks", "POST", {"episode": 0, "deleted": True}, **headers)[0].status == 200
+    assert (
+        ask(server, "/marks", "POST", {"episode": 0, "deleted": True}, **headers)[0].status == 200
+    )
 
 
 @pytest.mark.parametrize(
@@ -309,16 +400,42 @@ def test_localhost_and_a_tunnel_are_not(server: Server) -> None:
 )
 def test_only_the_page_itself_marks(untouched: Server, changes: dict[str, str | None]) -> None:
     port = untouched.server_address[1]
-    headers = {k: v.format(port=port) for k, v in (own(untouched) | changes).items() if v is not None}
-    assert ask(untouched, "/marks", "POST", {"episode": 0, "deleted": True}, **headers)[0].status == 403
+    headers = {
+        k: v.format(port=port) for k, v in (own(untouched) | changes).items() if v is not None
+    }
+    assert (
+        ask(untouched, "/marks", "POST", {"episode": 0, "deleted": True}, **headers)[0].status
+        == 403
+    )
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        *("/etc/passwd", "/../marks.json", "/%2e%2e/marks.json", "/view.html", "/marks", "/starts/", "/?x"),
-        *("/episode/-1/100", "/episode/5/100", "/episode/1e3/100", "/episode/%D9%A3/100", "/episode/0", "/episode/0/x"),
-        *("/picture/0/1/0", "/picture/0/0/20", "/picture/0/top/0", "/picture/0/0/../0", "/picture/0/0/0?x"),
+        *(
+            "/etc/passwd",
+            "/../marks.json",
+            "/%2e%2e/marks.json",
+            "/view.html",
+            "/marks",
+            "/starts/",
+            "/?x",
+        ),
+        *(
+            "/episode/-1/100",
+            "/episode/5/100",
+            "/episode/1e3/100",
+            "/episode/%D9%A3/100",
+            "/episode/0",
+            "/episode/0/x",
+        ),
+        *(
+            "/picture/0/1/0",
+            "/picture/0/0/20",
+            "/picture/0/top/0",
+            "/picture/0/0/../0",
+            "/picture/0/0/0?x",
+        ),
         "/episode/" + "9" * 400 + "/100",
     ],
 )
@@ -344,11 +461,18 @@ def test_paths_that_the_page_does_not_know_do_not_exist(untouched: Server, path:
         ({"episode": 0, "judged": ["x" * 2000]}, 413, "at most 1000 bytes"),
     ],
 )
-def test_marks_that_make_no_sense_are_refused(untouched: Server, body: Any, status: int, message: str) -> None:
+def test_marks_that_make_no_sense_are_refused(
+    untouched: Server, body: Any, status: int, message: str
+) -> None:
     reply, content = ask(untouched, "/marks", "POST", body, **own(untouched))
     assert reply.status == status and re.search(message, json.loads(content)["error"])
     assert ask(untouched, "/elsewhere", "POST", {}, **own(untouched))[0].status == 404
-    assert ask(untouched, "/marks", "POST", {}, **own(untouched) | {"Content_Type": "text/plain"})[0].status == 400
+    assert (
+        ask(untouched, "/marks", "POST", {}, **own(untouched) | {"Content_Type": "text/plain"})[
+            0
+        ].status
+        == 400
+    )
     assert ask(untouched, "/", "PUT", {})[0].status == 501
 
 
@@ -359,7 +483,10 @@ def test_damage_is_told_and_does_not_end_the_server(server: Server) -> None:
     path = server.catalogue.path
     (path / "data/force/c/0/0").write_bytes(b"no chunk")
     (path / "data/top/bytes/c/0").write_bytes(b"")
-    for place, what in [("/episode/0/100", "data/force/c/0/0 is damaged"), ("/picture/0/0/0", "ends too early")]:
+    for place, what in [
+        ("/episode/0/100", "data/force/c/0/0 is damaged"),
+        ("/picture/0/0/0", "ends too early"),
+    ]:
         reply, content = ask(server, place)
         assert reply.status == 500 and what in json.loads(content)["error"]
     mark(server, 0, deleted=True)
@@ -377,7 +504,9 @@ def test_damaged_marks_are_told_on_the_page_which_marks_on(server: Server) -> No
     assert (path / f"{FILE}.damaged").read_text() == "{"
 
 
-def test_a_store_that_is_none_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_that_is_none_is_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(DataError, match="no demonstrations at"):
         Server(tmp_path / "demos")
     assert main(["view", f"data={tmp_path / 'demos'}"]) == 1
@@ -390,7 +519,10 @@ def test_a_port_that_is_taken_is_passed_over(server: Server) -> None:
         assert port < other.server_address[1] < port + 20
     with pytest.raises(ConfigError, match=r"cannot listen at 203\.0\.113\.1, ports 8008 to 8027"):
         Server(path, "203.0.113.1", 8008)
-    for host, at, message in [("0.0.0.0", 0, "one address"), ("127.0.0.1", 70000, "0 .any. to 65535")]:
+    for host, at, message in [
+        ("0.0.0.0", 0, "one address"),
+        ("127.0.0.1", 70000, "0 .any. to 65535"),
+    ]:
         with pytest.raises(ConfigError, match=message):
             Server(path, host, at)
 
@@ -403,7 +535,9 @@ def test_the_verb_says_where_the_page_is(
 
     monkeypatch.setattr(Server, "serve_forever", stop)
     assert main(["view", f"data={store_of(tmp_path / 'demos')}", "port=0"]) == 0
-    assert re.search(r"demos: look at http://127\.0\.0\.1:\d+/[0-9a-f]{32}/ ", capsys.readouterr().out)
+    assert re.search(
+        r"demos: look at http://127\.0\.0\.1:\d+/[0-9a-f]{32}/ ", capsys.readouterr().out
+    )
 
 
 # In a browser
@@ -421,22 +555,35 @@ def test_a_person_sorts_a_thousand_episodes_out(thousand: Path, tmp_path: Path) 
         title = "document.getElementById('title').textContent"
         tab.call("Page.navigate", url=server.url)
         ready = f"{title} === 'Episode 0' && values.length === 5 && starts !== null"
-        until(lambda: tab.run(f"(() => {{ try {{ return {ready}; }} catch {{ return false; }} }})()"), 20)
+        until(
+            lambda: tab.run(f"(() => {{ try {{ return {ready}; }} catch {{ return false; }} }})()"),
+            20,
+        )
 
         tab.click("document.querySelector('tr[data-number=\"3\"]')")
         until(lambda: tab.run(f"{title} === 'Episode 3' && document.querySelector('img').complete"))
         tab.press("ArrowRight")
         for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
             tab.press(key, modifiers=8)  # with shift
-        assert tab.run("document.getElementById('time').textContent") == "1.10 of 19.90 s · frame 11 of 200"
+        assert (
+            tab.run("document.getElementById('time').textContent")
+            == "1.10 of 19.90 s · frame 11 of 200"
+        )
         until(lambda: any(url.endswith("/picture/3/0/11") for url in tab.sent()) or tab.run("0"))
         tilt = DemoStore.open(thousand).array("q", 611, 612)[0, 1]
-        value, shown = "document.querySelectorAll('.value')[1].textContent", f"{tilt:.2f}".replace("-", "−")
+        value, shown = (
+            "document.querySelectorAll('.value')[1].textContent",
+            f"{tilt:.2f}".replace("-", "−"),
+        )
         until(lambda: tab.run(value).startswith(shown))
 
         tab.click("document.getElementById('delete')")
         until(lambda: Marks.read(thousand).deleted == {3})
-        until(lambda: tab.run("document.querySelector('tr[data-number=\"3\"]').className") == "deleted a")
+        until(
+            lambda: (
+                tab.run("document.querySelector('tr[data-number=\"3\"]').className") == "deleted a"
+            )
+        )
         tab.press("d")
         until(lambda: not Marks.read(thousand).deleted)
         tab.press("ArrowDown")
@@ -458,5 +605,7 @@ def test_a_person_sorts_a_thousand_episodes_out(thousand: Path, tmp_path: Path) 
         tab.press(" ")
         until(lambda: tab.run("now.playing !== null && now.frame > 0"))
         assert json.loads((thousand / FILE).read_text()) == {"deleted": [], "success": {"4": True}}
-        assert tab.complaints() == [] and tab.run("document.getElementById('say').textContent") == ""
+        assert (
+            tab.complaints() == [] and tab.run("document.getElementById('say').textContent") == ""
+        )
         assert {url for url in tab.sent() if not url.startswith((server.url, "data:,"))} == set()

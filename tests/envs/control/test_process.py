@@ -24,14 +24,19 @@ from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.serving.runners import Inline
 
-SPEC = Spec({"q": Field((2,), "rad"), "eye": Field((4, 4, 3), kind="image")}, {"q": Field((2,), "rad")}, 10)
+SPEC = Spec(
+    {"q": Field((2,), "rad"), "eye": Field((4, 4, 3), kind="image")}, {"q": Field((2,), "rad")}, 10
+)
 STATE = Spec({"q": Field((2,), "rad")}, {"q": Field((2,), "rad")}, 10)
 MESSAGES = Messages(SPEC, observation_steps=2, horizon=8)
 
 
 def request(seed: int, spec: Spec = SPEC, promised: int = 0) -> Request:
     rng = np.random.default_rng(seed)
-    obs = {"q": rng.normal(size=(2, 2)).astype(np.float32), "eye": rng.integers(0, 256, (2, 4, 4, 3), np.uint8)}
+    obs = {
+        "q": rng.normal(size=(2, 2)).astype(np.float32),
+        "eye": rng.integers(0, 256, (2, 4, 4, 3), np.uint8),
+    }
     promise = rng.normal(size=(promised, 2))
     return Request(seed, {k: obs[k] for k in spec.observations}, seed * 2**40, seed / 7, promise)
 
@@ -42,7 +47,10 @@ def test_requests_come_through_as_they_are(seed: int, promised: int):
     record = np.frombuffer(MESSAGES.pack(sent).tobytes(), MESSAGES.request)[0]
     found = MESSAGES.unpack(record)
     assert (found.episode, found.seed, found.time) == (sent.episode, sent.seed, sent.time)
-    assert all(np.array_equal(found.obs[k], sent.obs[k]) and found.obs[k].dtype == sent.obs[k].dtype for k in sent.obs)
+    assert all(
+        np.array_equal(found.obs[k], sent.obs[k]) and found.obs[k].dtype == sent.obs[k].dtype
+        for k in sent.obs
+    )
     assert np.array_equal(found.promised, sent.promised)
 
 
@@ -58,7 +66,9 @@ class Node:
         settings = {"policy": str(policy), "requests": self.requests.fd, "chunks": self.chunks.fd}
         command = [sys.executable, "-m", "fewstep.policy.serving.inference", json.dumps(settings)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.process = subprocess.Popen(command, pass_fds=[self.requests.fd, self.chunks.fd], **pipes)
+        self.process = subprocess.Popen(
+            command, pass_fds=[self.requests.fd, self.chunks.fd], **pipes
+        )
         os.set_blocking(self.process.stdin.fileno(), False)
         assert json.loads(self.process.stdout.readline())["event"] == "inference ready"
         return ProcessRunner(self.messages, self.requests, self.chunks, self.process.stdin.fileno())
@@ -81,7 +91,10 @@ class Node:
 def policy(tmp_path_factory) -> tuple[Policy, Path]:
     torch.manual_seed(0)
     net = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16, prefix=True)
-    made, path = Policy(STATE, PolicyConfig(horizon=8, execute=4, net=net)).eval(), tmp_path_factory.mktemp("p") / "run"
+    made, path = (
+        Policy(STATE, PolicyConfig(horizon=8, execute=4, net=net)).eval(),
+        tmp_path_factory.mktemp("p") / "run",
+    )
     save_policy(made, path, {})
     return made, path
 

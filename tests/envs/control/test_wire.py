@@ -100,7 +100,9 @@ FULL = """
 
 
 def test_memory_that_is_not_there_is_refused_before_anything_is_written() -> None:
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(FULL)], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FULL)], check=False, capture_output=True, text=True
+    )
     assert "no shared memory of" in done.stdout and done.returncode == 0
 
 
@@ -126,7 +128,9 @@ def test_a_reset_gives_signs_of_life_and_can_be_broken_off() -> None:
     signal.signal(signal.SIGUSR1, before)
 
 
-@pytest.mark.parametrize(("rate", "told"), [(1.0, ""), (0.0, "went on by 0.00 s"), (3.0, "went on by 3.")])
+@pytest.mark.parametrize(
+    ("rate", "told"), [(1.0, ""), (0.0, "went on by 0.00 s"), (3.0, "went on by 3.")]
+)
 def test_a_clock_that_does_not_go_as_time_does_is_told(rate: float, told: str) -> None:
     clock, time_ = FakeClock(50.0), FakeClock()
     check, found = ClockCheck(clock, time_), ""
@@ -158,7 +162,10 @@ def test_frames_come_through_as_they_were_one_for_each_period() -> None:
         for k in range(100):
             data = {"position": np.array([k / 7], np.float32)}
             step = Step(
-                Obs(k / 100, data, {"position": k / 100 - 0.01}), Command(np.array([k]), "policy"), np.array([k]), 0
+                Obs(k / 100, data, {"position": k / 100 - 0.01}),
+                Command(np.array([k]), "policy"),
+                np.array([k]),
+                0,
             )
             sender.step(episode, step)
     found = []
@@ -167,7 +174,9 @@ def test_frames_come_through_as_they_were_one_for_each_period() -> None:
     assert [episode for episode, _, _ in found] == [0] * 10 + [1] * 10 and reader.lost == 0
     assert [float(step.sent[0]) for _, _, step in found[:10]] == list(range(0, 100, 10))
     last = found[-1][2]
-    assert last.obs.data["position"][0] == np.float32(90 / 7) and last.obs.stamps["position"] == pytest.approx(0.89)
+    assert last.obs.data["position"][0] == np.float32(90 / 7) and last.obs.stamps[
+        "position"
+    ] == pytest.approx(0.89)
     reader.close()
     os.close(fd)
 

@@ -39,7 +39,12 @@ def ticks_of(spec: Spec, steps: list[Step]) -> np.ndarray:
     """The part of the log that calibration reads."""
     n, streams = spec.action_size, list(spec.observations)
     ticks = np.zeros(
-        len(steps), [("time", "f8"), *((k, "f4", (n,)) for k in ("sent", "measured")), ("ages", "f4", (len(streams),))]
+        len(steps),
+        [
+            ("time", "f8"),
+            *((k, "f4", (n,)) for k in ("sent", "measured")),
+            ("ages", "f4", (len(streams),)),
+        ],
     )
     ticks["time"] = [s.obs.time for s in steps]
     ticks["sent"] = [s.sent for s in steps]
@@ -82,7 +87,9 @@ def test_one_joint_after_the_other_moves_a_little_and_comes_back() -> None:
     assert np.abs(np.diff(ticks["sent"], axis=0)).max() * 100 <= HAND[1] + 1e-3
     assert (np.ptp(ticks["sent"], axis=0) > 0.8 * HAND[0]).all(), "a joint was left out"
     np.testing.assert_array_equal(ticks["sent"][-1], ticks["sent"][0])
-    assert ticks["time"][-1] - ticks["time"][0] == pytest.approx(PAUSE + 3 * (SECONDS + PAUSE), abs=0.02)
+    assert ticks["time"][-1] - ticks["time"][0] == pytest.approx(
+        PAUSE + 3 * (SECONDS + PAUSE), abs=0.02
+    )
 
 
 number = st.floats(0.01, 10.0)
@@ -91,9 +98,15 @@ number = st.floats(0.01, 10.0)
 @settings(deadline=None, max_examples=50)
 @given(
     st.sampled_from(["rad", "m", "deg", "", "turns"]),
-    st.lists(st.tuples(st.floats(-4, 4), number, number, number, number, st.floats(0, 1)), min_size=1, max_size=3),
+    st.lists(
+        st.tuples(st.floats(-4, 4), number, number, number, number, st.floats(0, 1)),
+        min_size=1,
+        max_size=3,
+    ),
 )
-def test_from_wherever_it_begins_it_keeps_half_the_limits_and_comes_back(unit: str, rows: list[tuple]) -> None:
+def test_from_wherever_it_begins_it_keeps_half_the_limits_and_comes_back(
+    unit: str, rows: list[tuple]
+) -> None:
     low, span, velocity, acceleration, step, place = np.array(rows).T
     limits, n = Limits(low, low + span, velocity, acceleration, step), len(rows)
     spec = Spec({"q": Field((n,))}, {"q": Field((n,), unit, measured_by="q")}, 20)
@@ -121,7 +134,9 @@ def test_a_motion_begins_and_ends_at_rest() -> None:
 
 def test_an_angle_at_a_full_turn_goes_on_within_it() -> None:
     spec = Spec({"q": Field((1,))}, {"q": Field((1,), kind="angle", measured_by="q")}, 20)
-    path = poses(Sweep(spec, Limits.of(spec, {"q": {"velocity": 1, "acceleration": 9}})), np.array([3.14]))
+    path = poses(
+        Sweep(spec, Limits.of(spec, {"q": {"velocity": 1, "acceleration": 9}})), np.array([3.14])
+    )
     assert np.abs(path).max() <= math.pi
     assert np.ptp(np.unwrap(path, axis=0)) > HAND[0]
 
@@ -157,7 +172,8 @@ def test_what_cannot_be_calibrated_is_left_where_it_is_and_the_reason_said() -> 
 def test_where_nothing_can_be_moved_all_reasons_are_said() -> None:
     spec = Spec({"x": Field((1,))}, {"x": Field((1,), measured_by="x"), "y": Field((1,))}, 10)
     with pytest.raises(
-        RobotError, match=r"nothing that calibration could move: x: .*low and high.*; y: nothing measures it"
+        RobotError,
+        match=r"nothing that calibration could move: x: .*low and high.*; y: nothing measures it",
     ):
         Sweep(spec, Limits.of(spec, free=["x", "y"]))
 
@@ -166,9 +182,15 @@ def test_where_nothing_can_be_moved_all_reasons_are_said() -> None:
 
 
 @pytest.mark.parametrize("hz", [50.0, 500.0])
-@pytest.mark.parametrize(("observing", "acting"), [(0.0, 0.0), (0.05, 0.1), (0.1, 0.033), (0.02, 0.4)])
-def test_known_delays_are_recovered_within_half_a_tick(hz: float, observing: float, acting: float) -> None:
-    arm = SimulatedArm(joints=2, hz=hz, observing=observing, acting=acting, lag=0.0, clock=FakeClock())
+@pytest.mark.parametrize(
+    ("observing", "acting"), [(0.0, 0.0), (0.05, 0.1), (0.1, 0.033), (0.02, 0.4)]
+)
+def test_known_delays_are_recovered_within_half_a_tick(
+    hz: float, observing: float, acting: float
+) -> None:
+    arm = SimulatedArm(
+        joints=2, hz=hz, observing=observing, acting=acting, lag=0.0, clock=FakeClock()
+    )
     found = delays(arm.spec, calibrate(arm))
     assert found.observation == {"joints": pytest.approx(observing, abs=0.5 / hz + 1e-6)}
     assert list(found.actuation) == ["joints[0]", "joints[1]"]
@@ -178,7 +200,9 @@ def test_known_delays_are_recovered_within_half_a_tick(hz: float, observing: flo
 
 @pytest.mark.parametrize("camera", [0.08, 0.2])
 @pytest.mark.parametrize("hz", [50.0, 500.0])
-def test_a_late_camera_beside_prompt_joints_is_told_and_changes_nothing_else(camera: float, hz: float) -> None:
+def test_a_late_camera_beside_prompt_joints_is_told_and_changes_nothing_else(
+    camera: float, hz: float
+) -> None:
     arm = Seen(camera, joints=1, hz=hz, observing=0.01, acting=0.1, lag=0.0, clock=FakeClock())
     found = delays(arm.spec, calibrate(arm))
     assert found.actuation == {"joints": pytest.approx(0.1, abs=0.5 / hz + GRID)}
@@ -191,12 +215,19 @@ def lagging(*lags: float, hz: float = 100.0) -> tuple[Spec, np.ndarray]:
     arm = SimulatedArm(joints=len(lags), clock=FakeClock())
     sent = poses(Sweep(arm.spec, Limits.of(arm.spec)), np.linspace(-1, 1, len(lags)), hz)
     ticks = np.zeros(
-        len(sent), [("time", "f8"), *((k, "f4", sent.shape[1:]) for k in ("sent", "measured")), ("ages", "f4", (1,))]
+        len(sent),
+        [
+            ("time", "f8"),
+            *((k, "f4", sent.shape[1:]) for k in ("sent", "measured")),
+            ("ages", "f4", (1,)),
+        ],
     )
     ticks["time"], ticks["sent"] = np.arange(len(sent)) / hz, sent
     for k, lag in enumerate(lags):
         ticks["measured"][:, k] = (
-            sent[0, k] if np.isinf(lag) else np.interp(ticks["time"] - lag, ticks["time"], sent[:, k])
+            sent[0, k]
+            if np.isinf(lag)
+            else np.interp(ticks["time"] - lag, ticks["time"], sent[:, k])
         )
     return arm.spec, ticks
 
@@ -216,16 +247,26 @@ def test_a_joint_that_is_stuck_is_named_and_the_others_are_measured() -> None:
 
 def test_an_arm_that_does_not_follow_has_no_delay() -> None:
     spec, ticks = lagging(0.0, 0.0)
-    for measured in (0.0, np.nan, np.random.default_rng(0).normal(size=ticks["measured"].shape), -ticks["sent"]):
+    for measured in (
+        0.0,
+        np.nan,
+        np.random.default_rng(0).normal(size=ticks["measured"].shape),
+        -ticks["sent"],
+    ):
         ticks["measured"] = measured
-        with pytest.raises(RobotError, match=r"does not follow what is sent \(joints\[0\], joints\[1\]\)"):
+        with pytest.raises(
+            RobotError, match=r"does not follow what is sent \(joints\[0\], joints\[1\]\)"
+        ):
             delays(spec, ticks)
 
 
 def test_stamps_that_come_twice_or_late_are_told_apart_from_motion() -> None:
     spec, ticks = lagging(0.1, hz=500.0)
     fresh = np.arange(len(ticks)) // 10 * 10  # joints that are read at 50 Hz
-    ticks["measured"], ticks["ages"][:, 0] = ticks["measured"][fresh], (np.arange(len(ticks)) - fresh) / 500
+    ticks["measured"], ticks["ages"][:, 0] = (
+        ticks["measured"][fresh],
+        (np.arange(len(ticks)) - fresh) / 500,
+    )
     assert delays(spec, ticks).actuation["joints"] == pytest.approx(0.1, abs=0.01 + GRID)
 
 

@@ -17,7 +17,10 @@ from fewstep.envs.safety.states import NEXT, State, Watch
 from fewstep.envs.sim.registry import make_expert, make_robot
 
 DT = 1 / RAIL.policy_hz
-SPEC = replace(RAIL, actions={"position": replace(RAIL.actions["position"], velocity=(1.0,), acceleration=(5.0,))})
+SPEC = replace(
+    RAIL,
+    actions={"position": replace(RAIL.actions["position"], velocity=(1.0,), acceleration=(5.0,))},
+)
 GO = Command(np.array([0.8], np.float32), "policy")
 
 
@@ -59,7 +62,9 @@ class Cell:
         self.said: list[str] = []
         self.robot = Sick()
         self.robot.reset(1)
-        self.safe = SafeRobot(self.robot, Limits.of(SPEC), watch or Watch(soft=0.0), self.said.append)
+        self.safe = SafeRobot(
+            self.robot, Limits.of(SPEC), watch or Watch(soft=0.0), self.said.append
+        )
         self.safe.reset(1)
 
     def tick(self, command: Command = GO) -> float:
@@ -133,7 +138,10 @@ def test_a_fault_is_latched_brakes_and_is_left_on_purpose_only() -> None:
         (lambda r: setattr(r, "age", math.nan), r"observation is 0\.\d+ s old"),
         (lambda r: setattr(r, "shown", {}), r"observation is 0\.\d+ s old"),
         (lambda r: setattr(r, "shown", {"position": np.zeros(2)}), r"observation is 0\.\d+ s old"),
-        (lambda r: setattr(r, "shown", {"position": np.array([math.nan])}), r"observation is 0\.\d+ s old"),
+        (
+            lambda r: setattr(r, "shown", {"position": np.array([math.nan])}),
+            r"observation is 0\.\d+ s old",
+        ),
         (lambda r: setattr(r, "deaf", True), "takes no command: bus"),
         (lambda r: setattr(r, "silent", True), "returned None, not the 1 numbers"),
     ],
@@ -148,8 +156,12 @@ def test_trouble_becomes_a_fault_that_says_why(trouble, why: str) -> None:
     assert len([t for t in cell.said if re.search(why, t)]) == 1
 
 
-@pytest.mark.parametrize("action", [None, np.array([math.nan]), np.array([math.inf]), np.zeros(3), np.zeros(0)])
-def test_without_a_valid_action_it_brakes_at_once_and_faults_in_time(action: np.ndarray | None) -> None:
+@pytest.mark.parametrize(
+    "action", [None, np.array([math.nan]), np.array([math.inf]), np.zeros(3), np.zeros(0)]
+)
+def test_without_a_valid_action_it_brakes_at_once_and_faults_in_time(
+    action: np.ndarray | None,
+) -> None:
     cell = Cell().start()
     for _ in range(4):
         cell.tick()
@@ -161,11 +173,15 @@ def test_without_a_valid_action_it_brakes_at_once_and_faults_in_time(action: np.
     assert sum("refused an action" in t for t in cell.said) == (action is not None), "said once"
 
 
-hostile = st.lists(st.one_of(st.none(), st.lists(st.floats(), max_size=2).map(np.array)), max_size=40)
+hostile = st.lists(
+    st.one_of(st.none(), st.lists(st.floats(), max_size=2).map(np.array)), max_size=40
+)
 
 
 @given(hostile)
-def test_whatever_is_commanded_the_robot_hears_nothing_beyond_its_limits(actions: list[np.ndarray | None]) -> None:
+def test_whatever_is_commanded_the_robot_hears_nothing_beyond_its_limits(
+    actions: list[np.ndarray | None],
+) -> None:
     cell = Cell().start()
     start = float(cell.robot.place[0])
     for action in actions:
@@ -235,7 +251,9 @@ def test_a_robot_that_moves_is_armed_only_once_it_stands_still(way: float) -> No
     for _ in range(3):
         cell.robot.shown = {"position": np.array([way * cell.robot.clock.now()], np.float32)}
         cell.tick()
-    with pytest.raises(RobotError, match="the robot moves: it can be armed where it stands still only"):
+    with pytest.raises(
+        RobotError, match="the robot moves: it can be armed where it stands still only"
+    ):
         cell.safe.go(State.HOLD)
     for _ in range(3):
         cell.tick()
@@ -245,7 +263,9 @@ def test_a_robot_that_moves_is_armed_only_once_it_stands_still(way: float) -> No
 
 @pytest.mark.parametrize("reading", [1.0, -0.9, 1e6])
 @pytest.mark.parametrize("state", [State.HOLD, State.ACTIVE])
-def test_a_reading_that_cannot_be_is_a_fault_and_moves_nothing(reading: float, state: State) -> None:
+def test_a_reading_that_cannot_be_is_a_fault_and_moves_nothing(
+    reading: float, state: State
+) -> None:
     cell = Cell()
     cell.safe.go(State.HOLD)
     if state is State.ACTIVE:
@@ -265,7 +285,12 @@ def test_a_robot_without_limits_is_refused() -> None:
 
 
 def test_what_nothing_measures_is_sent_nowhere_before_a_policy_has_said_where() -> None:
-    spec = Spec(dict(SPEC.observations), {**SPEC.actions, "tool": Field((4,), kind="quaternion")}, 10, 1 / DT)
+    spec = Spec(
+        dict(SPEC.observations),
+        {**SPEC.actions, "tool": Field((4,), kind="quaternion")},
+        10,
+        1 / DT,
+    )
     robot = Cell().robot
     robot.spec, robot.sent = spec, []
     robot.command = lambda command: robot.sent.append(command.action) or np.zeros(5)

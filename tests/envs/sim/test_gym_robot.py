@@ -85,7 +85,9 @@ def test_a_rate_that_cannot_be_had_is_refused() -> None:
     assert make_robot("pickplace", hz=20).spec.command_hz == 20
 
 
-@pytest.mark.parametrize("action", [spaces.Discrete(3), spaces.MultiBinary(2), spaces.Dict({"a": spaces.Box(0, 1)})])
+@pytest.mark.parametrize(
+    "action", [spaces.Discrete(3), spaces.MultiBinary(2), spaces.Dict({"a": spaces.Box(0, 1)})]
+)
 def test_actions_that_are_no_box_are_refused(action: spaces.Space) -> None:
     with pytest.raises(RobotError, match="drives Box actions"):
         robot_for(Scripted(action=action))
@@ -93,7 +95,9 @@ def test_actions_that_are_no_box_are_refused(action: spaces.Space) -> None:
 
 def test_observations_that_are_no_box_are_named() -> None:
     flat = box([-1, -1], [1, 1])
-    table = spaces.Dict({"flat": flat, "nested": spaces.Dict({"a": flat}), "mode": spaces.Discrete(2)})
+    table = spaces.Dict(
+        {"flat": flat, "nested": spaces.Dict({"a": flat}), "mode": spaces.Discrete(2)}
+    )
     with pytest.raises(RobotError, match="observations mode, nested are no Box"):
         robot_for(Scripted(observation=table))
     with pytest.raises(RobotError, match="observations state are no Box"):
@@ -101,7 +105,10 @@ def test_observations_that_are_no_box_are_named() -> None:
 
 
 def test_the_spec_says_what_the_spaces_say() -> None:
-    table = {"camera": spaces.Box(0, 255, (8, 6, 3), np.uint8), "joints": spaces.Box(-2, 2, (2, 2), np.float64)}
+    table = {
+        "camera": spaces.Box(0, 255, (8, 6, 3), np.uint8),
+        "joints": spaces.Box(-2, 2, (2, 2), np.float64),
+    }
     robot = robot_for(Scripted(observation=spaces.Dict(table), action=box([0, -1], [1, 2])))
     assert robot.spec.observations == {
         "camera": Field((8, 6, 3), kind="image"),
@@ -167,7 +174,9 @@ def test_holding_keeps_what_is_measured_until_something_is_sent() -> None:
     robot.command(Command(wanted, "policy"))
     robot.clock.wait_until(robot.clock.now() + 0.05)
     low, high = robot.spec.bounds()
-    np.testing.assert_array_equal(robot.command(Command(None, "policy")), np.clip(wanted, low, high))
+    np.testing.assert_array_equal(
+        robot.command(Command(None, "policy")), np.clip(wanted, low, high)
+    )
 
 
 def test_a_new_episode_forgets_the_last_command() -> None:
@@ -215,7 +224,9 @@ def test_the_clock_goes_on_from_episode_to_episode() -> None:
     ],
 )
 @pytest.mark.parametrize("terminated", [True, False])
-def test_success_is_what_the_last_info_says(info: dict, success: bool | None, terminated: bool) -> None:
+def test_success_is_what_the_last_info_says(
+    info: dict, success: bool | None, terminated: bool
+) -> None:
     first = (0.0, False, False, {"success": not success})
     robot = robot_for(Scripted([first, (0.0, terminated, not terminated, info)]))
     run(robot, 1)
@@ -268,7 +279,9 @@ def test_a_task_that_cannot_draw_says_so_when_pictures_are_wanted() -> None:
 # Tasks by name
 
 
-@pytest.mark.parametrize("task", ["pick_place", "NoSuch-v0", "not an id", "no_such_module:Env-v0", "no/such-v0"])
+@pytest.mark.parametrize(
+    "task", ["pick_place", "NoSuch-v0", "not an id", "no_such_module:Env-v0", "no/such-v0"]
+)
 def test_an_unknown_task_lists_the_built_in_ones(task: str) -> None:
     with pytest.raises(RobotError, match="pickplace, pusht"):
         make_robot(task)
@@ -276,12 +289,16 @@ def test_an_unknown_task_lists_the_built_in_ones(task: str) -> None:
 
 def test_only_built_in_tasks_have_experts() -> None:
     assert make_expert("pickplace")
-    with pytest.raises(RobotError, match="'pusht' has no scripted expert; these have: metaworld/<name>, pickplace"):
+    with pytest.raises(
+        RobotError, match="'pusht' has no scripted expert; these have: metaworld/<name>, pickplace"
+    ):
         make_expert("pusht")
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
     monkeypatch.setitem(sys.modules, "gymnasium", None)
-    with pytest.raises(FewstepError, match=r"gymnasium is not installed: pip install 'fewstep\[sim\]'"):
+    with pytest.raises(
+        FewstepError, match=r"gymnasium is not installed: pip install 'fewstep\[sim\]'"
+    ):
         make_robot(task)

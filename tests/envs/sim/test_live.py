@@ -22,7 +22,9 @@ class TestSimulatedArm(RobotContract):
         return SimulatedArm(hz=20.0, clock=FakeClock())
 
 
-def test_a_robot_goes_by_the_name_of_its_maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_robot_goes_by_the_name_of_its_maker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "my_arm.py").write_text(
         "from fewstep.envs.hardware.simulated_arm import SimulatedArm\n"
         "def make(port): return SimulatedArm(joints=port)\n"
@@ -32,7 +34,9 @@ def test_a_robot_goes_by_the_name_of_its_maker(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(RobotError, match="does not take"):
         make_live("my_arm:make", {"baud": 3})
     installed = EntryPoint("arm", "my_arm:make", robots.GROUP)
-    monkeypatch.setattr(robots, "entry_points", lambda group: [installed] if group == robots.GROUP else [])
+    monkeypatch.setattr(
+        robots, "entry_points", lambda group: [installed] if group == robots.GROUP else []
+    )
     assert make_live("arm", {"port": 2}).spec.action_size == 2
     with pytest.raises(RobotError, match=r"no robot 'leg'.*installed \(arm\)"):
         make_live("leg", {})
@@ -53,9 +57,13 @@ def test_a_simulation_keeps_up_with_the_clock_and_waits_for_nobody() -> None:
     assert live.observe() is not None and live.outcome() is not None, "its time is over"
 
 
-@pytest.mark.parametrize(("observing", "acting"), [(0.0, 0.0), (0.05, 0.0), (0.0, 0.1), (0.05, 0.1)])
+@pytest.mark.parametrize(
+    ("observing", "acting"), [(0.0, 0.0), (0.05, 0.0), (0.0, 0.1), (0.05, 0.1)]
+)
 def test_an_arm_shows_a_command_as_late_as_it_says(observing: float, acting: float) -> None:
-    arm = SimulatedArm(joints=1, hz=100.0, observing=observing, acting=acting, lag=0.0, clock=FakeClock())
+    arm = SimulatedArm(
+        joints=1, hz=100.0, observing=observing, acting=acting, lag=0.0, clock=FakeClock()
+    )
     arm.reset(0)
     begun, first = arm.clock.now(), float(arm.observe().data["joints"][0])
     arm.command(Command(np.array([first + 0.5]), "operator"))
@@ -75,7 +83,9 @@ def test_an_arm_shows_a_command_as_late_as_it_says(observing: float, acting: flo
         ("def make(:", "could not be made: module 'ill_arm_.*' fails: SyntaxError"),
     ],
 )
-def test_a_maker_that_fails_is_named(maker: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_maker_that_fails_is_named(
+    maker: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = f"ill_arm_{abs(hash(maker))}"
     (tmp_path / f"{name}.py").write_text(maker + "\n")
     monkeypatch.syspath_prepend(str(tmp_path))

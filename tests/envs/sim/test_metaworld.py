@@ -40,13 +40,25 @@ def test_a_hundred_seeds_are_a_hundred_starts(robot):
 
 
 def test_the_expert_succeeds_and_ends_the_episode(robot):
-    lengths, successes = zip(*((len(s), done) for s, done in (rollout(robot, k) for k in range(5))), strict=True)
+    lengths, successes = zip(
+        *((len(s), done) for s, done in (rollout(robot, k) for k in range(5))), strict=True
+    )
     assert sum(successes) >= 4 and max(lengths) < 300
 
 
 def test_demonstrations_are_recorded(robot, tmp_path):
     with DemoStore.create(tmp_path / "demos", robot.spec) as store:
-        assert record(robot, make_expert("metaworld/push"), store, [1, 2], float("inf"), lambda o: bool(o.success)) == 2
+        assert (
+            record(
+                robot,
+                make_expert("metaworld/push"),
+                store,
+                [1, 2],
+                float("inf"),
+                lambda o: bool(o.success),
+            )
+            == 2
+        )
         assert abs(store.array("action")).max() <= 1
 
 

@@ -54,7 +54,10 @@ def episodes(env):
 def test_keeps_gymnasiums_contract(env):
     with pytest.warns(UserWarning) as warnings:
         check_env(env, skip_render_check=True)
-    advice = ("infinity", "symmetric and normalized")  # positions have no bound; actions are in robot units on purpose
+    advice = (
+        "infinity",
+        "symmetric and normalized",
+    )  # positions have no bound; actions are in robot units on purpose
     assert all(any(words in str(w.message) for words in advice) for w in warnings)
 
 
@@ -71,8 +74,12 @@ def test_spec_describes_what_the_environment_gives(env):
 def test_same_seed_and_actions_give_the_same_episode(env, episodes):
     seen, actions, _ = episodes[0]
     other = make()
-    again = [other.reset(seed=FIRST)[0]] + [other.step(action.astype(np.float32))[0] for action in actions[:-1]]
-    assert all(np.array_equal(a[key], b[key]) for a, b in zip(again, seen, strict=True) for key in a)
+    again = [other.reset(seed=FIRST)[0]] + [
+        other.step(action.astype(np.float32))[0] for action in actions[:-1]
+    ]
+    assert all(
+        np.array_equal(a[key], b[key]) for a, b in zip(again, seen, strict=True) for key in a
+    )
 
 
 def test_seeds_differ_and_stay_in_their_region(env):
@@ -88,14 +95,18 @@ def test_expert_succeeds_on_both_sides(episodes):
 
 def test_expert_moves_smoothly_and_within_the_limits(episodes):
     fields = spec().actions.values()
-    fastest, hardest = (np.concatenate([getattr(f, name) for f in fields]) for name in ("velocity", "acceleration"))
+    fastest, hardest = (
+        np.concatenate([getattr(f, name) for f in fields]) for name in ("velocity", "acceleration")
+    )
     for _, actions, _ in episodes:
         assert (np.abs(np.diff(actions, axis=0)) * 20 < fastest).all()
         assert (np.abs(np.diff(actions, 2, axis=0)) * 400 < hardest).all()
 
 
 def test_nothing_tells_the_side_before_the_fork(env):
-    left, right = (play(env, [PickPlaceExpert(side)], FIRST, limit=36)[1] for side in ("left", "right"))
+    left, right = (
+        play(env, [PickPlaceExpert(side)], FIRST, limit=36)[1] for side in ("left", "right")
+    )
     assert np.array_equal(left[:30], right[:30])
     assert np.abs(left[-1] - right[-1]).max() < 1e-6
 
@@ -127,7 +138,9 @@ def test_mean_of_both_sides_hits_the_post(env):
 
 
 def test_expert_recovers_from_disturbed_targets(env):
-    successes = [play(env, [PickPlaceExpert()], seed, noise=0.01)[2]["is_success"] for seed in range(6)]
+    successes = [
+        play(env, [PickPlaceExpert()], seed, noise=0.01)[2]["is_success"] for seed in range(6)
+    ]
     assert np.mean(successes) > 0.8
 
 
@@ -160,5 +173,7 @@ import gymnasium, fewstep.envs.sim.pick_place
 gymnasium.make("fewstep/PickPlace-v0").reset(seed=0)
 gymnasium.make("fewstep/PickPlace-v0", cameras=("front",)).reset(seed=0)
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert result.stderr.splitlines()[-1] == f"fewstep.envs.errors.RobotError: {MISSING}"

@@ -26,7 +26,9 @@ def env() -> Any:
 @pytest.fixture
 def original() -> Any:
     pytest.importorskip("gym_pusht")
-    made = gym.make("gym_pusht/PushT-v0", obs_type="environment_state_agent_pos", disable_env_checker=True)
+    made = gym.make(
+        "gym_pusht/PushT-v0", obs_type="environment_state_agent_pos", disable_env_checker=True
+    )
     yield made.unwrapped
     made.close()
 
@@ -102,7 +104,9 @@ def test_the_same_actions_lead_to_the_same_state(env: Any) -> None:
 
 def test_its_picture_is_that_of_gym_pusht() -> None:
     pytest.importorskip("gym_pusht")
-    ours, theirs = (gym.make(i, render_mode="rgb_array") for i in ("fewstep/PushT-v0", "gym_pusht/PushT-v0"))
+    ours, theirs = (
+        gym.make(i, render_mode="rgb_array") for i in ("fewstep/PushT-v0", "gym_pusht/PushT-v0")
+    )
     try:
         pictures = [e.reset(seed=2) and e.render() for e in (ours, theirs)]
     except Exception as error:

@@ -18,7 +18,9 @@ def task() -> Any:
     pytest.importorskip("gym_pusht")
     import gymnasium
 
-    env = gymnasium.make("gym_pusht/PushT-v0", obs_type="environment_state_agent_pos", disable_env_checker=True)
+    env = gymnasium.make(
+        "gym_pusht/PushT-v0", obs_type="environment_state_agent_pos", disable_env_checker=True
+    )
     env.reset(seed=0)
     yield env.unwrapped
     env.close()
@@ -34,7 +36,9 @@ def observed(task: Any, state: np.ndarray) -> np.ndarray:
 @settings(max_examples=50, deadline=None)
 @given(states)
 def test_corners_are_those_of_gym_pusht(task: Any, state: np.ndarray) -> None:
-    np.testing.assert_allclose(corners(state), [observed(task, row) for row in state], rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(
+        corners(state), [observed(task, row) for row in state], rtol=1e-5, atol=1e-3
+    )
 
 
 def test_corners_of_the_human_demonstrations_are_those_of_gym_pusht(task: Any) -> None:
@@ -54,7 +58,9 @@ def test_a_full_turn_changes_nothing(state: np.ndarray, turns: int) -> None:
 
 
 @given(states, st.floats(-100, 100), st.floats(-100, 100))
-def test_corners_move_with_the_block_and_not_with_the_agent(state: np.ndarray, x: float, y: float) -> None:
+def test_corners_move_with_the_block_and_not_with_the_agent(
+    state: np.ndarray, x: float, y: float
+) -> None:
     moved = corners(state + np.array([50, 60, x, y, 0]))
     np.testing.assert_allclose(moved, corners(state) + np.tile([x, y], 8), atol=1e-2)
 
@@ -63,5 +69,8 @@ def test_the_spec_is_that_of_the_task(task: Any) -> None:
     assert corners(np.zeros((3, 5))).shape == (3, *SPEC.observations["environment_state"].shape)
     assert corners(np.zeros((3, 5))).dtype == np.float32
     low, high = SPEC.bounds()
-    assert (task.action_space.low.tolist(), task.action_space.high.tolist()) == (low.tolist(), high.tolist())
+    assert (task.action_space.low.tolist(), task.action_space.high.tolist()) == (
+        low.tolist(),
+        high.tolist(),
+    )
     assert SPEC.policy_hz == task.metadata["render_fps"]

@@ -88,13 +88,29 @@ def test_keys_move_while_they_are_down_and_a_page_that_goes_away_lets_go(served:
     assert not served.moves(3).any()
 
 
-RUBBISH = ["", "[", "[1]", '"start"', "{}", '{"word": "fly"}', '{"key": "w"}', '{"key": ["w"], "down": true}']
+RUBBISH = [
+    "",
+    "[",
+    "[1]",
+    '"start"',
+    "{}",
+    '{"word": "fly"}',
+    '{"key": "w"}',
+    '{"key": ["w"], "down": true}',
+]
 RUBBISH += ["[" * 4096, b"\xff", b""]
-RUBBISH += ['{"drag": 1}', '{"drag": ["a", 0, 0, 0]}', '{"drag": [NaN, 0, 0, 1e999]}', '{"drag": [0, 0, 0]}']
+RUBBISH += [
+    '{"drag": 1}',
+    '{"drag": ["a", 0, 0, 0]}',
+    '{"drag": [NaN, 0, 0, 1e999]}',
+    '{"drag": [0, 0, 0]}',
+]
 
 
 @pytest.mark.parametrize("rubbish", RUBBISH)
-def test_rubbish_moves_nothing_and_the_page_is_still_heard(served: Served, rubbish: str | bytes) -> None:
+def test_rubbish_moves_nothing_and_the_page_is_still_heard(
+    served: Served, rubbish: str | bytes
+) -> None:
     with served.connect() as socket:
         socket.send(rubbish)
         say(socket, served)
@@ -127,7 +143,10 @@ ORIGINS = [None, "null", "http://evil.example", "http://127.0.0.1:1", "https://{
 
 @pytest.mark.parametrize("origin", ORIGINS)
 def test_only_the_page_itself_is_heard(served: Served, origin: str | None) -> None:
-    with pytest.raises(InvalidStatus, match="403"), served.connect(origin and origin.format(host=served.host)):
+    with (
+        pytest.raises(InvalidStatus, match="403"),
+        served.connect(origin and origin.format(host=served.host)),
+    ):
         pass
 
 
@@ -137,16 +156,32 @@ def secret_of(served: Served) -> str:
 
 def wrong_secrets(served: Served) -> list[str]:
     own = secret_of(served)
-    return ["", own[:-1], own + "0", own.upper(), "0" * len(own), "%2e", "..", f"x/../{own}", "\u00fc".encode().hex()]
+    return [
+        "",
+        own[:-1],
+        own + "0",
+        own.upper(),
+        "0" * len(own),
+        "%2e",
+        "..",
+        f"x/../{own}",
+        "\u00fc".encode().hex(),
+    ]
 
 
 def test_nothing_is_served_without_the_secret(served: Served) -> None:
     for secret in wrong_secrets(served):
         for rest in ("", "/", "/hand", "/etc/passwd"):
             status, headers, content = ask(f"http://{served.host}/{secret}{rest}")
-            assert (status, headers["Content-Type"]) == (403, "text/plain; charset=utf-8"), (secret, rest)
+            assert (status, headers["Content-Type"]) == (403, "text/plain; charset=utf-8"), (
+                secret,
+                rest,
+            )
             assert secret_of(served) not in content + str(headers)
-        with pytest.raises(InvalidStatus, match="403"), served.connect(address=f"http://{served.host}/{secret}/"):
+        with (
+            pytest.raises(InvalidStatus, match="403"),
+            served.connect(address=f"http://{served.host}/{secret}/"),
+        ):
             pass
     assert ask(served.page.address + "etc/passwd")[0] == 404
     assert ask(served.page.address.rstrip("/"))[0] == 403
@@ -174,8 +209,14 @@ def test_the_page_needs_nothing_from_elsewhere_and_cannot_be_framed(served: Serv
     _, headers, html = ask(served.page.address)
     policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
     nonce = re.fullmatch("'nonce-(.{20,})'", policy["script-src"])
-    assert nonce and f'<script nonce="{nonce[1]}">' in html and f'<style nonce="{nonce[1]}">' in html
-    assert (policy["default-src"], policy["frame-ancestors"], policy["connect-src"]) == ("'none'", "'none'", "'self'")
+    assert (
+        nonce and f'<script nonce="{nonce[1]}">' in html and f'<style nonce="{nonce[1]}">' in html
+    )
+    assert (policy["default-src"], policy["frame-ancestors"], policy["connect-src"]) == (
+        "'none'",
+        "'none'",
+        "'self'",
+    )
     assert (headers["X-Frame-Options"], headers["Referrer-Policy"]) == ("DENY", "no-referrer")
     assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
     assert "http://" not in html and "https://" not in html
@@ -220,7 +261,9 @@ def test_where_a_hand_points_is_where_the_camera_sees_it() -> None:
     tip, camera = data.site("tcp").xpos, model.camera("scene").id
     seen = (tip - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
     half = np.tan(np.radians(model.cam_fovy[camera]) / 2)
-    place = np.array([0.5 + seen[0] / -seen[2] / half / 2 * 3 / 4, 0.5 - seen[1] / -seen[2] / half / 2])
+    place = np.array(
+        [0.5 + seen[0] / -seen[2] / half / 2 * 3 / 4, 0.5 - seen[1] / -seen[2] / half / 2]
+    )
     np.testing.assert_allclose(tool.ground(place[None])[0], tip[:2], atol=2e-3)
     assert tool.speed[0] == SPEED
     robot.close()
@@ -256,8 +299,18 @@ def framed(tab: Any) -> str:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which is not installed")
 def test_ten_episodes_recorded_in_a_browser_train_without_further_steps(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "fewstep.policy.cli.main", "record", "task=pickplace", "teleop=page", "port=0"]
-    sitting = subprocess.Popen([*command, f"data={tmp_path}/demos", "episodes=10"], stdout=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "fewstep.policy.cli.main",
+        "record",
+        "task=pickplace",
+        "teleop=page",
+        "port=0",
+    ]
+    sitting = subprocess.Popen(
+        [*command, f"data={tmp_path}/demos", "episodes=10"], stdout=subprocess.PIPE, text=True
+    )
     assert sitting.stdout
     try:
         address = re.search(r"open (\S+)", sitting.stdout.readline())
@@ -270,7 +323,9 @@ def test_ten_episodes_recorded_in_a_browser_train_without_further_steps(tmp_path
             until(lambda: sitting.poll() is not None, 20)
             assert not tab.complaints()
             host = address[1].split("/")[2]
-            assert all(host in url or url.startswith(("blob:", "data:", "about:")) for url in tab.sent())
+            assert all(
+                host in url or url.startswith(("blob:", "data:", "about:")) for url in tab.sent()
+            )
     finally:
         sitting.terminate()
         sitting.wait(20)
@@ -294,7 +349,15 @@ def record(tab: Any) -> None:
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
     def mouse(kind: str, dx: float) -> None:
-        tab.call("Input.dispatchMouseEvent", type=kind, x=x + dx, y=y, button="left", buttons=1, clickCount=1)
+        tab.call(
+            "Input.dispatchMouseEvent",
+            type=kind,
+            x=x + dx,
+            y=y,
+            button="left",
+            buttons=1,
+            clickCount=1,
+        )
 
     mouse("mousePressed", 0)
     for k in range(8):

@@ -64,7 +64,9 @@ def test_strangers_do_not_keep_others_out(server: Server) -> None:
     until(lambda: not handlers())
 
 
-def test_a_request_that_arrives_byte_by_byte_is_not_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_arrives_byte_by_byte_is_not_waited_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(view_server, "STRANGER", 0.3)
     end = time.monotonic() + 10
     with connected(server, b"GET /") as slow, pytest.raises(ConnectionError):
@@ -74,7 +76,9 @@ def test_a_request_that_arrives_byte_by_byte_is_not_waited_for(server: Server, m
     until(lambda: not handlers())
 
 
-def test_a_client_that_does_not_read_is_let_go(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_does_not_read_is_let_go(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(view_server, "KNOWN", 0.5)
     with ExitStack() as stack:
         for _ in range(4):
@@ -85,7 +89,9 @@ def test_a_client_that_does_not_read_is_let_go(server: Server, monkeypatch: pyte
         assert served(server)
 
 
-def test_a_client_that_says_nothing_more_is_let_go(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_says_nothing_more_is_let_go(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(view_server, "KNOWN", 0.3)
     with connected(server, request(server, "starts")) as idle:
         while idle.recv(2**16):

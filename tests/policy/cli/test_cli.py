@@ -12,7 +12,13 @@ from fewstep.envs import ConfigError, DataError
 from fewstep.policy.cli.main import VERBS, load, main, settings
 from fewstep.policy.evaluation.statistics import wilson
 
-TINY = ("model.net.channels=[8,16]", "model.net.groups=4", "model.net.condition=16", "batch=8", "log_every=5")
+TINY = (
+    "model.net.channels=[8,16]",
+    "model.net.groups=4",
+    "model.net.condition=16",
+    "batch=8",
+    "log_every=5",
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +26,19 @@ def workshop(tmp_path_factory) -> Path:
     """Demonstrations and a policy, made by the verbs themselves."""
     folder = tmp_path_factory.mktemp("workshop")
     assert main(["record", f"data={folder}/demos", "episodes=3"]) == 0
-    assert main(["train", f"data={folder}/demos", f"out={folder}/run", "steps=12", "held_out=0.34", *TINY]) == 0
+    assert (
+        main(
+            [
+                "train",
+                f"data={folder}/demos",
+                f"out={folder}/run",
+                "steps=12",
+                "held_out=0.34",
+                *TINY,
+            ]
+        )
+        == 0
+    )
     return folder
 
 
@@ -48,7 +66,8 @@ def test_unknown_key_lists_the_valid_ones(capsys):
 
 
 @pytest.mark.parametrize(
-    "wrong, says", [("stesp=3", "'stesp'"), ("recipe=none", "pickplace pusht"), ("steps", "'steps'")]
+    "wrong, says",
+    [("stesp=3", "'stesp'"), ("recipe=none", "pickplace pusht"), ("steps", "'steps'")],
 )
 def test_hydras_own_advice_is_left_out(wrong: str, says: str, capsys):
     assert main(["train", "data=x", wrong]) == 2
@@ -67,7 +86,8 @@ def test_a_wrong_type_names_the_key(capsys):
 
 
 @pytest.mark.parametrize(
-    "name", ["Größe ü", "demos (1)", "[a]", "a,b=c", "it's", 'say "hi"', "a\\'b\\", "5", "null", "~/x"]
+    "name",
+    ["Größe ü", "demos (1)", "[a]", "a,b=c", "it's", 'say "hi"', "a\\'b\\", "5", "null", "~/x"],
 )
 def test_a_path_may_have_any_name(name):
     assert settings("check", load("check"), [f"data={name}"]).data == name
@@ -90,11 +110,17 @@ def test_recipe_changes_only_what_it_names():
 
 def test_sampler_follows_the_objective():
     c = settings("train", load("train"), ["data=x", "model.objective=eps", "model.path=cosine"])
-    assert (c.model.drawn_by.step, c.model.drawn_by.evaluations, c.model.drawn_by.clip) == ("ddpm", 100, 1.0)
+    assert (c.model.drawn_by.step, c.model.drawn_by.evaluations, c.model.drawn_by.clip) == (
+        "ddpm",
+        100,
+        1.0,
+    )
 
 
 def test_unknown_names_list_the_valid_ones():
-    with pytest.raises(ConfigError, match="valid: eps, flow, flow_atoms, one_step, regression, v, x0"):
+    with pytest.raises(
+        ConfigError, match="valid: eps, flow, flow_atoms, one_step, regression, v, x0"
+    ):
         settings("train", load("train"), ["data=x", "model.objective=magic"])
 
 
@@ -115,7 +141,10 @@ def test_record_appends_fresh_starts(workshop, capsys):
 
 def test_a_store_goes_on_with_its_encoding_of_images(workshop, capsys):
     before = len(DemoStore.open(workshop / "demos"))
-    for images, message in {"lossless": "keeps its images as jpeg", "png": "valid: jpeg, lossless"}.items():
+    for images, message in {
+        "lossless": "keeps its images as jpeg",
+        "png": "valid: jpeg, lossless",
+    }.items():
         assert main(["record", f"data={workshop}/demos", "episodes=1", f"images={images}"]) == 2
         assert message in capsys.readouterr().err
     assert len(DemoStore.open(workshop / "demos")) == before
@@ -160,13 +189,21 @@ def test_other_seeds_cannot_be_compared(workshop, capsys):
 def test_a_damaged_evaluation_is_an_error_not_a_trace(workshop, tmp_path, content, key, capsys):
     (tmp_path / "evaluation.json").write_text(content)
     options = ["task=pickplace", "seconds=0.1", "workers=1", "episodes=1", f"out={tmp_path}/out"]
-    assert main(["evaluate", f"policy={workshop}/run", f"{key}={tmp_path}/evaluation.json", *options]) == 1
+    assert (
+        main(["evaluate", f"policy={workshop}/run", f"{key}={tmp_path}/evaluation.json", *options])
+        == 1
+    )
     assert f"{tmp_path}/evaluation.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "words",
-    [["check", "data=x", "hydra=1"], ["export", "recipe=1"], ["train", "data=x", "hydra=1"], ["check", "=", "@"]],
+    [
+        ["check", "data=x", "hydra=1"],
+        ["export", "recipe=1"],
+        ["train", "data=x", "hydra=1"],
+        ["check", "=", "@"],
+    ],
 )
 def test_keys_that_confuse_hydra_are_an_error_not_a_trace(words, capsys):
     assert main(words) == 2
@@ -180,19 +217,34 @@ def test_seeds_of_demonstrations_are_refused(workshop, capsys):
 
 def test_a_policy_of_another_robot_is_refused(workshop, capsys):
     pytest.importorskip("gym_pusht")
-    assert main(["evaluate", f"policy={workshop}/run", "task=pusht", "episodes=1", "workers=1"]) == 1
+    assert (
+        main(["evaluate", f"policy={workshop}/run", "task=pusht", "episodes=1", "workers=1"]) == 1
+    )
     assert "observation 'joints' is missing" in capsys.readouterr().err
 
 
 def test_bench_measures_the_textbook_beside(workshop):
-    assert main(["bench", f"policy={workshop}/run", f"out={workshop}/bench", "calls=10", "evaluations=[2]"]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                f"policy={workshop}/run",
+                f"out={workshop}/bench",
+                "calls=10",
+                "evaluations=[2]",
+            ]
+        )
+        == 0
+    )
     bench = json.loads((workshop / "bench/bench.json").read_text())
     assert [(r["engine"], r["network_evaluations"]) for r in bench["rows"]] == [
         ("eager", 2),
         ("folded", 2),
         ("eager", 100),
     ]
-    assert all(0 < r["floor_ms"] <= r["median_ms"] <= r["p99_ms"] <= r["max_ms"] for r in bench["rows"])
+    assert all(
+        0 < r["floor_ms"] <= r["median_ms"] <= r["p99_ms"] <= r["max_ms"] for r in bench["rows"]
+    )
 
 
 def test_record_shows_each_start_as_often_as_asked(tmp_path):
@@ -227,6 +279,11 @@ def test_an_empty_store_is_refused(tmp_path, workshop):
 
 
 def test_the_demo_ends_in_a_report(tmp_path):
-    assert main(["demo", f"out={tmp_path}", "demonstrations=2", "episodes=1", "steps=3", "workers=1"]) == 0
+    assert (
+        main(["demo", f"out={tmp_path}", "demonstrations=2", "episodes=1", "steps=3", "workers=1"])
+        == 0
+    )
     page = (tmp_path / "report.html").read_text()
-    assert "network evaluations" in page and "unknown" in page  # one episode has no interval of its score
+    assert (
+        "network evaluations" in page and "unknown" in page
+    )  # one episode has no interval of its score

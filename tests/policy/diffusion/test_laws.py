@@ -15,11 +15,24 @@ from fewstep.policy.diffusion.samplers import Sampler, even_grid, sample
 from fewstep.policy.networks.temporal_unet import Cond
 
 N = 2500
-STEPS = {"ddim": 100, "heun": 150, "ddpm": 400}  # enough of them that what is left is the sampling error
+STEPS = {
+    "ddim": 100,
+    "heun": 150,
+    "ddpm": 400,
+}  # enough of them that what is left is the sampling error
 MEAN, STD = 0.4, 0.3
-MODES = (torch.tensor([-0.8, 0.6]).double(), torch.tensor([0.3, 0.7]).double(), 0.1)  # means, weights, std of each
+MODES = (
+    torch.tensor([-0.8, 0.6]).double(),
+    torch.tensor([0.3, 0.7]).double(),
+    0.1,
+)  # means, weights, std of each
 COND = Cond(torch.zeros(1, 1))
-PAIRS = [(name, path) for name, objective in OBJECTIVES.items() if name not in ONCE for path in objective.paths]
+PAIRS = [
+    (name, path)
+    for name, objective in OBJECTIVES.items()
+    if name not in ONCE
+    for path in objective.paths
+]
 each_pair = pytest.mark.parametrize("name, path", PAIRS)
 
 
@@ -27,7 +40,13 @@ class Optimal:
     """The best network there is for a mixture of Gaussians, plus an optional mistake."""
 
     def __init__(
-        self, path: Path, kind: str, means: Tensor, weights: Tensor, std: float, mistake=lambda out: out
+        self,
+        path: Path,
+        kind: str,
+        means: Tensor,
+        weights: Tensor,
+        std: float,
+        mistake=lambda out: out,
     ) -> None:
         self.path, self.kind, self.mistake = path, kind, mistake
         self.means, self.logs, self.var = means, weights.log(), std**2
@@ -44,12 +63,16 @@ class Optimal:
         return self.mistake(self.path.target(x0, eps, t.double(), self.kind).to(x))
 
 
-def gaussian(path: Path, kind: str, mistake: Callable[[Tensor], Tensor] = lambda out: out) -> Denoiser:
+def gaussian(
+    path: Path, kind: str, mistake: Callable[[Tensor], Tensor] = lambda out: out
+) -> Denoiser:
     one = torch.ones(1, dtype=torch.float64)
     return Denoiser(Optimal(path, kind, MEAN * one, one, STD, mistake), path, kind)
 
 
-def mixture(path: Path, kind: str, mistake: Callable[[Tensor], Tensor] = lambda out: out) -> Denoiser:
+def mixture(
+    path: Path, kind: str, mistake: Callable[[Tensor], Tensor] = lambda out: out
+) -> Denoiser:
     return Denoiser(Optimal(path, kind, *MODES, mistake), path, kind)
 
 
@@ -70,11 +93,15 @@ def draw(denoiser: Denoiser, step: str) -> Tensor:
 
 @each_pair
 @pytest.mark.parametrize("step", STEPS)
-def test_every_pair_of_objective_and_sampler_recovers_a_gaussian(name: str, path: str, step: str) -> None:
+def test_every_pair_of_objective_and_sampler_recovers_a_gaussian(
+    name: str, path: str, step: str
+) -> None:
     objective, chosen = choose(name, path)
     x = draw(gaussian(chosen, objective.kind), step)
     assert x.mean().item() == pytest.approx(MEAN, abs=5 * STD / math.sqrt(N))
-    assert x.std().item() == pytest.approx(STD, rel={"ddim": 0.06, "heun": 0.02, "ddpm": 0.05}[step])
+    assert x.std().item() == pytest.approx(
+        STD, rel={"ddim": 0.06, "heun": 0.02, "ddpm": 0.05}[step]
+    )
     z = (x - x.mean()) / x.std()
     assert (z**3).mean().item() == pytest.approx(0, abs=0.1)
     assert (z**4).mean().item() == pytest.approx(3, abs=0.2)
@@ -82,7 +109,9 @@ def test_every_pair_of_objective_and_sampler_recovers_a_gaussian(name: str, path
 
 @each_pair
 @pytest.mark.parametrize("step", STEPS)
-def test_every_pair_of_objective_and_sampler_recovers_both_modes(name: str, path: str, step: str) -> None:
+def test_every_pair_of_objective_and_sampler_recovers_both_modes(
+    name: str, path: str, step: str
+) -> None:
     objective, chosen = choose(name, path)
     x = draw(mixture(chosen, objective.kind), step)
     means, weights, std = MODES
@@ -102,7 +131,9 @@ def test_two_evaluations_of_a_gaussian_shrink_it_as_computed_by_hand() -> None:
 
 @pytest.mark.parametrize("kind", ["v", "x0"])
 @pytest.mark.parametrize("case", [gaussian, mixture])
-def test_one_evaluation_gives_the_conditional_mean_whatever_the_noise(case: Callable, kind: str) -> None:
+def test_one_evaluation_gives_the_conditional_mean_whatever_the_noise(
+    case: Callable, kind: str
+) -> None:
     x = sample(case(LINEAR, kind), Sampler(evaluations=1), even_noise(), COND)
     mean = MEAN if case is gaussian else (MODES[0] * MODES[1]).sum().item()
     torch.testing.assert_close(x, torch.full_like(x, mean), rtol=0, atol=1e-12)
@@ -149,7 +180,9 @@ def expected(name: str, path: Path, kind: str) -> float:
     if name == "flow":
         return flow
     if name == "flow_atoms":
-        return float(np.dot([0.2, 0.2], irreducible(path, kind, np.array([1.0, LATE]))) + 0.6 * flow)
+        return float(
+            np.dot([0.2, 0.2], irreducible(path, kind, np.array([1.0, LATE]))) + 0.6 * flow
+        )
     if path.steps:
         return float(irreducible(path, kind, np.arange(1, path.steps + 1) / path.steps).mean())
     return float(irreducible(path, kind, (np.arange(100_000) + 0.5) / 100_000).mean())
@@ -160,21 +193,27 @@ def test_loss_of_the_optimal_network_is_the_irreducible_one(name: str, path: str
     objective, chosen = choose(name, path)
     loss = losses(gaussian(chosen, objective.kind), name, gaussian_data)
     error = loss.std().item() / math.sqrt(len(loss))
-    assert loss.mean().item() == pytest.approx(expected(name, chosen, objective.kind), abs=5 * error)
+    assert loss.mean().item() == pytest.approx(
+        expected(name, chosen, objective.kind), abs=5 * error
+    )
 
 
 @each_pair
 @pytest.mark.parametrize(
     "case, data", [(gaussian, gaussian_data), (mixture, mixture_data)], ids=["gaussian", "mixture"]
 )
-def test_no_perturbation_of_the_optimal_network_lowers_the_loss(name: str, path: str, case: Callable, data) -> None:
+def test_no_perturbation_of_the_optimal_network_lowers_the_loss(
+    name: str, path: str, case: Callable, data
+) -> None:
     objective, chosen = choose(name, path)
     best = losses(case(chosen, objective.kind), name, data)
     for d in (-0.2, 0.2):
         worse = losses(case(chosen, objective.kind, lambda out, d=d: out + d), name, data) - best
         error = worse.std().item() / math.sqrt(len(worse))
         assert worse.mean().item() == pytest.approx(d**2, abs=5 * error)
-        scaled = losses(case(chosen, objective.kind, lambda out, d=d: out * (1 + d)), name, data) - best
+        scaled = (
+            losses(case(chosen, objective.kind, lambda out, d=d: out * (1 + d)), name, data) - best
+        )
         assert scaled.mean() > 0.1 * d**2 * best.mean()
 
 
@@ -238,7 +277,9 @@ def test_a_network_that_is_asked_once_is_trained_where_it_is_asked(name: str) ->
 
 
 def test_names_come_from_closed_tables() -> None:
-    with pytest.raises(ConfigError, match=r"'flw'; valid: eps, flow, flow_atoms, one_step, regression, v, x0"):
+    with pytest.raises(
+        ConfigError, match=r"'flw'; valid: eps, flow, flow_atoms, one_step, regression, v, x0"
+    ):
         choose("flw")
     with pytest.raises(ConfigError, match=r"'cos'; valid: beta, cosine, linear"):
         choose("eps", "cos")

@@ -13,7 +13,9 @@ from fewstep.policy.diffusion.path import BETA, COSINE, KINDS, LINEAR, PATHS, Pa
 
 each_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 each_kind = pytest.mark.parametrize("kind", KINDS)
-inner = st.lists(st.floats(1e-3, 1 - 1e-3), min_size=3, max_size=3).map(lambda t: torch.tensor(t, dtype=torch.float64))
+inner = st.lists(st.floats(1e-3, 1 - 1e-3), min_size=3, max_size=3).map(
+    lambda t: torch.tensor(t, dtype=torch.float64)
+)
 
 
 def pair(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,7 +60,8 @@ def test_velocity_is_the_slope_of_x_along_progress(path: Path, t: float) -> None
     x0, eps = pair(1)
     at = torch.tensor(t, dtype=torch.float64, requires_grad=True)
     alpha, sigma, ds = (
-        torch.autograd.grad(f, at, retain_graph=True)[0] for f in (*path.coefficients(at), path.progress(at))
+        torch.autograd.grad(f, at, retain_graph=True)[0]
+        for f in (*path.coefficients(at), path.progress(at))
     )
     slope = (alpha * x0 + sigma * eps) / ds
     torch.testing.assert_close(slope, path.target(x0, eps, at.detach(), "v"), rtol=0, atol=1e-8)
@@ -74,7 +77,13 @@ def test_one_time_for_all_rows_is_the_same_time_in_every_row(path: Path) -> None
 @each_path
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_data_turns_into_noise_without_turning_back(path: Path, dtype: torch.dtype) -> None:
-    t = torch.cat([torch.logspace(-12, -3, 2001, dtype=dtype), torch.linspace(0, 1, 4001, dtype=dtype)]).sort().values
+    t = (
+        torch.cat(
+            [torch.logspace(-12, -3, 2001, dtype=dtype), torch.linspace(0, 1, 4001, dtype=dtype)]
+        )
+        .sort()
+        .values
+    )
     alpha, sigma = path.coefficients(t)
     assert (alpha[0], sigma[0]) == (1, 0)
     assert 0 <= alpha[-1] < 0.01 and sigma[-1] > 0.99
@@ -101,11 +110,15 @@ def in_double(monkeypatch: pytest.MonkeyPatch, **config) -> torch.Tensor:
     ],
     ids=["cosine", "beta"],
 )
-def test_alpha_bar_is_that_of_diffusers_at_every_discrete_time(path: Path, config: dict, monkeypatch) -> None:
+def test_alpha_bar_is_that_of_diffusers_at_every_discrete_time(
+    path: Path, config: dict, monkeypatch
+) -> None:
     steps = config["num_train_timesteps"]
     assert path.steps == steps
     t = torch.tensor([(k + 1) / steps for k in range(steps)], dtype=torch.float64)
-    torch.testing.assert_close(path.coefficients(t)[0] ** 2, in_double(monkeypatch, **config), rtol=1e-11, atol=1e-14)
+    torch.testing.assert_close(
+        path.coefficients(t)[0] ** 2, in_double(monkeypatch, **config), rtol=1e-11, atol=1e-14
+    )
     monkeypatch.undo()
     single = path.coefficients(t.float())[0] ** 2
     torch.testing.assert_close(single, DDPMScheduler(**config).alphas_cumprod, rtol=1e-4, atol=1e-6)

@@ -71,12 +71,16 @@ def exact(monkeypatch):
 
 
 def noises(count: int) -> Tensor:
-    return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return torch.randn(
+        count, *SHAPE, generator=torch.Generator().manual_seed(5), dtype=torch.float64
+    )
 
 
 def scaled(noise: Tensor, path: Path, t: float) -> Tensor:
     """Start `sample` at noise itself, as diffusers does, instead of at sigma(t) times it."""
-    return torch.cat([noise[:1] / path.coefficients(torch.tensor(t, dtype=noise.dtype))[1], noise[1:]])
+    return torch.cat(
+        [noise[:1] / path.coefficients(torch.tensor(t, dtype=noise.dtype))[1], noise[1:]]
+    )
 
 
 each_case = pytest.mark.parametrize(
@@ -111,7 +115,12 @@ def test_ddpm_follows_diffusers_from_noise_to_data(path, steps, kind, clip, exac
     times = (*((k.item() + 1) / path.steps for k in scheduler.timesteps), 0.0)
     sampler = Sampler("ddpm", times=times, clip=clip)
     assert sampler.noises == 1 + len(fresh)
-    ours = sample(Denoiser(net, path, kind), sampler, scaled(torch.stack([noise, *fresh]), path, times[0]), COND)
+    ours = sample(
+        Denoiser(net, path, kind),
+        sampler,
+        scaled(torch.stack([noise, *fresh]), path, times[0]),
+        COND,
+    )
     torch.testing.assert_close(ours, x, rtol=0, atol=1e-9)
 
 
@@ -120,12 +129,18 @@ def test_ddpm_follows_diffusers_from_noise_to_data(path, steps, kind, clip, exac
 @each_clip
 def test_ddim_follows_diffusers_by_its_scheduler(path, steps, kind, clip, exact) -> None:
     scheduler = exact(
-        DDIMScheduler, path, prediction_type=PREDICTION[kind], clip_sample=bool(clip), clip_sample_range=clip
+        DDIMScheduler,
+        path,
+        prediction_type=PREDICTION[kind],
+        clip_sample=bool(clip),
+        clip_sample_range=clip,
     )
     denoiser, noise = Denoiser(Net(), path, kind), noises(1)
     theirs = sample_with_scheduler(denoiser, scheduler, steps, noise, COND)
     times = (*((k.item() + 1) / path.steps for k in scheduler.timesteps), 0.0)
-    ours = sample(denoiser, Sampler("ddim", times=times, clip=clip), scaled(noise, path, times[0]), COND)
+    ours = sample(
+        denoiser, Sampler("ddim", times=times, clip=clip), scaled(noise, path, times[0]), COND
+    )
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
 
 
@@ -136,7 +151,9 @@ def test_default_grid_of_ddpm_is_the_discrete_schedule(path: Path) -> None:
     assert Sampler("ddpm", path.steps).grid() == (*times, 0.0)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers with numpy 2
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # diffusers with numpy 2
 @pytest.mark.parametrize("path", [COSINE, BETA], ids=["cosine", "beta"])
 @each_kind
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -155,7 +172,9 @@ def test_halving_the_steps_of_a_sampler_shows_its_order(path: Path, step: str, o
         even = np.linspace(0, path.progress(fine)[-1].item(), steps + 1)[::-1]
         times = tuple(np.interp(even, path.progress(fine), fine).tolist())
         alpha, sigma = path.coefficients(fine[-1])
-        x = sample(Denoiser(Gaussian(path, "v"), path, "v"), Sampler(step, times=times), noises(1), COND)
+        x = sample(
+            Denoiser(Gaussian(path, "v"), path, "v"), Sampler(step, times=times), noises(1), COND
+        )
         z = (sigma * noises(1)[0] - alpha * 0.3) / ((alpha * 0.5) ** 2 + sigma**2).sqrt()
         return (x - 0.3 - 0.5 * z).abs().max().item()
 
@@ -172,7 +191,9 @@ def test_ddim_on_the_linear_path_is_eulers_step() -> None:
     torch.testing.assert_close(found, x, rtol=0, atol=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers with numpy 2
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # diffusers with numpy 2
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("evaluations", [1, 2, 3, 4, 7, 10])
 def test_network_evaluations_are_those_that_happen(step: str, evaluations: int) -> None:
@@ -214,7 +235,16 @@ def test_falling_times_are_a_grid(times: list[float]) -> None:
 @pytest.mark.parametrize(
     "times",
     [
-        *[(0.0,), (1.0,), (1.0, 0.5), (1.0, 1.0, 0.0), (0.1, 1.0, 0.0), (1.1, 0.0), (1.0, -0.1), (1.0, 0.0, 0.0)],
+        *[
+            (0.0,),
+            (1.0,),
+            (1.0, 0.5),
+            (1.0, 1.0, 0.0),
+            (0.1, 1.0, 0.0),
+            (1.1, 0.0),
+            (1.0, -0.1),
+            (1.0, 0.0, 0.0),
+        ],
         *[(math.nan, 0.0), (1.0, math.nan, 0.0), (1.0, math.nan), (math.inf, 0.0), (0.0, 0.0)],
     ],
 )
@@ -234,11 +264,15 @@ def test_numbers_of_evaluations_without_a_grid_are_refused(step: str, evaluation
 def test_unknown_steps_are_refused_with_the_valid_ones(times: tuple[float, ...]) -> None:
     sampler = Sampler("euler", times=times)
     for use in (sampler.grid, lambda: sampler.noises, lambda: sampler.network_evaluations):
-        with pytest.raises(ConfigError, match=r"'euler'; valid: ddim, ddpm, dpmsolver\+\+, heun, unipc"):
+        with pytest.raises(
+            ConfigError, match=r"'euler'; valid: ddim, ddpm, dpmsolver\+\+, heun, unipc"
+        ):
             use()
 
 
-@pytest.mark.parametrize("setting", [{"start": math.nan}, {"noise": -1.0}, {"clip": -1.0}, {"clip": math.nan}])
+@pytest.mark.parametrize(
+    "setting", [{"start": math.nan}, {"noise": -1.0}, {"clip": -1.0}, {"clip": math.nan}]
+)
 def test_scales_that_mean_nothing_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(setting))):
         Sampler(**setting).grid()
@@ -269,7 +303,10 @@ def test_noise_scale_zero_leaves_the_mean_of_ddpm() -> None:
 
 def test_start_zero_forgets_the_noise() -> None:
     still = Sampler(start=0.0)
-    a, b = (sample(Denoiser(Net(), LINEAR, "v"), still, noise, COND) for noise in (noises(1), -3 * noises(1)))
+    a, b = (
+        sample(Denoiser(Net(), LINEAR, "v"), still, noise, COND)
+        for noise in (noises(1), -3 * noises(1))
+    )
     assert torch.equal(a, b)
 
 

@@ -50,7 +50,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("policies")
 
 
-def job_for(folder: Path, task: str = POINT, seeds: tuple[int, ...] = (0, 1, 2), **options: Any) -> Job:
+def job_for(
+    folder: Path, task: str = POINT, seeds: tuple[int, ...] = (0, 1, 2), **options: Any
+) -> Job:
     """A random policy on a task."""
     name = folder / task.replace("/", "-").replace(":", "-")
     policy = policy_for(make_robot(task, seconds=options.get("seconds")).spec)
@@ -68,16 +70,21 @@ def policy_for(spec: Spec) -> Policy:
 # Seeds
 
 
-@pytest.mark.parametrize(("first", "episodes"), [(0, 1), (0, 10_000), (9_999, 1), (100_000, 1), (100_000, 20_000)])
+@pytest.mark.parametrize(
+    ("first", "episodes"), [(0, 1), (0, 10_000), (9_999, 1), (100_000, 1), (100_000, 20_000)]
+)
 def test_validation_and_test_seeds_are_taken_in_order(first: int, episodes: int) -> None:
     assert seed_range(first, episodes) == tuple(range(first, first + episodes))
 
 
 @pytest.mark.parametrize(
-    ("first", "episodes"), [(9_999, 2), (10_000, 1), (99_999, 2), (0, 100_001), (-1, 2), (-5, 1), (0, 0), (100_000, -1)]
+    ("first", "episodes"),
+    [(9_999, 2), (10_000, 1), (99_999, 2), (0, 100_001), (-1, 2), (-5, 1), (0, 0), (100_000, -1)],
 )
 def test_seeds_of_demonstrations_and_mixtures_are_refused(first: int, episodes: int) -> None:
-    with pytest.raises(ConfigError, match=r"validation seeds \(0 to 9999\).*test seeds \(100000 upwards\)"):
+    with pytest.raises(
+        ConfigError, match=r"validation seeds \(0 to 9999\).*test seeds \(100000 upwards\)"
+    ):
         seed_range(first, episodes)
 
 
@@ -130,7 +137,9 @@ def test_the_sampler_of_the_job_is_the_one_that_draws(folder: Path) -> None:
 
 
 def test_seconds_shorten_the_episodes(folder: Path) -> None:
-    assert [e.seconds for e in evaluate(job_for(folder, seeds=(0, 5), seconds=0.3))] == pytest.approx([0.3, 0.3])
+    assert [
+        e.seconds for e in evaluate(job_for(folder, seeds=(0, 5), seconds=0.3))
+    ] == pytest.approx([0.3, 0.3])
 
 
 def test_rollouts_run_on_one_thread_whatever_the_caller_uses(folder: Path) -> None:
@@ -147,7 +156,9 @@ def test_rollouts_run_on_one_thread_whatever_the_caller_uses(folder: Path) -> No
 
 def test_every_step_is_heard_with_its_seed_and_robot(folder: Path) -> None:
     heard: dict[int, list[float]] = {4: [], 5: []}
-    ended = roll_out(job_for(folder), (4, 5), watch=lambda seed, robot, step: heard[seed].append(step.obs.time))
+    ended = roll_out(
+        job_for(folder), (4, 5), watch=lambda seed, robot, step: heard[seed].append(step.obs.time)
+    )
     assert [len(times) for times in heard.values()] == [round(10 * e.seconds) for e in ended]
 
 
@@ -163,23 +174,33 @@ def test_the_built_in_task_is_evaluated(folder: Path) -> None:
 
 
 def test_a_policy_of_another_robot_is_refused_with_every_difference(folder: Path) -> None:
-    other = Spec({"state": Field((4,)), "force": Field((3,))}, {"action": Field((2,), "rad")}, policy_hz=20)
+    other = Spec(
+        {"state": Field((4,)), "force": Field((3,))}, {"action": Field((2,), "rad")}, policy_hz=20
+    )
     save_policy(policy_for(other), folder / "other", {})
     job = Job(str(folder / "other"), POINT, Sampler(), (0,))
-    differences = "'force' is missing.*'action': unit is .*, expected rad.*policy_hz is 10.0, expected 20"
+    differences = (
+        "'force' is missing.*'action': unit is .*, expected rad.*policy_hz is 10.0, expected 20"
+    )
     with pytest.raises(CheckpointError, match=differences):
         evaluate(job)
 
 
 def test_an_environment_that_judges_nothing_is_refused(folder: Path) -> None:
     job = job_for(folder, "fakes:UnjudgedPoint-v0", seconds=0.2)
-    with pytest.raises(RobotError, match=r"UnjudgedPoint-v0 ended without info\['is_success'\] or info\['success'\]"):
+    with pytest.raises(
+        RobotError,
+        match=r"UnjudgedPoint-v0 ended without info\['is_success'\] or info\['success'\]",
+    ):
         evaluate(job)
 
 
 def test_an_error_in_a_worker_reaches_the_user(folder: Path) -> None:
     with pytest.raises(RobotError, match="UnjudgedPoint-v0 ended without"):
-        evaluate(job_for(folder, "fakes:UnjudgedPoint-v0", seeds=seed_range(0, GROUP + 1), seconds=0.2), workers=2)
+        evaluate(
+            job_for(folder, "fakes:UnjudgedPoint-v0", seeds=seed_range(0, GROUP + 1), seconds=0.2),
+            workers=2,
+        )
 
 
 # Reports
@@ -191,7 +212,9 @@ def ended(seed: int, success: bool, score: float) -> Episode:
 
 def test_a_summary_is_a_row_of_the_contract() -> None:
     job = Job("", POINT, Sampler(evaluations=3), (0, 1, 2, 3), delay=2)
-    row = summary(job, [ended(i, i < 3, i / 4) for i in range(4)], {"p50": 1.0, "p99": 2.0, "max": 3.0})
+    row = summary(
+        job, [ended(i, i < 3, i / 4) for i in range(4)], {"p50": 1.0, "p99": 2.0, "max": 3.0}
+    )
     assert row.keys() >= ROW
     assert (row["network_evaluations"], row["delay_ticks"]) == (3, 2)
     assert (row["episodes"], row["successes"], row["success_rate"]) == (4, 3, 0.75)
@@ -227,7 +250,9 @@ def test_films_show_the_episodes_of_the_evaluation(folder: Path, tmp_path: Path)
     full = {e.seed: e for e in evaluate(job)}
     seeds = [2, 3, GROUP, GROUP + 1]
     paths = film(job, seeds, tmp_path / "videos", limit=3)
-    assert [p.name for p in paths] == [f"{'success' if full[s].success else 'failure'}-{s}.mp4" for s in seeds[:3]]
+    assert [p.name for p in paths] == [
+        f"{'success' if full[s].success else 'failure'}-{s}.mp4" for s in seeds[:3]
+    ]
     for path, seed in zip(paths, seeds, strict=False):
         frames = iio.imread(path)
         assert frames.shape[1:] == (64, 64, 3)
@@ -254,6 +279,19 @@ def test_the_built_in_task_is_filmed(folder: Path, tmp_path: Path) -> None:
         ("seconds=-1", "seconds must be above 0, not -1.0"),
     ],
 )
-def test_lateness_that_is_none_is_refused(folder: Path, tmp_path: Path, setting: str, message: str, capsys) -> None:
-    assert main(["evaluate", f"policy={job_for(folder).policy}", f"task={POINT}", f"out={tmp_path}", setting]) == 2
+def test_lateness_that_is_none_is_refused(
+    folder: Path, tmp_path: Path, setting: str, message: str, capsys
+) -> None:
+    assert (
+        main(
+            [
+                "evaluate",
+                f"policy={job_for(folder).policy}",
+                f"task={POINT}",
+                f"out={tmp_path}",
+                setting,
+            ]
+        )
+        == 2
+    )
     assert re.search(message, capsys.readouterr().err)

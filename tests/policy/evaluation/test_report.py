@@ -13,10 +13,16 @@ from fewstep.policy.evaluation.statistics import mean_interval, wilson
 TEMPLATE = Path(__file__).parents[3] / "policy" / "evaluation" / "report.html"
 
 
-def result(evaluations: int, wins: int, episodes: int = 100, left: int | None = None, **more: Any) -> dict[str, Any]:
+def result(
+    evaluations: int, wins: int, episodes: int = 100, left: int | None = None, **more: Any
+) -> dict[str, Any]:
     """A row of evaluation.json; the first `left` episodes pass left, every tenth touches the post."""
     scores = [1.0] * wins + [0.4] * (episodes - wins)
-    sides = [{"side": "left" if i < left else "right"} for i in range(episodes)] if left else [{}] * episodes
+    sides = (
+        [{"side": "left" if i < left else "right"} for i in range(episodes)]
+        if left
+        else [{}] * episodes
+    )
     infos = [side | ({"post_touched": i % 10 == 0} if left else {}) for i, side in enumerate(sides)]
     return {
         "network_evaluations": evaluations,
@@ -27,9 +33,15 @@ def result(evaluations: int, wins: int, episodes: int = 100, left: int | None = 
         "interval": list(wilson(wins, episodes)),
         "mean_max_reward": float(np.mean(scores)),
         "mean_max_reward_interval": list(mean_interval(scores)),
-        "latency_ms": {"p50": 1.5 * evaluations, "p99": 2.5 * evaluations, "max": 4.0 * evaluations},
+        "latency_ms": {
+            "p50": 1.5 * evaluations,
+            "p99": 2.5 * evaluations,
+            "max": 4.0 * evaluations,
+        },
         "delay_ticks": 0,
-        "rollouts": [{"seed": 100_000 + i, "success": i < wins, "info": info} for i, info in enumerate(infos)],
+        "rollouts": [
+            {"seed": 100_000 + i, "success": i < wins, "info": info} for i, info in enumerate(infos)
+        ],
         **more,
     }
 
@@ -54,7 +66,13 @@ def log_rows() -> list[dict[str, float]]:
 
 def plan(actions: int = 2, name: str = "joint") -> Plan:
     time, sent = np.arange(20) * 0.05, np.random.default_rng(0).normal(size=(20, actions))
-    return Plan(time, sent, [f"{name} {i}" for i in range(actions)], ["rad"] * actions, [(0.0, 0.05, sent[:16])])
+    return Plan(
+        time,
+        sent,
+        [f"{name} {i}" for i in range(actions)],
+        ["rad"] * actions,
+        [(0.0, 0.05, sent[:16])],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,28 +80,51 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("full")
     video = folder / "success-100003.mp4"
     video.write_bytes(b"film")
-    rows = [result(1, 60, left=90), result(2, 94, left=50), result(3, 96, left=52), result(10, 95, left=49)]
-    more = {"sides": {"left": 0.52, "right": 0.48}, "plan": plan(), "video": video, "own": 2, "log": log_rows()}
+    rows = [
+        result(1, 60, left=90),
+        result(2, 94, left=50),
+        result(3, 96, left=52),
+        result(10, 95, left=49),
+    ]
+    more = {
+        "sides": {"left": 0.52, "right": 0.48},
+        "plan": plan(),
+        "video": video,
+        "own": 2,
+        "log": log_rows(),
+    }
     return page(folder, *rows, facts={"commands": "fewstep demo", "machine": "a laptop"}, **more)
 
 
 def test_every_number_has_its_interval(full: str) -> None:
     for wins in (60, 94, 96, 95):
         low, high = (100 * v for v in wilson(wins, 100))
-        assert f"{wins}.0 % <small>{low:.1f} to {high:.1f} %</small> <small>{wins} of 100</small>" in full
+        assert (
+            f"{wins}.0 % <small>{low:.1f} to {high:.1f} %</small> <small>{wins} of 100</small>"
+            in full
+        )
         low, high = mean_interval([1.0] * wins + [0.4] * (100 - wins))
-        assert f"{wins * 0.01 + (100 - wins) * 0.004:.3f} <small>{low:.3f} to {high:.3f}</small>" in full
+        assert (
+            f"{wins * 0.01 + (100 - wins) * 0.004:.3f} <small>{low:.3f} to {high:.3f}</small>"
+            in full
+        )
 
 
 def test_headline_is_the_policy_as_it_is(full: str) -> None:
     head = full[full.index("<header>") : full.index("</header>")]
     assert "<b>94.0 %</b> success with 2 network evaluations per action chunk" in head
-    assert "<b>3.0 ms</b> median latency; p99 5.0 ms" in head and "10.0 % of the control period of 50 ms" in head
+    assert (
+        "<b>3.0 ms</b> median latency; p99 5.0 ms" in head
+        and "10.0 % of the control period of 50 ms" in head
+    )
     assert "<b>3,690 s</b> of CPU time for training" in head
 
 
 def test_overlapping_intervals_are_not_ranked(full: str, tmp_path: Path) -> None:
-    assert "Success with 2 network evaluations: higher than with 1; no difference shown to 3, 10." in full
+    assert (
+        "Success with 2 network evaluations: higher than with 1; no difference shown to 3, 10."
+        in full
+    )
     assert "lower than with 2." in page(tmp_path, result(1, 60), result(2, 94))
     assert 'class="lead"' not in page(tmp_path, result(1, 60))
 
@@ -92,7 +133,9 @@ def test_sides_are_compared_with_the_demonstrations(full: str, tmp_path: Path) -
     low, high = (100 * v for v in wilson(50, 100))
     assert f"50.0 % <small>{low:.1f} to {high:.1f} %</small>" in full and "10.0 % <small>" in full
     assert "no difference is shown to the demonstrations" in full
-    assert "left is more frequent" in page(tmp_path, result(1, 60, left=90), sides={"left": 0.52, "right": 0.48})
+    assert "left is more frequent" in page(
+        tmp_path, result(1, 60, left=90), sides={"left": 0.52, "right": 0.48}
+    )
     assert "Side chosen" not in page(tmp_path, result(1, 60), sides={"left": 0.52, "right": 0.48})
 
 
@@ -119,9 +162,13 @@ def test_missing_parts_are_left_out(tmp_path: Path) -> None:
 
 def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
     bad = '<i>"$x'
-    written = page(tmp_path, result(1, 5), title=bad, plan=plan(name=bad), facts={bad: bad, "command": bad})
+    written = page(
+        tmp_path, result(1, 5), title=bad, plan=plan(name=bad), facts={bad: bad, "command": bad}
+    )
     assert "<i>" not in written and "&lt;i&gt;" in written
-    assert all(ElementTree.fromstring(chart) is not None for chart in re.findall(r"<svg.*?</svg>", written))
+    assert all(
+        ElementTree.fromstring(chart) is not None for chart in re.findall(r"<svg.*?</svg>", written)
+    )
 
 
 def test_at_most_seven_actions_are_drawn(tmp_path: Path) -> None:

@@ -10,12 +10,18 @@ from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.normaliser import Normaliser
 from fewstep.policy.policy import Policy, PolicyConfig
 
-SPEC = Spec({"x": Field((1,), "m")}, {"x": Field((1,), "m"), "grip": Field((1,), kind="discrete")}, policy_hz=10)
+SPEC = Spec(
+    {"x": Field((1,), "m")},
+    {"x": Field((1,), "m"), "grip": Field((1,), kind="discrete")},
+    policy_hz=10,
+)
 
 
 def smoothness() -> Smoothness:
     data = {"x": np.array([[-2.0], [2.0]]), "action": np.array([[-2.0, 0.0], [2.0, 1.0]])}
-    normaliser = Normaliser.fit(SPEC, {k: v.astype(np.float32) for k, v in data.items()}, np.array([2]))
+    normaliser = Normaliser.fit(
+        SPEC, {k: v.astype(np.float32) for k, v in data.items()}, np.array([2])
+    )
     net = UnetConfig(channels=(4, 8), kernel=3, groups=2, time_size=4, condition=4)
     return Smoothness(Policy(SPEC, PolicyConfig(horizon=4, execute=2, net=net), normaliser))
 
@@ -41,7 +47,10 @@ def test_jerk_is_the_third_difference_and_a_gripper_has_none() -> None:
     found, plan = smoothness(), chunk(0.0, 0)
     for k, x in enumerate([0, 0, 0, 2, 0, 0]):
         found.hear(step(k / 10, x, grip=k % 2), plan)
-    assert found.result() == {"seam": None, "jerk": pytest.approx(np.sqrt(np.mean(np.square([1, -3, 3]))), abs=1e-5)}
+    assert found.result() == {
+        "seam": None,
+        "jerk": pytest.approx(np.sqrt(np.mean(np.square([1, -3, 3]))), abs=1e-5),
+    }
 
 
 def test_nothing_heard_is_nothing_found() -> None:

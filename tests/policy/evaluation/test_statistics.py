@@ -20,7 +20,9 @@ outcomes = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_siz
         (1, 29, 0.0061, 0.1718),
     ],
 )
-def test_wilson_gives_the_intervals_of_newcombe_1998(successes: int, episodes: int, low: float, high: float) -> None:
+def test_wilson_gives_the_intervals_of_newcombe_1998(
+    successes: int, episodes: int, low: float, high: float
+) -> None:
     assert wilson(successes, episodes) == pytest.approx((low, high), abs=5e-5)
 
 
@@ -29,7 +31,9 @@ def test_wilson_solves_its_own_equation(count: tuple[int, int]) -> None:
     k, n = count
     for bound in wilson(k, n):
         if 0 < bound < 1:
-            assert abs(k / n - bound) == pytest.approx(1.959964 * math.sqrt(bound * (1 - bound) / n), abs=1e-6)
+            assert abs(k / n - bound) == pytest.approx(
+                1.959964 * math.sqrt(bound * (1 - bound) / n), abs=1e-6
+            )
 
 
 @given(counts)
@@ -65,7 +69,9 @@ def test_mean_interval_by_hand() -> None:
 
 
 @given(outcomes)
-def test_a_paired_difference_lies_within_its_interval_and_mirrors(pairs: list[tuple[bool, bool]]) -> None:
+def test_a_paired_difference_lies_within_its_interval_and_mirrors(
+    pairs: list[tuple[bool, bool]],
+) -> None:
     a, b = zip(*pairs, strict=True)
     difference, low, high = paired_success(a, b)
     assert difference == pytest.approx(np.mean(a) - np.mean(b))
@@ -74,8 +80,12 @@ def test_a_paired_difference_lies_within_its_interval_and_mirrors(pairs: list[tu
 
 
 @pytest.mark.parametrize("rates", [(0.9, 0.9), (0.7, 0.5), (0.95, 0.99)])
-def test_a_paired_interval_covers_the_true_difference_as_often_as_it_says(rates: tuple[float, float]) -> None:
-    luck = np.random.default_rng(0).random((3000, 60))  # the seeds' own difficulty, which both sides share
+def test_a_paired_interval_covers_the_true_difference_as_often_as_it_says(
+    rates: tuple[float, float],
+) -> None:
+    luck = np.random.default_rng(0).random(
+        (3000, 60)
+    )  # the seeds' own difficulty, which both sides share
     truth = rates[0] - rates[1]
     hits = []
     for row in luck:
@@ -95,7 +105,9 @@ def test_pairs_tell_more_than_two_rates() -> None:
 
 def test_paired_success_by_hand() -> None:
     difference, low, high = paired_success([True] * 8 + [False] * 2, [True] * 5 + [False] * 5)
-    half = 1.959964 * math.sqrt((4 / 12 + 1 / 12 - (3 / 12) ** 2) / 12)  # 3 won, 0 lost, and one more of each
+    half = 1.959964 * math.sqrt(
+        (4 / 12 + 1 / 12 - (3 / 12) ** 2) / 12
+    )  # 3 won, 0 lost, and one more of each
     assert difference == pytest.approx(0.3)
     assert (low, high) == pytest.approx((3 / 12 - half, 3 / 12 + half))
 
@@ -108,7 +120,11 @@ def test_equal_outcomes_leave_a_difference_possible() -> None:
 def test_paired_mean_by_hand() -> None:
     difference, low, high = paired_mean([3, 5, 9], [1, 4, 6])
     assert difference == 2
-    assert high - difference == pytest.approx(difference - low) == pytest.approx(1.959964 / math.sqrt(3))
+    assert (
+        high - difference
+        == pytest.approx(difference - low)
+        == pytest.approx(1.959964 / math.sqrt(3))
+    )
 
 
 @pytest.mark.parametrize("compare", [paired_success, paired_mean])

@@ -44,12 +44,19 @@ def chunks(n: int, *size: int) -> torch.Tensor:
 
 # Choosing
 
-TRIED = [Sampler(times=t) for t in ((1.0, 0.0), (1.0, 0.1, 0.0), (1.0, 0.3, 0.0))] + [Sampler(evaluations=10)]
+TRIED = [Sampler(times=t) for t in ((1.0, 0.0), (1.0, 0.1, 0.0), (1.0, 0.3, 0.0))] + [
+    Sampler(evaluations=10)
+]
 
 
 @pytest.mark.parametrize(
     "lows, chosen",
-    [((-0.2, -0.2, -0.2), 3), ((-0.2, -0.04, -0.2), 1), ((-0.2, -0.04, -0.01), 2), ((-0.04, 0.0, 0.0), 0)],
+    [
+        ((-0.2, -0.2, -0.2), 3),
+        ((-0.2, -0.04, -0.2), 1),
+        ((-0.2, -0.04, -0.01), 2),
+        ((-0.04, 0.0, 0.0), 0),
+    ],
 )
 def test_the_cheapest_that_surely_loses_less_than_the_margin_is_chosen(lows, chosen):
     rows = [{"success_difference": (low + 0.02, low, low + 0.04)} for low in (*lows, 0.0)]
@@ -64,7 +71,12 @@ def test_without_rollouts_the_chunks_decide():
 def test_every_kind_of_policy_has_its_modes():
     flow, v, eps = (modes(policy_for(SPEC, objective=o)) for o in ("flow_atoms", "v", "eps"))
     assert [s.grid() for s in flow[:-1]] == list(GRIDS) and flow[-1].network_evaluations == 10
-    assert [(s.step, s.network_evaluations) for s in v] == [("ddim", 2), ("ddim", 3), ("ddim", 10), ("ddpm", 100)]
+    assert [(s.step, s.network_evaluations) for s in v] == [
+        ("ddim", 2),
+        ("ddim", 3),
+        ("ddim", 10),
+        ("ddpm", 100),
+    ]
     assert eps[-1].step == "ddpm"
     assert {s.grid()[0] for s in modes(policy_for(SPEC, objective="eps", path="linear"))} == {0.999}
     with pytest.raises(ConfigError, match="nothing to choose"):
@@ -81,9 +93,13 @@ def test_chunks_between_demonstrated_ones_lie_in_their_span_and_others_do_not():
     away = torch.randn(3, 40, generator=torch.Generator().manual_seed(5))
     span = torch.linalg.qr((near - near.mean(1, keepdim=True)).mT)[0][..., : NEAR - 1]
     rest = away - near.mean(1) - (span @ span.mT @ (away - near.mean(1))[..., None])[..., 0]
-    torch.testing.assert_close(_outside(away[None], near)[0], rest.square().mean(-1).sqrt(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        _outside(away[None], near)[0], rest.square().mean(-1).sqrt(), rtol=1e-3, atol=1e-4
+    )
     doubled = near.repeat(1, 2, 1)
-    torch.testing.assert_close(_outside(away[None], doubled), _outside(away[None], near), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        _outside(away[None], doubled), _outside(away[None], near), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_a_mean_of_two_answers_is_unlike_both():
@@ -106,7 +122,12 @@ def test_held_back_demonstrations_are_near_the_others(demos):
 
 def test_one_episode_is_too_little(tmp_path):
     with DemoStore.create(tmp_path / "one", SPEC) as store:
-        store.append(Episode({"q": np.zeros((30, 2)), "action": np.ones((30, 2)), "time": np.arange(30) / 10}, SPEC))
+        store.append(
+            Episode(
+                {"q": np.zeros((30, 2)), "action": np.ones((30, 2)), "time": np.arange(30) / 10},
+                SPEC,
+            )
+        )
     with pytest.raises(DataError, match="too few episodes"):
         Nearby.find(policy_for(SPEC), tmp_path / "one")
 
@@ -122,7 +143,9 @@ def test_choice_and_evidence_land_in_the_checkpoint(demos, tmp_path, capsys):
     assert evidence["data"] == "kept"
     found = evidence["tuned"]
     assert json.dumps(found) and len(found["modes"]) == len(GRIDS) + 1
-    assert tuned.config.drawn_by.grid() == tuple(found["modes"][found["chosen"]]["sampler"]["times"])
+    assert tuned.config.drawn_by.grid() == tuple(
+        found["modes"][found["chosen"]]["sampler"]["times"]
+    )
     assert {"spread", "off_manifold", "far", "unlike", "latency_ms"} <= found["modes"][0].keys()
     assert all(torch.equal(v, before[k]) for k, v in tuned.state_dict().items())
     assert "chosen for" in capsys.readouterr().out

@@ -12,14 +12,22 @@ from fewstep.policy.diffusion.objectives import Denoiser
 from fewstep.policy.diffusion.path import COSINE, LINEAR
 from fewstep.policy.diffusion.samplers import STEPS, Sampler, sample
 from fewstep.policy.diffusion.schedulers import SCHEDULERS
-from fewstep.policy.networks.temporal_unet import FoldedUnet, TemporalUnet, UnetConfig, mish, time_embedding
+from fewstep.policy.networks.temporal_unet import (
+    FoldedUnet,
+    TemporalUnet,
+    UnetConfig,
+    mish,
+    time_embedding,
+)
 
 B, H, A, C = 3, 8, 2, 6
 SMALL = UnetConfig(channels=(8, 16), kernel=3, groups=2, time_size=8, condition=C)
 TIMES = (1.0, 0.5, 0.1, 0.0)
 
 
-def build(config: UnetConfig = SMALL, action_size: int = A, horizon: int = H, seed: int = 0) -> TemporalUnet:
+def build(
+    config: UnetConfig = SMALL, action_size: int = A, horizon: int = H, seed: int = 0
+) -> TemporalUnet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return TemporalUnet(action_size, horizon, config).requires_grad_(False)
@@ -61,7 +69,9 @@ def test_folded_network_samples_as_the_network(evaluations: int) -> None:
     torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("action_size", [A, SMALL.channels[0] - 1], ids=["conv", "as many as channels"])
+@pytest.mark.parametrize(
+    "action_size", [A, SMALL.channels[0] - 1], ids=["conv", "as many as channels"]
+)
 def test_new_network_does_not_look_at_the_mask(action_size: int) -> None:
     net = build(replace(SMALL, prefix=True), action_size)
     x, features = draw(B, H, action_size), draw(B, C)
@@ -74,7 +84,9 @@ def test_new_network_does_not_look_at_the_mask(action_size: int) -> None:
     assert (a[1:] - b[1:]).abs().amax((1, 2)).min() > 1e-3
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers with numpy 2
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # diffusers with numpy 2
 @pytest.mark.parametrize("step", STEPS)
 def test_promised_actions_are_kept_and_the_free_ones_follow_them(step: str) -> None:
     net, sampler = shaken(build(replace(SMALL, prefix=True))), Sampler(step, 4)
@@ -82,7 +94,9 @@ def test_promised_actions_are_kept_and_the_free_ones_follow_them(step: str) -> N
     path = COSINE if step in SCHEDULERS else LINEAR
 
     def chunk(promised: Tensor) -> Tensor:
-        return sample(Denoiser(net, path, "v"), sampler, noise, net.condition(draw(B, C), promised, lengths))
+        return sample(
+            Denoiser(net, path, "v"), sampler, noise, net.condition(draw(B, C), promised, lengths)
+        )
 
     one, other = draw(B, H, A, seed=3), draw(B, H, A, seed=4)
     a, b = chunk(one), chunk(other)
@@ -114,7 +128,9 @@ def test_promises_need_their_lengths(promise) -> None:
     st.integers(1, 5),
     st.booleans(),
 )
-def test_every_network_that_can_be_built_works(channels, kernel, groups, folds, action_size, extras) -> None:
+def test_every_network_that_can_be_built_works(
+    channels, kernel, groups, folds, action_size, extras
+) -> None:
     config = UnetConfig(tuple(channels), kernel, groups, 4, 3, prefix=extras)
     horizon = folds * 2 ** (len(channels) - 1)
     net = build(config, action_size, horizon)
@@ -219,7 +235,9 @@ def test_mish_is_that_of_torch() -> None:
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.floats(-40, 40), min_size=1, max_size=5))
 def test_gradient_of_mish_is_its_slope(values: list[float]) -> None:
-    assert torch.autograd.gradcheck(mish, torch.tensor(values, dtype=torch.float64, requires_grad=True))
+    assert torch.autograd.gradcheck(
+        mish, torch.tensor(values, dtype=torch.float64, requires_grad=True)
+    )
 
 
 def test_mish_has_no_wrong_second_derivative() -> None:

@@ -76,12 +76,34 @@ class Cell:
         threading.Thread(target=work, daemon=True).start()
 
     def run(self, *more: str, hz: float = HZ) -> int:
-        options = [f"+options.log={self.log}", f"+options.trouble={self.trouble}", f"+options.hz={hz}"]
-        who = [] if any(m.startswith(("policy=", "calibrate=")) for m in more) else [f"actions={self._demos}"]
-        return main(["run", "robot=bad_robot:BadRobot", *options, *who, "unattended=true", f"out={self.out}", *more])
+        options = [
+            f"+options.log={self.log}",
+            f"+options.trouble={self.trouble}",
+            f"+options.hz={hz}",
+        ]
+        who = (
+            []
+            if any(m.startswith(("policy=", "calibrate=")) for m in more)
+            else [f"actions={self._demos}"]
+        )
+        return main(
+            [
+                "run",
+                "robot=bad_robot:BadRobot",
+                *options,
+                *who,
+                "unattended=true",
+                f"out={self.out}",
+                *more,
+            ]
+        )
 
     def commands(self) -> list[Any]:
-        return [r["action"] for r in motion.records(self.log) if r["kind"] == "command" and r["action"] is not None]
+        return [
+            r["action"]
+            for r in motion.records(self.log)
+            if r["kind"] == "command" and r["action"] is not None
+        ]
 
     def said(self) -> str:
         log = self.out / "events.jsonl"
@@ -109,10 +131,16 @@ def test_a_good_day(cell: Cell) -> None:
 
 
 TROUBLES: dict[str, tuple[dict[str, Any], str]] = {
-    "an encoder that is off by a radian": ({"offset": 1.0}, "jumped by|away from where it was sent"),
+    "an encoder that is off by a radian": (
+        {"offset": 1.0},
+        "jumped by|away from where it was sent",
+    ),
     "an encoder that is off by a million": ({"offset": 1e6}, "outside its limits"),
     "a joint that gives way": ({"sink": 0.5}, "away from where it was sent"),
-    "joints that are held fast and pushed": ({"sink": -0.8, "stuck": True}, "away from where it was sent"),
+    "joints that are held fast and pushed": (
+        {"sink": -0.8, "stuck": True},
+        "away from where it was sent",
+    ),
     "observations that stay the same": ({"freeze": True}, r"observation is 0\.\d+ s old"),
     "observations that fail": ({"blind": True}, r"observation is 0\.\d+ s old"),
     "a bus that takes no commands": ({"deaf": True}, "takes no command: no answer on the bus"),
@@ -127,7 +155,9 @@ def test_a_fault_in_motion_ends_at_rest_within_limits(cell: Cell, trouble: str) 
     cell.later(0.3, causes)
     assert cell.run("seconds=5") == 1
     assert motion.judged(cell.log, HZ).keeps_limits()
-    assert motion.at_rest(cell.log) or "deaf" in causes, "what takes no commands stays where it was sent last"
+    assert motion.at_rest(cell.log) or "deaf" in causes, (
+        "what takes no commands stays where it was sent last"
+    )
     assert re.search(rf"active -> fault: .*({why})", cell.said())
 
 
@@ -138,7 +168,9 @@ def test_episodes_that_follow_each_other_are_one_smooth_motion(cell: Cell, hz: f
     assert motion.judged(cell.log, hz).keeps_limits()
 
 
-def test_a_robot_that_homes_is_braked_before_and_met_where_it_stands(cell: Cell, monkeypatch, tmp_path: Path) -> None:
+def test_a_robot_that_homes_is_braked_before_and_met_where_it_stands(
+    cell: Cell, monkeypatch, tmp_path: Path
+) -> None:
     cell.cause(home=[-0.6, 0.4, 0.2], home_seconds=1.5)
     alive: list[float] = []
 
@@ -158,7 +190,9 @@ def test_a_robot_that_homes_is_braked_before_and_met_where_it_stands(cell: Cell,
     assert motion.judged(cell.log, HZ).keeps_limits()
     found = motion.records(cell.log)
     second = [k for k, r in enumerate(found) if r["kind"] == "reset"][1]
-    assert found[second - 1]["action"] == found[second - 2]["action"], "it is at rest before it homes"
+    assert found[second - 1]["action"] == found[second - 2]["action"], (
+        "it is at rest before it homes"
+    )
     assert "has stopped" not in cell.said() and not cell.events("stuck")
     assert np.diff(alive).max() < 1.0, "systemd hears of it all the time"
 
@@ -169,7 +203,9 @@ def test_a_homing_that_fails_half_way_is_a_fault_and_no_way_back(cell: Cell) -> 
     assert "could not be reset: homing switch not found" in cell.said()
     found = motion.records(cell.log)
     after = next(k for k, r in enumerate(found) if r["kind"] == "reset ends")
-    assert all(r["action"] is None for r in found[after:] if r["kind"] == "command"), "the old pose is a radian away"
+    assert all(r["action"] is None for r in found[after:] if r["kind"] == "command"), (
+        "the old pose is a radian away"
+    )
 
 
 def test_a_homing_is_broken_off_when_the_run_is_told_to_end(cell: Cell) -> None:
@@ -208,7 +244,9 @@ def test_a_driver_that_hangs_for_a_moment_goes_on_from_rest(cell: Cell, capsys) 
     assert re.search(r"nothing was sent for 0\.3\d s", capsys.readouterr().out)
 
 
-def test_a_driver_that_hangs_for_good_ends_a_run_that_nobody_attends(cell: Cell, monkeypatch, capsys) -> None:
+def test_a_driver_that_hangs_for_good_ends_a_run_that_nobody_attends(
+    cell: Cell, monkeypatch, capsys
+) -> None:
     monkeypatch.setattr("fewstep.policy.cli.run.HANG_SECONDS", 2.0)
     cell.later(0.3, {"hang": 1e6})
     assert cell.run("seconds=60") == 1
@@ -233,7 +271,10 @@ def test_a_log_on_a_full_disk_is_told_and_stops_nothing(cell: Cell, monkeypatch,
     monkeypatch.setattr("fewstep.policy.serving.run_log.TICKS", "/dev/full")
     assert cell.run("seconds=2") == 1
     said = capsys.readouterr().out
-    assert "No space left on device; the run goes on without its log" in said and "has stopped" not in said
+    assert (
+        "No space left on device; the run goes on without its log" in said
+        and "has stopped" not in said
+    )
     assert motion.judged(cell.log, HZ).keeps_limits() and len(cell.commands()) > 150
 
 
@@ -250,7 +291,9 @@ def test_options_are_in_no_process_list_and_no_log(cell: Cell) -> None:
     watcher.start()
     assert cell.run("seconds=2", "+options.password=hunter2") == 0
     watcher.join()
-    assert any("control_process" in text for text in seen) and not any("hunter2" in text for text in seen)
+    assert any("control_process" in text for text in seen) and not any(
+        "hunter2" in text for text in seen
+    )
     assert not any("hunter2" in file.read_text(errors="replace") for file in cell.out.iterdir())
 
 
@@ -260,7 +303,9 @@ def test_calibration_is_not_misled_by_a_late_camera(cell: Cell) -> None:
     found = json.loads((cell.out / "latency.json").read_text())
     assert found["observation"]["camera"] == pytest.approx(0.2, abs=0.01)
     assert found["observation"]["joints"] < 0.02
-    assert all(seconds == pytest.approx(bad_robot.LAG, abs=0.02) for seconds in found["actuation"].values())
+    assert all(
+        seconds == pytest.approx(bad_robot.LAG, abs=0.02) for seconds in found["actuation"].values()
+    )
     assert motion.judged(cell.log, HZ).keeps_limits()
     begin = cell.commands()[0]
     assert np.abs(np.array(cell.commands()) - begin).max() < np.radians(2) + 1e-6
@@ -278,7 +323,9 @@ def typing(monkeypatch) -> Iterator[Callable[[str], None]]:
         yield lambda text: os.write(keys, text.encode())  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("number", "told"), [(signal.SIGKILL, "was killed"), (signal.SIGSTOP, "has stopped")])
+@pytest.mark.parametrize(
+    ("number", "told"), [(signal.SIGKILL, "was killed"), (signal.SIGSTOP, "has stopped")]
+)
 def test_a_control_process_that_goes_while_a_person_is_asked_is_told_at_once(
     cell: Cell, typing: Callable[[str], None], capsys, number: signal.Signals, told: str
 ) -> None:
@@ -287,7 +334,9 @@ def test_a_control_process_that_goes_while_a_person_is_asked_is_told_at_once(
     def interfere() -> None:
         until(lambda: cell.events("ready"))
         time.sleep(0.5)
-        pid = next(json.loads(line)["pid"] for line in cell.said().splitlines() if '"ready"' in line)
+        pid = next(
+            json.loads(line)["pid"] for line in cell.said().splitlines() if '"ready"' in line
+        )
         moments["gone"] = time.monotonic()
         os.kill(pid, number)
         if number == signal.SIGSTOP:
@@ -349,8 +398,14 @@ class Booth(Cell):
         self.over = False
         self.keys, self.leader, self.store = keys, folder / "leader", folder / "recorded"
 
-    def record(self, script: Callable[[], None], *more: str, teleop: str = "bad_robot:BadLeader") -> int:
-        options = [f"+options.log={self.log}", f"+options.trouble={self.trouble}", f"out={self.out}"]
+    def record(
+        self, script: Callable[[], None], *more: str, teleop: str = "bad_robot:BadLeader"
+    ) -> int:
+        options = [
+            f"+options.log={self.log}",
+            f"+options.trouble={self.trouble}",
+            f"out={self.out}",
+        ]
         self._follow(script)
         who = ["robot=bad_robot:BadRobot", f"teleop={teleop}", f"data={self.store}"]
         try:
@@ -433,7 +488,9 @@ def test_a_fault_ends_the_episode_and_waits_for_a_person(booth: Booth) -> None:
     assert booth.record(script, "episodes=1") == 0
     assert booth.resets() == 2, "once for each time that a person began"
     assert motion.judged(booth.log, HZ).keeps_limits()
-    assert DemoStore.open(booth.store).success == [True], "the episode that a fault has ended is dropped"
+    assert DemoStore.open(booth.store).success == [True], (
+        "the episode that a fault has ended is dropped"
+    )
 
 
 def recording(booth: Booth) -> None:
@@ -487,7 +544,9 @@ def test_a_leader_that_hangs_for_a_moment_is_waited_for(booth: Booth) -> None:
 
     assert booth.record(script, "episodes=1") == 0
     assert motion.judged(booth.log, HZ).keeps_limits()
-    assert np.diff(DemoStore.open(booth.store).episode(0).data["time"]).max() < 0.2, "holding is recorded too"
+    assert np.diff(DemoStore.open(booth.store).episode(0).data["time"]).max() < 0.2, (
+        "holding is recorded too"
+    )
 
 
 def test_a_device_moves_a_robot_from_where_it_is(booth: Booth, monkeypatch) -> None:

@@ -52,7 +52,9 @@ class Wrong:
         assert command is not None and command.action is not None
         self._ticks += 1
         late = self._ticks > TROUBLE * 20
-        return replace(command, action=self._wrong(command.action, self._ticks)) if late else command
+        return (
+            replace(command, action=self._wrong(command.action, self._ticks)) if late else command
+        )
 
     def sent(self, action: np.ndarray) -> None:
         self._expert.sent(action)
@@ -113,11 +115,19 @@ def raise_(error: Exception) -> Any:
     ("trouble", "why"),
     [
         pytest.param(lambda obs, last: last, "observation is 0.30 s old", id="dropped"),
-        pytest.param(lambda obs, last: Obs(obs.time, last.data, last.stamps), "observation is 0.30 s old", id="frozen"),
         pytest.param(
-            lambda obs, last: replace(obs, stamps=dict.fromkeys(obs.stamps, obs.time - 0.6)), "is 0.60 s old", id="late"
+            lambda obs, last: Obs(obs.time, last.data, last.stamps),
+            "observation is 0.30 s old",
+            id="frozen",
         ),
-        pytest.param(lambda obs, last: raise_(OSError("cable")), "observation is 0.30 s old", id="broken"),
+        pytest.param(
+            lambda obs, last: replace(obs, stamps=dict.fromkeys(obs.stamps, obs.time - 0.6)),
+            "is 0.60 s old",
+            id="late",
+        ),
+        pytest.param(
+            lambda obs, last: raise_(OSError("cable")), "observation is 0.30 s old", id="broken"
+        ),
     ],
 )
 def test_observations_that_fail_end_in_a_hold(trouble: Callable[[Obs, Obs], Obs], why: str) -> None:
@@ -136,11 +146,17 @@ def test_observations_that_fail_end_in_a_hold(trouble: Callable[[Obs, Obs], Obs]
         pytest.param(lambda a, k: None, id="none"),
     ],
 )
-def test_actions_that_are_none_end_in_a_hold(wrong: Callable[[np.ndarray, int], np.ndarray | None]) -> None:
+def test_actions_that_are_none_end_in_a_hold(
+    wrong: Callable[[np.ndarray, int], np.ndarray | None],
+) -> None:
     robot = make_robot("pickplace")
     safe, sent, said = live(robot, Wrong(wrong))
     check(sent, Limits.of(robot.spec))
-    assert safe.state is State.FAULT and "no action for 0.5" in safe.why and any("no action" in text for text in said)
+    assert (
+        safe.state is State.FAULT
+        and "no action for 0.5" in safe.why
+        and any("no action" in text for text in said)
+    )
 
 
 @pytest.mark.parametrize("size", [1.0, 1e9, 1e300])

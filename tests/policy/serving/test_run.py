@@ -69,7 +69,14 @@ def within_limits(out: Path) -> None:
 
 
 def run(policy: Path, out: Path, *more: str) -> int:
-    settings = [f"policy={policy}", "robot=simulated", *OPTIONS, *PATIENT, "unattended=true", f"out={out}"]
+    settings = [
+        f"policy={policy}",
+        "robot=simulated",
+        *OPTIONS,
+        *PATIENT,
+        "unattended=true",
+        f"out={out}",
+    ]
     return main(["run", *settings, *more])
 
 
@@ -78,7 +85,9 @@ def test_a_policy_runs_and_leaves_a_log(policy: Path, tmp_path: Path, capsys):
     within_limits(tmp_path)
     t, said = ticks(tmp_path), events(tmp_path)
     assert {0, 1} <= set(t["episode"]) and (np.diff(t["time"]) > 0).all()
-    assert {"inference ready", "ready", "begins", "ended", "judged", "stopped"} <= {e["event"] for e in said}
+    assert {"inference ready", "ready", "begins", "ended", "judged", "stopped"} <= {
+        e["event"] for e in said
+    }
     facts = json.loads((tmp_path / "run.json").read_text())
     assert len(facts["sha256"]) == 64 and Spec.from_json(facts["spec"]) == ARM
     active = t[t["state"] == STATES.index(State.ACTIVE)]
@@ -88,9 +97,17 @@ def test_a_policy_runs_and_leaves_a_log(policy: Path, tmp_path: Path, capsys):
 
 
 def test_a_rate_that_is_not_kept_is_told(policy: Path, tmp_path: Path, capsys):
-    settings = [f"policy={policy}", "robot=simulated", "unattended=true", "seconds=1", f"out={tmp_path / 'out'}"]
+    settings = [
+        f"policy={policy}",
+        "robot=simulated",
+        "unattended=true",
+        "seconds=1",
+        f"out={tmp_path / 'out'}",
+    ]
     main(["run", *settings, "+options.hz=50000", "+options.joints=3"])
-    assert re.search(r"of \d{5} ticks were missed: this computer does not keep 50000 Hz", capsys.readouterr().out)
+    assert re.search(
+        r"of \d{5} ticks were missed: this computer does not keep 50000 Hz", capsys.readouterr().out
+    )
 
 
 def test_the_latencies_of_what_is_no_run_are_refused(tmp_path: Path):
@@ -103,7 +120,9 @@ def test_a_shadow_sends_nothing(policy: Path, tmp_path: Path):
     t = ticks(tmp_path)
     shadow = t[t["state"] == STATES.index(State.SHADOW)]
     assert len(shadow) > HZ / 2 and np.isfinite(shadow["wanted"]).all(1).mean() > 0.5
-    assert (shadow["sent"] == shadow["measured"]).all() and np.ptp(shadow["measured"], axis=0).max() == 0
+    assert (shadow["sent"] == shadow["measured"]).all() and np.ptp(
+        shadow["measured"], axis=0
+    ).max() == 0
 
 
 def test_recorded_actions_are_replayed_from_their_first_pose(tmp_path: Path):
@@ -111,7 +130,14 @@ def test_recorded_actions_are_replayed_from_their_first_pose(tmp_path: Path):
     action = (0.5 * np.sin(2 * time_)[:, None] + [0.1, 0.2, 0.3]).astype(np.float32)
     with DemoStore.create(tmp_path / "demos", ARM) as store:
         store.append(Episode({"joints": action, "action": action, "time": time_}, ARM))
-    settings = ["robot=simulated", *OPTIONS, *PATIENT, "unattended=true", "seconds=6", f"out={tmp_path}/run"]
+    settings = [
+        "robot=simulated",
+        *OPTIONS,
+        *PATIENT,
+        "unattended=true",
+        "seconds=6",
+        f"out={tmp_path}/run",
+    ]
     assert main(["run", f"actions={tmp_path}/demos", *settings]) == 0
     within_limits(tmp_path / "run")
     t = ticks(tmp_path / "run")
@@ -127,8 +153,12 @@ def test_the_delays_of_a_robot_are_measured(policy: Path, tmp_path: Path, capsys
     delays = ("+options.observing=0.06", "+options.acting=0.12", "+options.lag=0")
     assert run(policy, tmp_path, "calibrate=true", *delays) == 0
     found = json.loads((tmp_path / "latency.json").read_text())
-    assert found["observation"]["joints"] == pytest.approx(0.06, abs=0.03)  # on a machine that does other things
-    assert np.median(list(found["actuation"].values())) == pytest.approx(0.12, abs=0.03)  # exact: test_calibrate
+    assert found["observation"]["joints"] == pytest.approx(
+        0.06, abs=0.03
+    )  # on a machine that does other things
+    assert np.median(list(found["actuation"].values())) == pytest.approx(
+        0.12, abs=0.03
+    )  # exact: test_calibrate
     assert 0 < found["inference"] < 5 and "lead=0.1" in capsys.readouterr().out
     within_limits(tmp_path)
 
@@ -152,20 +182,38 @@ def test_systemd_hears_that_it_is_ready_and_alive(policy: Path, tmp_path: Path, 
         (["robot=simulated", "policy=POLICY"], "does not fit robot 'simulated'.*shape"),
         (["robot=nothing", "policy=POLICY"], "no robot 'nothing'"),
         (["robot=simulated", "policy=POLICY", "lead=-1"], "lead must be seconds, 0 or more"),
-        (["robot=simulated", "policy=POLICY", "watch.observation=nan"], "watch.observation=nan: must be above 0"),
-        (["robot=simulated", "policy=POLICY", "seconds=-1", "episodes=0"], "seconds=-1.0, episodes=0: must be"),
+        (
+            ["robot=simulated", "policy=POLICY", "watch.observation=nan"],
+            "watch.observation=nan: must be above 0",
+        ),
+        (
+            ["robot=simulated", "policy=POLICY", "seconds=-1", "episodes=0"],
+            "seconds=-1.0, episodes=0: must be",
+        ),
         (["robot=simulated", "policy=POLICY", "threads=0"], "threads=0: must be above 0"),
         (["robot=simulated", "policy=POLICY", "priority=500"], "priority must be 0 to 99"),
-        (["robot=simulated", "policy=POLICY", "calibrate=true", "shadow=true"], "calibrate=true moves the robot"),
-        (["robot=simulated", "policy=POLICY", "actions=x", "calibrate=true"], "calibrate=true replays nothing"),
+        (
+            ["robot=simulated", "policy=POLICY", "calibrate=true", "shadow=true"],
+            "calibrate=true moves the robot",
+        ),
+        (
+            ["robot=simulated", "policy=POLICY", "actions=x", "calibrate=true"],
+            "calibrate=true replays nothing",
+        ),
         (["robot=simulated", "policy=POLICY", "out=/dev/null/x"], "could not write /dev/null/x"),
     ],
 )
-def test_wrong_settings_are_refused_before_anything_moves(policy: Path, tmp_path: Path, capsys, arguments, message):
+def test_wrong_settings_are_refused_before_anything_moves(
+    policy: Path, tmp_path: Path, capsys, arguments, message
+):
     given = [a.replace("POLICY", str(policy)) for a in arguments]
     assert main(["run", f"out={tmp_path}", "unattended=true", *given]) in (1, 2)
     assert re.search(message, capsys.readouterr().err)
-    assert not [e for e in events(tmp_path) if e["event"] == "begins"] if (tmp_path / "events.jsonl").exists() else True
+    assert (
+        not [e for e in events(tmp_path) if e["event"] == "begins"]
+        if (tmp_path / "events.jsonl").exists()
+        else True
+    )
 
 
 @pytest.fixture
@@ -217,7 +265,14 @@ class Live:
 
     def __init__(self, policy: Path, out: Path, *more: str) -> None:
         self.out, self._said = out, out.with_name("said")
-        settings = [f"policy={policy}", "robot=simulated", *OPTIONS, "unattended=true", "seconds=30", f"out={out}"]
+        settings = [
+            f"policy={policy}",
+            "robot=simulated",
+            *OPTIONS,
+            "unattended=true",
+            "seconds=30",
+            f"out={out}",
+        ]
         command = [sys.executable, "-m", "fewstep.policy.cli.main", "run", *settings, *more]
         with self._said.open("w") as said:
             self.process = subprocess.Popen(command, stdout=said, start_new_session=True)
@@ -287,7 +342,9 @@ def test_an_inference_that_dies_is_started_again_and_goes_on(live):
     within_limits(node.out)
 
 
-def test_no_episode_begins_before_an_inference_that_died_is_back(policy: Path, tmp_path: Path, monkeypatch, capsys):
+def test_no_episode_begins_before_an_inference_that_died_is_back(
+    policy: Path, tmp_path: Path, monkeypatch, capsys
+):
     stdin, keys = os.pipe()
     out = tmp_path / "out"
 
@@ -298,21 +355,35 @@ def test_no_episode_begins_before_an_inference_that_died_is_back(policy: Path, t
             time.sleep(0.02)
 
     def said(name: str) -> int:
-        return [e["event"] for e in events(out)].count(name) if (out / "events.jsonl").exists() else 0
+        return (
+            [e["event"] for e in events(out)].count(name) if (out / "events.jsonl").exists() else 0
+        )
 
     def person() -> None:
         os.write(keys, b"\n")
-        until(lambda: said("begins") and (ticks(out)["state"] == STATES.index(State.ACTIVE)).sum() > 50)
-        os.kill([e["pid"] for e in events(out) if e["event"] == "inference ready"][-1], signal.SIGKILL)
+        until(
+            lambda: (
+                said("begins") and (ticks(out)["state"] == STATES.index(State.ACTIVE)).sum() > 50
+            )
+        )
+        os.kill(
+            [e["pid"] for e in events(out) if e["event"] == "inference ready"][-1], signal.SIGKILL
+        )
         until(lambda: said("ended"))
         os.write(keys, b"n\n\ny\nq\n")
 
     with os.fdopen(stdin) as file:
         monkeypatch.setattr("sys.stdin", file)
         threading.Thread(target=person, daemon=True).start()
-        assert run(policy, out, "unattended=false", "episodes=3", "seconds=3", "watch.action=0.5") == 1
+        assert (
+            run(policy, out, "unattended=false", "episodes=3", "seconds=3", "watch.action=0.5") == 1
+        )
     os.close(keys)
-    order = [e["event"] for e in events(out) if e["event"] in ("begins", "inference ready", "inference ended")]
+    order = [
+        e["event"]
+        for e in events(out)
+        if e["event"] in ("begins", "inference ready", "inference ended")
+    ]
     assert order == ["inference ready", "begins", "inference ended", "inference ready", "begins"]
     assert "waiting for the inference process" in capsys.readouterr().out
     within_limits(out)
@@ -388,7 +459,10 @@ def test_when_its_parent_is_gone_the_control_process_brakes_and_ends(live):
     node.process.wait()
     for pid in (control, worker):
         for _ in range(500):
-            if not Path(f"/proc/{pid}").exists() or "State:\tZ" in Path(f"/proc/{pid}/status").read_text():
+            if (
+                not Path(f"/proc/{pid}").exists()
+                or "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+            ):
                 break
             time.sleep(0.02)
         else:
@@ -433,13 +507,18 @@ def test_two_runs_do_not_share_a_log_and_an_earlier_one_is_kept(policy: Path, tm
     before = {file.name: file.read_bytes() for file in node.out.iterdir()}
     for number in (1, 2):
         set_aside(node.out)
-        assert sorted(path.name for path in node.out.iterdir()) == [f"earlier.{k + 1}" for k in range(number)]
+        assert sorted(path.name for path in node.out.iterdir()) == [
+            f"earlier.{k + 1}" for k in range(number)
+        ]
         (node.out / "events.jsonl").write_text("{}")
     assert {file.name: file.read_bytes() for file in (node.out / "earlier.1").iterdir()} == before
 
 
 def test_under_load_the_arm_keeps_its_limits(live):
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    busy = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        for _ in range(2 * (os.cpu_count() or 1))
+    ]
     try:
         node = live(*PATIENT, "seconds=4")
         node.acting()

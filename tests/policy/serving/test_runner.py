@@ -49,7 +49,10 @@ def policy(request: pytest.FixtureRequest) -> Policy:
 
 def request_for(i: int) -> Request:
     rng = np.random.default_rng(i)
-    obs = {"pose": rng.normal(size=(2, 3)).astype(np.float32), "turn": rng.normal(size=(2, 1)).astype(np.float32)}
+    obs = {
+        "pose": rng.normal(size=(2, 3)).astype(np.float32),
+        "turn": rng.normal(size=(2, 1)).astype(np.float32),
+    }
     return Request(i, obs, 1000 + i, 0.1 * i)
 
 
@@ -105,7 +108,8 @@ def test_the_same_request_has_the_same_answer_and_nothing_global_is_drawn(policy
 def test_another_seed_and_another_observation_change_the_answer(policy: Policy) -> None:
     a = request_for(1)
     answers = [
-        inline(policy, r).actions for r in (a, Request(1, a.obs, 7, a.time), Request(1, request_for(2).obs, a.seed, 0))
+        inline(policy, r).actions
+        for r in (a, Request(1, a.obs, 7, a.time), Request(1, request_for(2).obs, a.seed, 0))
     ]
     assert np.abs(answers[0] - answers[1]).max() > 1e-2
     assert np.abs(answers[0] - answers[2]).max() > 1e-4
@@ -117,12 +121,19 @@ def test_a_batch_answers_each_as_if_alone(policy: Policy) -> None:
         alone = inline(policy, requests[i])
         assert (chunk.episode, chunk.time, chunk.dt) == (alone.episode, alone.time, alone.dt)
         gap = np.abs(chunk.actions - alone.actions).max(0)
-        assert (gap < [1e-5, 1e-5, 1e-5, 1e-4]).all(), "rounding alone, which an angle near the origin magnifies"
+        assert (gap < [1e-5, 1e-5, 1e-5, 1e-4]).all(), (
+            "rounding alone, which an angle near the origin magnifies"
+        )
 
 
 @settings(max_examples=15, deadline=None)
-@given(others=st.dictionaries(st.integers(0, SIZE - 1), st.integers(10, 99)), place=st.integers(0, SIZE - 1))
-def test_an_answer_is_exactly_the_same_whoever_else_asks(policy: Policy, others: dict[int, int], place: int) -> None:
+@given(
+    others=st.dictionaries(st.integers(0, SIZE - 1), st.integers(10, 99)),
+    place=st.integers(0, SIZE - 1),
+)
+def test_an_answer_is_exactly_the_same_whoever_else_asks(
+    policy: Policy, others: dict[int, int], place: int
+) -> None:
     mine = request_for(place)
     alone = ask(policy, {place: mine})[place]
     among = ask(policy, {i: request_for(r) for i, r in others.items()} | {place: mine})[place]
@@ -233,18 +244,27 @@ def test_no_delay_is_as_if_there_were_no_delay() -> None:
 
 def test_promised_actions_begin_the_chunk_and_leave_the_rest_of_the_batch_alone() -> None:
     policy = policy_for(SPEC)
-    policy = Policy(SPEC, replace(policy.config, net=replace(NET, prefix=True))).eval().requires_grad_(False)
+    policy = (
+        Policy(SPEC, replace(policy.config, net=replace(NET, prefix=True)))
+        .eval()
+        .requires_grad_(False)
+    )
     free, bound = request_for(1), request_for(2)
     promised = np.random.default_rng(0).normal(size=(3, SPEC.action_size)).astype(np.float32)
     chunks = ask(policy, {1: free, 2: replace(bound, promised=promised)})
     np.testing.assert_allclose(chunks[2].actions[:3], promised, atol=1e-5)
     assert np.abs(chunks[2].actions - inline(policy, bound).actions)[:3].max() > 0.01
     np.testing.assert_allclose(chunks[1].actions, inline(policy, free).actions, atol=1e-5)
-    assert agent(policy, Inline(policy))._promise == 4 and agent(policy_for(SPEC), Inline(policy))._promise == 0
+    assert (
+        agent(policy, Inline(policy))._promise == 4
+        and agent(policy_for(SPEC), Inline(policy))._promise == 0
+    )
 
 
 @pytest.mark.parametrize("late, prefix", [("promise", False), ("never", True)])
 def test_what_a_policy_cannot_do_while_late_is_refused(late: str, prefix: bool) -> None:
     policy = Policy(SPEC, PolicyConfig(horizon=8, execute=4, net=replace(NET, prefix=prefix)))
-    with pytest.raises(ConfigError, match=f"late='{late}' is not for this policy; valid: .*swap, wait"):
+    with pytest.raises(
+        ConfigError, match=f"late='{late}' is not for this policy; valid: .*swap, wait"
+    ):
         agent(policy, Inline(policy), late)

@@ -18,7 +18,13 @@ from fewstep.policy.policy import Policy
 from fewstep.policy.training.dataset import Data, read_data
 from fewstep.policy.training.train import TrainConfig
 
-TINY = ("model.net.channels=[16,32]", "model.net.groups=4", "model.net.condition=16", "batch=32", "steps=600")
+TINY = (
+    "model.net.channels=[16,32]",
+    "model.net.groups=4",
+    "model.net.condition=16",
+    "batch=32",
+    "steps=600",
+)
 FAST = ("lr=0.01", "warmup=20", "ema=0.95", "held_out=0")
 
 
@@ -44,7 +50,9 @@ def test_a_student_comes_to_say_in_one_evaluation_what_its_teacher_says_in_ten(f
     def error(policy: Policy) -> float:
         return policy.loss(batch, Generator().manual_seed(0)).mean().item()
 
-    ignorant = Policy(teacher.spec, replace(teacher.config, objective="one_step"), teacher.normaliser)
+    ignorant = Policy(
+        teacher.spec, replace(teacher.config, objective="one_step"), teacher.normaliser
+    )
     ignorant.load_state_dict(teacher.state_dict())
     c = Distill(f"{folder}/teacher", f"{folder}/demos", f"{tmp_path}/out", copies=4)
     done = train_student(c, TrainConfig(steps=300, batch=64, lr=1e-2, warmup=10, ema=0.9))
@@ -56,16 +64,22 @@ def test_a_student_comes_to_say_in_one_evaluation_what_its_teacher_says_in_ten(f
 @pytest.mark.parametrize("objective", ["flow_atoms", "v"])
 def test_labels_are_what_the_teacher_does_with_one_answer_for_a_noise(folder, objective):
     teacher = load_policy(folder / "teacher")
-    teacher = Policy(teacher.spec, replace(teacher.config, objective=objective), teacher.normaliser).eval()
+    teacher = Policy(
+        teacher.spec, replace(teacher.config, objective=objective), teacher.normaliser
+    ).eval()
     data = read_data(folder / "demos", teacher.config, torch.device("cpu"))
     labelled = labels(teacher, folder, copies=2, evaluations=3)
     assert len(labelled.train[0]) == 2 * len(data.train[0])
     rows = torch.tensor([0, 5, len(labelled.train[0]) - 1])  # the last is a perturbed one
     batch = labelled.batch(rows, labelled.train)
     again = Sampler(evaluations=3, clip=teacher.config.drawn_by.clip)
-    torch.testing.assert_close(batch["action"], teacher.act(batch, batch["noise"][None], sampler=again))
+    torch.testing.assert_close(
+        batch["action"], teacher.act(batch, batch["noise"][None], sampler=again)
+    )
     assert torch.equal(batch["joints"][0], data.batch(rows[:1], data.train)["joints"][0])
-    assert not torch.equal(batch["joints"][2], data.batch(torch.tensor([-1]), data.train)["joints"][0])
+    assert not torch.equal(
+        batch["joints"][2], data.batch(torch.tensor([-1]), data.train)["joints"][0]
+    )
 
 
 def test_a_student_is_evaluated_and_neither_overwritten_nor_distilled_again(folder, capsys):
@@ -74,7 +88,19 @@ def test_a_student_is_evaluated_and_neither_overwritten_nor_distilled_again(fold
         "distill", f"policy={folder}/teacher", f"data={folder}/demos", f"out={out}", "steps=10", "copies=1", "batch=16",
     ]  # fmt: skip
     assert main(command) == 0
-    assert main(["evaluate", f"policy={out}", "task=pickplace", "episodes=2", "seconds=0.5", f"out={out}/e"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                f"policy={out}",
+                "task=pickplace",
+                "episodes=2",
+                "seconds=0.5",
+                f"out={out}/e",
+            ]
+        )
+        == 0
+    )
     assert main(command) == 2
     assert "holds a finished policy" in capsys.readouterr().err
     assert main(["distill", f"policy={out}", *command[2:3], f"out={out}/again"]) == 2
@@ -85,9 +111,14 @@ def test_a_student_is_evaluated_and_neither_overwritten_nor_distilled_again(fold
 
 def test_demonstrations_of_another_robot_are_refused(folder, tmp_path):
     spec = DemoStore.open(folder / "demos").spec
-    other = replace(spec, observations={k: f for k, f in spec.observations.items() if k != "target"})
+    other = replace(
+        spec, observations={k: f for k, f in spec.observations.items() if k != "target"}
+    )
     with DemoStore.create(tmp_path / "demos", other) as store:
         episode = DemoStore.open(folder / "demos").episode(0)
         store.append(Episode({k: v for k, v in episode.data.items() if k != "target"}, other))
     with pytest.raises(CheckpointError, match="'target' is missing"):
-        train_student(Distill(f"{folder}/teacher", f"{tmp_path}/demos", f"{tmp_path}/out"), TrainConfig(steps=1))
+        train_student(
+            Distill(f"{folder}/teacher", f"{tmp_path}/demos", f"{tmp_path}/out"),
+            TrainConfig(steps=1),
+        )

@@ -31,12 +31,26 @@ from fewstep.policy.training.log import LOG
 from fewstep.policy.training.train import RESUME, TrainConfig, train
 
 SPEC = Spec(
-    {"pose": Field((2,), "m"), "heading": Field((1,), "rad", "angle")}, {"reach": Field((2,), "m")}, policy_hz=10
+    {"pose": Field((2,), "m"), "heading": Field((1,), "rad", "angle")},
+    {"reach": Field((2,), "m")},
+    policy_hz=10,
 )
 CAMERA = {"camera": Field((4, 6, 3), kind="image")}
-TINY = PolicyConfig(horizon=4, execute=2, net=UnetConfig(channels=(4, 8), kernel=3, groups=2, time_size=4, condition=4))
+TINY = PolicyConfig(
+    horizon=4,
+    execute=2,
+    net=UnetConfig(channels=(4, 8), kernel=3, groups=2, time_size=4, condition=4),
+)
 CONFIG = TrainConfig(  # it saves after every step; rounding depends on the threads
-    steps=24, batch=8, lr=3e-3, warmup=5, held_out=0.25, save_seconds=0, log_every=5, threads=1, model=TINY
+    steps=24,
+    batch=8,
+    lr=3e-3,
+    warmup=5,
+    held_out=0.25,
+    save_seconds=0,
+    log_every=5,
+    threads=1,
+    model=TINY,
 )
 
 
@@ -45,8 +59,13 @@ def make(seed: int, spec: Spec = SPEC, frames: int = 12) -> Episode:
     rng = np.random.default_rng(seed)
     pose = np.cumsum(rng.normal(0, 0.1, (frames, 2)), 0) + rng.normal(size=2)
     data = {"pose": pose, "heading": rng.uniform(-3, 3, (frames, 1)), "action": 2 * pose[:, ::-1]}
-    data |= {"camera": rng.integers(0, 256, (frames, 4, 6, 3), np.uint8), "time": np.arange(frames) / 10}
-    return Episode({k: v for k, v in data.items() if k in {*spec.observations, "action", "time"}}, spec)
+    data |= {
+        "camera": rng.integers(0, 256, (frames, 4, 6, 3), np.uint8),
+        "time": np.arange(frames) / 10,
+    }
+    return Episode(
+        {k: v for k, v in data.items() if k in {*spec.observations, "action", "time"}}, spec
+    )
 
 
 def write(path: Path, episodes: int = 4, spec: Spec = SPEC, **options) -> Path:
@@ -115,7 +134,9 @@ def test_a_finished_run_holds_policy_log_and_no_leftovers(data: Path, tmp_path: 
     assert origin["train"] == json.loads(json.dumps(to_plain(CONFIG)))
 
 
-def test_runs_repeat_bit_by_bit_whatever_the_global_stream(data: Path, whole: str, tmp_path: Path) -> None:
+def test_runs_repeat_bit_by_bit_whatever_the_global_stream(
+    data: Path, whole: str, tmp_path: Path
+) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(99)
         before = torch.random.get_rng_state()
@@ -128,7 +149,9 @@ def test_runs_repeat_bit_by_bit_whatever_the_global_stream(data: Path, whole: st
 
 def test_statistics_are_those_of_the_demonstrations(data: Path, tmp_path: Path) -> None:
     store = DemoStore.open(data)
-    fitted = Normaliser.fit(SPEC, {k: store.array(k) for k in ("pose", "heading", "action")}, store.ends)
+    fitted = Normaliser.fit(
+        SPEC, {k: store.array(k) for k in ("pose", "heading", "action")}, store.ends
+    )
     train(data, tmp_path / "out", replace(CONFIG, steps=1))
     loaded = load_policy(tmp_path / "out").normaliser
     assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in fitted.state_dict().items())
@@ -154,7 +177,9 @@ class Trainer:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
-    def run(self, data: Path, out: Path, config: TrainConfig = CONFIG, **blow: Any) -> dict[str, Any]:
+    def run(
+        self, data: Path, out: Path, config: TrainConfig = CONFIG, **blow: Any
+    ) -> dict[str, Any]:
         assert self._process.stdin and self._process.stdout
         message = {"data": str(data), "out": str(out), "config": to_plain(config), **blow}
         print(json.dumps(message), file=self._process.stdin, flush=True)
@@ -174,7 +199,9 @@ def trainer() -> Iterator[Trainer]:
     out.close()
 
 
-def test_killed_at_random_and_started_again_it_ends_in_the_same_weights(trainer, data, whole, tmp_path) -> None:
+def test_killed_at_random_and_started_again_it_ends_in_the_same_weights(
+    trainer, data, whole, tmp_path
+) -> None:
     took = trainer.run(data, tmp_path / "timed")
     assert took["code"] == 0 and weights(tmp_path / "timed") == whole
     moments, steps, out = random.Random(0), [], tmp_path / "out"
@@ -191,7 +218,9 @@ def test_killed_at_random_and_started_again_it_ends_in_the_same_weights(trainer,
     assert [row["step"] for row in rows(out) if row["step"] % 5 == 0] == [5, 10, 15, 20]
 
 
-def test_killed_at_any_change_of_a_file_it_ends_in_the_same_weights(trainer, data, tmp_path) -> None:
+def test_killed_at_any_change_of_a_file_it_ends_in_the_same_weights(
+    trainer, data, tmp_path
+) -> None:
     config = replace(CONFIG, steps=3)
     assert trainer.run(data, tmp_path / "whole", config)["code"] == 0
     boundaries, killed = [1, 3, 8, 12, 14, 17, 22, 26, 29, 32], 0
@@ -241,7 +270,9 @@ def interrupt_once(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, afte
         (EMAModel, "step", 24, 24),
     ],
 )
-def test_an_interrupt_waits_for_a_whole_step(owner, name, after, step, data, whole, tmp_path, monkeypatch) -> None:
+def test_an_interrupt_waits_for_a_whole_step(
+    owner, name, after, step, data, whole, tmp_path, monkeypatch
+) -> None:
     config = replace(CONFIG, save_seconds=1e9)
     out, handler = tmp_path / "out", signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
@@ -254,7 +285,9 @@ def test_an_interrupt_waits_for_a_whole_step(owner, name, after, step, data, who
     assert weights(out) == whole
 
 
-def test_an_ignored_interrupt_stays_ignored(data: Path, whole: str, tmp_path: Path, monkeypatch) -> None:
+def test_an_ignored_interrupt_stays_ignored(
+    data: Path, whole: str, tmp_path: Path, monkeypatch
+) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         interrupt_once(monkeypatch, EMAModel, "step", 3)
@@ -276,13 +309,17 @@ def stopped(data: Path, out: Path, config: TrainConfig = CONFIG, at: int = 10, *
     assert saved_step(out) == at - 1
 
 
-@pytest.mark.parametrize("setting, least", [("steps", 1), ("batch", 1), ("log_every", 1), ("threads", 0)])
+@pytest.mark.parametrize(
+    "setting, least", [("steps", 1), ("batch", 1), ("log_every", 1), ("threads", 0)]
+)
 def test_settings_that_cannot_be_are_refused(setting: str, least: int) -> None:
     with pytest.raises(ConfigError, match=f"{setting} must be at least {least}, not {least - 1}"):
         replace(CONFIG, **{setting: least - 1})
 
 
-def test_an_unfinished_run_goes_on_with_as_many_threads(data: Path, tmp_path: Path, monkeypatch) -> None:
+def test_an_unfinished_run_goes_on_with_as_many_threads(
+    data: Path, tmp_path: Path, monkeypatch
+) -> None:
     """What is fastest may have changed since, and rounding with it."""
     config = replace(CONFIG, threads=0)
     monkeypatch.setattr("fewstep.policy.training.train.fastest", lambda work, most: 2)
@@ -297,7 +334,11 @@ def test_an_unfinished_run_goes_on_with_as_many_threads(data: Path, tmp_path: Pa
 def test_other_settings_are_refused(data: Path, tmp_path: Path) -> None:
     stopped(data, tmp_path / "out")
     state = (tmp_path / "out" / RESUME).read_bytes()
-    for other in (replace(CONFIG, lr=1e-4), replace(CONFIG, steps=25), replace(CONFIG, model=replace(TINY, execute=3))):
+    for other in (
+        replace(CONFIG, lr=1e-4),
+        replace(CONFIG, steps=25),
+        replace(CONFIG, model=replace(TINY, execute=3)),
+    ):
         with pytest.raises(ConfigError, match="other settings"):
             train(data, tmp_path / "out", other)
     with pytest.raises(ConfigError, match="other settings"):
@@ -322,7 +363,9 @@ def test_an_unfinished_state_that_is_damaged_is_refused(data: Path, tmp_path: Pa
             train(data, tmp_path, CONFIG)
 
 
-def test_a_log_whose_last_line_is_torn_does_not_stop_the_run(data: Path, whole: str, tmp_path: Path) -> None:
+def test_a_log_whose_last_line_is_torn_does_not_stop_the_run(
+    data: Path, whole: str, tmp_path: Path
+) -> None:
     stopped(data, tmp_path)
     with (tmp_path / LOG).open("a") as file:
         file.write('{"step": 12, "lo')
@@ -336,7 +379,9 @@ def full(*_: object) -> None:
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_last_state(call: str, data: Path, whole: str, tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_leaves_the_last_state(
+    call: str, data: Path, whole: str, tmp_path: Path, monkeypatch
+) -> None:
     original, calls = getattr(os, call), []
 
     def limited(*args):
@@ -355,7 +400,9 @@ def test_a_full_disk_leaves_the_last_state(call: str, data: Path, whole: str, tm
     assert weights(tmp_path) == whole
 
 
-def test_a_disk_too_full_for_the_log_is_an_error_of_ours(data: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_disk_too_full_for_the_log_is_an_error_of_ours(
+    data: Path, tmp_path: Path, monkeypatch
+) -> None:
     original = Path.open
 
     def limited(self: Path, mode: str = "r", *args, **kwargs):
@@ -383,7 +430,10 @@ def test_a_policy_goes_on_with_more_demonstrations(data: Path, tmp_path: Path) -
         assert torch.equal(second.normaliser.state_dict()[k], v)
     assert weights(tmp_path / "second") != weights(tmp_path / "first")
     assert read_meta(tmp_path / "second")["provenance"]["windows"] == 4 * (12 - 4 + 2)
-    assert all(torch.equal(v, load_policy(tmp_path / "first").state_dict()[k]) for k, v in first.state_dict().items())
+    assert all(
+        torch.equal(v, load_policy(tmp_path / "first").state_dict()[k])
+        for k, v in first.state_dict().items()
+    )
 
 
 def test_going_on_starts_from_the_weights_of_the_policy(data: Path, tmp_path: Path) -> None:
@@ -396,9 +446,17 @@ def test_going_on_starts_from_the_weights_of_the_policy(data: Path, tmp_path: Pa
 def test_going_on_with_promises_begins_as_the_same_policy(data: Path, tmp_path: Path) -> None:
     first = train(data, tmp_path / "first", CONFIG)
     model = replace(CONFIG.model, net=replace(TINY.net, prefix=True))
-    second = train(data, tmp_path / "second", replace(CONFIG, steps=1, lr=0.0, model=model), start=tmp_path / "first")
+    second = train(
+        data,
+        tmp_path / "second",
+        replace(CONFIG, steps=1, lr=0.0, model=model),
+        start=tmp_path / "first",
+    )
     assert second.config == replace(first.config, net=replace(first.config.net, prefix=True))
-    obs = {key: torch.randn(3, TINY.observation_steps, *f.shape) for key, f in SPEC.observations.items()}
+    obs = {
+        key: torch.randn(3, TINY.observation_steps, *f.shape)
+        for key, f in SPEC.observations.items()
+    }
     noise = torch.randn(first.config.drawn_by.noises, 3, TINY.horizon, first.noise_size)
     np.testing.assert_allclose(first.act(obs, noise), second.act(obs, noise), atol=1e-6)
     train(data, tmp_path / "third", replace(CONFIG, model=model), start=tmp_path / "second")
@@ -419,7 +477,9 @@ def test_a_policy_of_another_robot_cannot_go_on(data: Path, tmp_path: Path) -> N
     train(data, tmp_path / "first", replace(CONFIG, steps=1))
     spec = replace(SPEC, policy_hz=20)
     with pytest.raises(CheckpointError, match="policy_hz is 20"):
-        train(write(tmp_path / "other", spec=spec), tmp_path / "out", CONFIG, start=tmp_path / "first")
+        train(
+            write(tmp_path / "other", spec=spec), tmp_path / "out", CONFIG, start=tmp_path / "first"
+        )
 
 
 @pytest.mark.parametrize(
@@ -431,7 +491,9 @@ def test_a_policy_of_another_robot_cannot_go_on(data: Path, tmp_path: Path) -> N
         (lambda path: write(path, 3, replace(SPEC, observations=CAMERA)), "images only"),
     ],
 )
-def test_demonstrations_that_teach_nothing_are_refused(store: Callable, says: str, tmp_path: Path) -> None:
+def test_demonstrations_that_teach_nothing_are_refused(
+    store: Callable, says: str, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match=says):
         train(store(tmp_path / "demos"), tmp_path / "out", CONFIG)
     assert not (tmp_path / "out").exists()
@@ -470,19 +532,30 @@ def test_a_network_with_a_prefix_goes_on_from_promised_actions(tmp_path: Path) -
     spec = Spec({"pose": Field((1,), "m")}, {"reach": Field((1,), "m")}, policy_hz=10)
     with DemoStore.create(tmp_path / "demos", spec) as store:
         for sign in (-1.0, 1.0) * 4:
-            data = {"pose": np.zeros((12, 1)), "action": np.full((12, 1), sign), "time": np.arange(12) / 10}
+            data = {
+                "pose": np.zeros((12, 1)),
+                "action": np.full((12, 1), sign),
+                "time": np.arange(12) / 10,
+            }
             store.append(Episode(data, spec))
     model = replace(TINY, net=replace(TINY.net, channels=(8, 16), condition=8, prefix=True))
     config = TrainConfig(steps=300, batch=64, lr=1e-2, warmup=20, ema=0.95, held_out=0, model=model)
     policy = train(tmp_path / "demos", tmp_path / "run", config)
-    obs, noise = {"pose": torch.zeros(2, 2, 1)}, torch.randn(1, 2, 4, 1, generator=torch.Generator().manual_seed(0))
+    obs, noise = (
+        {"pose": torch.zeros(2, 2, 1)},
+        torch.randn(1, 2, 4, 1, generator=torch.Generator().manual_seed(0)),
+    )
     promised = torch.tensor([-1.0, 1.0])[:, None, None].expand(2, 4, 1)
     chunks = policy.act(obs, noise, promised, torch.tensor([1, 2]))[..., 0]
     torch.testing.assert_close(chunks, promised[..., 0], atol=0.3, rtol=0)
 
 
-def test_half_of_the_chunks_are_trained_without_a_prefix_and_the_rest_with_any_that_may_be_late() -> None:
+def test_half_of_the_chunks_are_trained_without_a_prefix_and_the_rest_with_any_that_may_be_late() -> (
+    None
+):
     policy = Policy(SPEC, replace(TINY, horizon=8, execute=5, net=replace(TINY.net, prefix=True)))
     lengths = policy._promised(10_000, torch.Generator().manual_seed(0))
     shares = torch.bincount(lengths.long(), minlength=4) / len(lengths)
-    torch.testing.assert_close(shares, torch.tensor([1 / 2, 1 / 6, 1 / 6, 1 / 6]), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        shares, torch.tensor([1 / 2, 1 / 6, 1 / 6, 1 / 6]), atol=0.02, rtol=0
+    )
