@@ -226,7 +226,9 @@ def pictures(job: Job, seeds: Sequence[int], limit: int) -> Iterator[tuple[Episo
         left -= len(wanted)
         frames: dict[int, list[np.ndarray]] = {s: [] for s in wanted}
         if wanted:
-            ended = roll_out(
-                job, group, wanted, lambda s, robot, step, f=frames: f[s].append(robot.render())
-            )  # pyright: ignore
+
+            def film(seed: int, robot: Any, step: Step, frames: Any = frames) -> None:
+                frames[seed].append(robot.render())
+
+            ended = roll_out(job, group, wanted, film)
             yield from ((e, np.stack(frames[e.seed])) for e in ended)

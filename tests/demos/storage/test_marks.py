@@ -5,6 +5,7 @@ import os
 import stat
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -205,12 +206,14 @@ def test_a_full_disk_keeps_the_old_marks_damaged_or_not(
 # Several at once
 
 
+def mark(number: int, marks: Marks) -> Marks:
+    return marks.delete(number) if number % 2 else marks.judge(number, True)
+
+
 def mark_some(path: Path, numbers: range, begin: Any) -> None:
     begin.wait()
     for number in numbers:
-        Marks.update(
-            path, lambda marks: marks.delete(number) if number % 2 else marks.judge(number, True)
-        )  # noqa: B023
+        Marks.update(path, partial(mark, number))
 
 
 def test_everything_that_several_processes_mark_takes_effect(tmp_path: Path) -> None:
