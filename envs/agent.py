@@ -21,7 +21,7 @@ class Request:
     """What a policy needs to know for one chunk.
 
     episode: of the Agent that asks; obs[key] (O, ...), oldest first; seed: of the noise; time: of the latest
-    observation [s, robot's clock]; promised (n, A): the actions that will be sent from `time` on, a policy's period
+    observation [s, robot's clock]; prefix (n, A): the actions that will be sent from `time` on, a policy's period
     apart, until the answer is there.
     """
 
@@ -29,7 +29,7 @@ class Request:
     obs: Mapping[str, np.ndarray]
     seed: int
     time: float
-    promised: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    prefix: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,17 @@ class Runner(Protocol):
 class Agent:
     """An Actor that re-plans every `execute` actions and never sends one whose time has passed.
 
-    promise: with each request, at most so many actions that will be sent before the answer is there; as many as the
+    prefix_length: of the longest prefix, the actions that will be sent before the answer is there; as many as the
     slowest of the last answers took. wait: hold still until the answer is there, and begin it then.
     patience: after so long without an answer [s] it asks again. lead: s that a command takes to act, and is sent early.
     """
 
     def __init__(
-        self, runner: Runner, spec: Spec, *, observation_steps: int, execute: int, promise: int = 0,
+        self, runner: Runner, spec: Spec, *, observation_steps: int, execute: int, prefix_length: int = 0,
         wait: bool = False, patience: float = math.inf, lead: float = 0.0,
     ) -> None:  # fmt: skip
         self._runner, self._spec = runner, spec
-        self._steps, self._execute, self._promise = observation_steps, execute, promise
+        self._steps, self._execute, self._prefix_length = observation_steps, execute, prefix_length
         self._wait, self._patience, self._lead = wait, patience, lead
         self._ages: deque[float] = deque(
             maxlen=RECENT
@@ -145,7 +145,7 @@ class Agent:
         }
         seed = np.random.SeedSequence([self._seed, self._asked]).generate_state(1, np.uint64)[0]  # pyright: ignore
         self._runner.submit(
-            Request(self._episode, obs, int(seed >> np.uint64(1)), now, self._promised(now))
+            Request(self._episode, obs, int(seed >> np.uint64(1)), now, self._prefix(now))
         )
         self._asked += 1
         self._pending, self._since = True, now
@@ -156,10 +156,10 @@ class Agent:
         k = min(range(len(stamps)), key=lambda i: abs(stamps[i] - (stamps[-1] - age)))
         return self._history[k].data[key]
 
-    def _promised(self, now: float) -> np.ndarray:
+    def _prefix(self, now: float) -> np.ndarray:
         dt, actions = 1 / self._spec.policy_hz, []
         count = min(
-            self._promise, math.ceil((max(self._ages, default=0.0) + self._lead) / dt - 1e-6)
+            self._prefix_length, math.ceil((max(self._ages, default=0.0) + self._lead) / dt - 1e-6)
         )
         while self.chunk and len(actions) < count:
             action = self.chunk.at(now + len(actions) * dt, self._spec)

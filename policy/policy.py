@@ -91,15 +91,17 @@ class Policy(nn.Module):
         """Loss per sample (B,) of batch[key] (B, O, ...) and batch["action"] (B, H, A), in robot units.
 
         batch["noise"] (B, H, noise_size), where there is one: the noise from which a teacher made the action.
-        With net.prefix half of the chunks begin with actions that are known already, and do not count.
+        With net.prefix half of the chunks begin with a prefix, which does not count.
         """
         x0 = self.normaliser.encode_actions(batch["action"])
-        known = (x0, self._promised(len(x0), generator)) if self.config.net.prefix else ()
-        cond = self.net.condition(self.features(batch), *known)
+        prefix = (
+            (x0, self._draw_prefix_length(len(x0), generator)) if self.config.net.prefix else ()
+        )
+        cond = self.net.condition(self.features(batch), *prefix)
         return self.objective.loss(self.denoiser(), x0, cond, generator, batch.get("noise"))
 
-    def _promised(self, n: int, generator: Generator) -> Tensor:
-        """How many first actions (n,) are known while training: none in half the chunks, else as many as may be late.
+    def _draw_prefix_length(self, n: int, generator: Generator) -> Tensor:
+        """Draw prefix lengths (n,) to train with: 0 in half the chunks, else up to the longest one.
 
         After training-time real-time chunking (arXiv 2512.05964).
         """
@@ -112,24 +114,22 @@ class Policy(nn.Module):
         self,
         obs: Mapping[str, Tensor],
         noise: Tensor,
-        committed: Tensor | None = None,
-        lengths: Tensor | None = None,
+        prefix: Tensor | None = None,
+        prefix_length: Tensor | None = None,
         sampler: Sampler | None = None,
     ) -> Tensor:
         """Chunks (B, H, A) in robot units.
 
-        obs[key] (B, O, ...); noise (K, B, H, noise_size) with K = sampler.noises; committed (B, H, A): actions promised
-        already, the first `lengths` (B,) of each chunk.
+        obs[key] (B, O, ...); noise (K, B, H, noise_size) with K = sampler.noises; prefix (B, H, A): actions
+        that are promised already, the first `prefix_length` (B,) of each chunk.
         """
-        promised = None if committed is None else self.normaliser.encode_actions(committed)
-        cond = self.net.condition(self.features(obs), promised, lengths)
+        encoded_prefix = None if prefix is None else self.normaliser.encode_actions(prefix)
+        cond = self.net.condition(self.features(obs), encoded_prefix, prefix_length)
         x = sample(self.denoiser(), sampler or self.config.drawn_by, noise, cond)
         actions = self.normaliser.decode_actions(x.clamp(-REACH, REACH))
-        return (
-            actions
-            if committed is None
-            else replace(cond, committed=committed.to(actions)).impose(actions)
-        )
+        if prefix is None:
+            return actions
+        return replace(cond, prefix=prefix.to(actions)).impose(actions)
 
     @property
     def noise_size(self) -> int:
@@ -137,8 +137,8 @@ class Policy(nn.Module):
         return self.normaliser.action_size
 
     @torch.no_grad()
-    def with_promises(self) -> Policy:
-        """The same policy, whose network has the input for promised actions and does not heed it yet."""
+    def with_prefix(self) -> Policy:
+        """The same policy, whose network has the input for a prefix and does not heed it yet."""
         if self.config.net.prefix:
             return self
         net = replace(self.config.net, prefix=True)
@@ -148,7 +148,7 @@ class Policy(nn.Module):
         )
         if missing := other.state_dict().keys() - old.keys():
             raise ConfigError(
-                f"a network of these channels cannot be given promises: it has no {names(missing)}"
+                f"a network of these channels cannot be given a prefix: it has no {names(missing)}"
             )
         for key, weight in other.state_dict().items():
             if weight.shape != old[key].shape:

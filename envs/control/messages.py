@@ -22,20 +22,26 @@ class Messages:
         ]
         head = [("episode", "i8"), ("time", "f8")]
         self.request = np.dtype(
-            [*head, ("seed", "i8"), ("count", "i8"), ("promised", "f8", actions), ("obs", observed)]
+            [
+                *head,
+                ("seed", "i8"),
+                ("prefix_length", "i8"),
+                ("prefix", "f8", actions),
+                ("obs", observed),
+            ]
         )
         self.chunk = np.dtype([*head, ("dt", "f8"), ("seconds", "f8"), ("actions", "f8", actions)])
 
     def pack(self, r: Request) -> np.ndarray:
         """A request as a record."""
         out = np.zeros((), self.request)
-        out["episode"], out["time"], out["seed"], out["count"] = (
+        out["episode"], out["time"], out["seed"], out["prefix_length"] = (
             r.episode,
             r.time,
             r.seed,
-            len(r.promised),
+            len(r.prefix),
         )
-        out["promised"][: len(r.promised)] = r.promised if len(r.promised) else 0
+        out["prefix"][: len(r.prefix)] = r.prefix if len(r.prefix) else 0
         for key in self._spec.observations:
             out["obs"][key] = r.obs[key]
         return out
@@ -43,9 +49,9 @@ class Messages:
     def unpack(self, record: np.ndarray) -> Request:
         """The request in a record."""
         obs = {key: np.array(record["obs"][key]) for key in self._spec.observations}
-        promised = np.array(record["promised"][: int(record["count"])])
+        prefix = np.array(record["prefix"][: int(record["prefix_length"])])
         return Request(
-            int(record["episode"]), obs, int(record["seed"]), float(record["time"]), promised
+            int(record["episode"]), obs, int(record["seed"]), float(record["time"]), prefix
         )
 
     def pack_chunk(self, c: Chunk, seconds: float) -> np.ndarray:

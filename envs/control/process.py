@@ -47,7 +47,7 @@ class PolicyActor:
 
     observation_steps: int
     execute: int
-    promise: int
+    prefix_length: int
     patience: float
     lead: float
     horizon: int
@@ -209,7 +209,7 @@ def _agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
         spec,
         observation_steps=policy.observation_steps,
         execute=policy.execute,
-        promise=policy.promise,
+        prefix_length=policy.prefix_length,
         patience=policy.patience,
         lead=policy.lead,
     )

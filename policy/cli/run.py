@@ -27,7 +27,7 @@ from ...envs.safety.states import State, Watch
 from ...envs.tables import read_table
 from ..checkpoint import MODEL, find_policy, load_policy, write_file, writing
 from ..serving.run_log import LATENCY, RunLog, missed, read_ticks
-from ..serving.runners import promises
+from ..serving.runners import longest_prefix
 from ..serving.supervisor import START_SECONDS, Node, Served, notify
 from .prompts import Person
 from .tables import say
@@ -214,7 +214,7 @@ def _acting(c: Run) -> tuple[ControlConfig, Served | None]:
     acting = PolicyActor(
         observation_steps=p.observation_steps,
         execute=p.execute,
-        promise=promises(policy),
+        prefix_length=longest_prefix(policy),
         patience=p.horizon / spec.policy_hz,
         lead=c.lead,
         horizon=p.horizon,

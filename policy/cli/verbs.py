@@ -30,7 +30,7 @@ from .tables import bar, comparison_table, results_table, versions
 class Train(TrainConfig):
     """Train a policy on demonstrations; the same command again goes on with an unfinished run.
 
-    policy: a run folder to continue from, with these demonstrations; model.net.prefix=true adds promised actions to it.
+    policy: a run folder to continue from, with these demonstrations; model.net.prefix=true teaches it to go on from a prefix.
     device: "auto" is the GPU where there is one.
     threads: of the CPU, 0 tries which number is fastest here. recipe: settings from configs/recipe, as in recipe=pusht.
     """

@@ -47,7 +47,7 @@ class Objective:
         generator: Generator,
         noise: Tensor | None = None,
     ) -> Tensor:
-        """Mean squared error per sample (B,) at one random time each; committed actions do not count.
+        """Mean squared error per sample (B,) at one random time each; the prefix does not count.
 
         noise (B, H, A): what x0 belongs to, where a teacher made it; else it is drawn.
         """

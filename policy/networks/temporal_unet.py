@@ -17,7 +17,7 @@ from ...envs import ConfigError
 
 @dataclass(frozen=True)
 class UnetConfig:
-    """channels per level, halving the horizon from one to the next; prefix: a mask input, for promised actions."""
+    """channels per level, halving the horizon from one to the next; prefix: an input that marks the actions of a prefix."""
 
     channels: tuple[int, ...] = (32, 64, 128)
     kernel: int = 5
@@ -44,18 +44,18 @@ class UnetConfig:
 
 @dataclass(frozen=True)
 class Cond:
-    """Everything that one observation fixes: FiLM (B, F) of all blocks, promised actions (B, H, A), mask (B, H, 1)."""
+    """Everything that one observation fixes: FiLM (B, F) of all blocks, a prefix (B, H, A), its mask (B, H, 1)."""
 
     film: Tensor
-    committed: Tensor | None = None
+    prefix: Tensor | None = None
     mask: Tensor | None = None
 
     def impose(self, x: Tensor) -> Tensor:
-        """Put the promised first actions into x (B, H, A)."""
+        """Put the prefix into x (B, H, A)."""
         return (
             x
-            if self.mask is None or self.committed is None
-            else torch.where(self.mask, self.committed, x)
+            if self.mask is None or self.prefix is None
+            else torch.where(self.mask, self.prefix, x)
         )
 
 
@@ -63,9 +63,9 @@ class Net(Protocol):
     """A denoiser: what samplers and objectives see of a network."""
 
     def condition(
-        self, features: Tensor, committed: Tensor | None = None, lengths: Tensor | None = None
+        self, features: Tensor, prefix: Tensor | None = None, prefix_length: Tensor | None = None
     ) -> Cond:
-        """Once per observation: features (B, C), promised actions (B, H, A) with their counts (B,)."""
+        """Once per observation: features (B, C), a prefix (B, H, A) with its lengths (B,)."""
         ...
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
@@ -103,18 +103,18 @@ class TemporalUnet(nn.Module):
             self._silence_mask(action_size)
 
     def condition(
-        self, features: Tensor, committed: Tensor | None = None, lengths: Tensor | None = None
+        self, features: Tensor, prefix: Tensor | None = None, prefix_length: Tensor | None = None
     ) -> Cond:
         """Fold an observation: the FiLM of every block in one matrix product."""
         film = self.film_observation(mish(features))
-        if committed is None and lengths is None:
+        if prefix is None and prefix_length is None:
             return Cond(film)
-        if committed is None or lengths is None:
-            raise ConfigError("committed actions and their lengths come together")
+        if prefix is None or prefix_length is None:
+            raise ConfigError("prefix and prefix_length come together")
         if not self.config.prefix:
-            raise ConfigError("this network takes no committed actions: train with net.prefix=true")
-        mask = torch.arange(committed.shape[1], device=committed.device) < lengths[:, None]
-        return Cond(film, committed, mask[..., None])
+            raise ConfigError("this network takes no prefix: train with net.prefix=true")
+        mask = torch.arange(prefix.shape[1], device=prefix.device) < prefix_length[:, None]
+        return Cond(film, prefix, mask[..., None])
 
     def time_film(self, t: Tensor) -> Tensor:
         """FiLM (B, F) of diffusion times (B,): depends on no observation, so a time grid has a table of it."""

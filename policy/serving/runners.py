@@ -31,23 +31,21 @@ def answer(
         for k in policy.spec.observations
     }
     noise = torch.stack([_noise(policy, sampler, r.seed) for r in filled], 1).to(device)
-    promised = _promised(policy, filled)
-    actions = policy.act(obs, noise, *promised, sampler=sampler).cpu().numpy()
+    prefixes = _prefixes(policy, filled)
+    actions = policy.act(obs, noise, *prefixes, sampler=sampler).cpu().numpy()
     dt = 1 / policy.spec.policy_hz
     return [r and Chunk(r.episode, r.time, dt, a) for r, a in zip(requests, actions, strict=True)]
 
 
-def _promised(policy: Policy, requests: list[Request]) -> tuple[Tensor, ...]:
-    """Promised actions (B, H, A), the last one repeated, with their counts (B,); nothing where nobody promises."""
-    counts, device = [len(r.promised) for r in requests], next(policy.parameters()).device
+def _prefixes(policy: Policy, requests: list[Request]) -> tuple[Tensor, ...]:
+    """Prefixes (B, H, A), the last action repeated, with their lengths (B,); nothing where all are empty."""
+    counts, device = [len(r.prefix) for r in requests], next(policy.parameters()).device
     if not any(counts):
         return ()
     full = np.zeros((len(requests), policy.config.horizon, policy.spec.action_size), np.float32)
     for row, r in zip(full, requests, strict=True):
         row[:] = (
-            r.promised[np.minimum(np.arange(len(row)), len(r.promised) - 1)]
-            if len(r.promised)
-            else 0
+            r.prefix[np.minimum(np.arange(len(row)), len(r.prefix) - 1)] if len(r.prefix) else 0
         )
     return torch.as_tensor(full).to(device), torch.tensor(counts, device=device)
 
@@ -150,28 +148,28 @@ class Delayed:
         return self._clock.now() >= self._ready and self._runner.stalls()
 
 
-def promises(policy: Policy) -> int:
-    """How many actions a policy can be promised: as many as an answer may be late, where it has learnt to go on."""
+def longest_prefix(policy: Policy) -> int:
+    """Return how long a prefix the policy can go on from; 0 where it has not learnt to."""
     return policy.config.horizon - policy.config.execute if policy.config.net.prefix else 0
 
 
-LATE = ("promise", "swap", "wait")  # what an Agent does while its answer is on the way
+ON_DELAY = ("prefix", "switch", "hold")  # what an Agent does while its answer is on the way
 
 
-def agent(policy: Policy, runner: Runner, late: str = "") -> Agent:
+def agent(policy: Policy, runner: Runner, on_delay: str = "") -> Agent:
     """The Agent that this policy was trained for.
 
-    late: "promise" tells the policy what will be sent meanwhile, the default of one with a prefix; "swap" changes over
-    when the answer comes; "wait" holds still until then.
+    on_delay: "prefix" tells the policy what will be sent meanwhile, the default of one with a prefix; "switch" changes over
+    when the answer comes; "hold" holds still until then.
     """
     c = policy.config
-    late = late or ("promise" if c.net.prefix else "swap")
-    if late not in LATE or (late == "promise" and not c.net.prefix):
+    on_delay = on_delay or ("prefix" if c.net.prefix else "switch")
+    if on_delay not in ON_DELAY or (on_delay == "prefix" and not c.net.prefix):
         raise ConfigError(
-            f"late={late!r} is not for this policy; valid: {names(LATE if c.net.prefix else LATE[1:])}"
+            f"on_delay={on_delay!r} is not for this policy; valid: {names(ON_DELAY if c.net.prefix else ON_DELAY[1:])}"
         )
-    promise = promises(policy) if late == "promise" else 0
+    prefix_length = longest_prefix(policy) if on_delay == "prefix" else 0
     return Agent(
-        runner, policy.spec, observation_steps=c.observation_steps, execute=c.execute, promise=promise,
-        wait=late == "wait", patience=c.horizon / policy.spec.policy_hz,
+        runner, policy.spec, observation_steps=c.observation_steps, execute=c.execute, prefix_length=prefix_length,
+        wait=on_delay == "hold", patience=c.horizon / policy.spec.policy_hz,
     )  # fmt: skip

@@ -202,7 +202,7 @@ def train(
     """Train on the demonstrations at `data`, leaving policy, log and, until it is done, resume state in `out`.
 
     start: a policy to continue from, which must fit the data and keeps its shape and statistics; with net.prefix it
-    learns to go on from promised actions. report: hears every row of the log. An unfinished run in `out` goes on where
+    learns to go on from a prefix. report: hears every row of the log. An unfinished run in `out` goes on where
     it was saved; an interrupt saves it, a second one gives up at once.
     """
     out = Path(out)
@@ -284,7 +284,7 @@ def _begin(demos: Data, config: TrainConfig, begun: Policy | None) -> Policy:
 
 
 def _continued(policy: Policy, config: TrainConfig) -> Policy:
-    return policy.with_promises() if config.model.net.prefix else policy
+    return policy.with_prefix() if config.model.net.prefix else policy
 
 
 def _fingerprint(demos: Data, config: TrainConfig, origin: Mapping[str, Any]) -> str:

@@ -418,11 +418,11 @@ def test_interpolation_leaves_the_chunk_alone() -> None:
 
 
 class Keeper(Numbered):
-    """Keeps promises: its chunks begin with what was promised, then count on."""
+    """Its chunks begin with the prefix, then count on."""
 
     def submit(self, request: Request) -> None:
         super().submit(request)
-        self.chunk.actions[: len(request.promised)] = request.promised  # pyright: ignore
+        self.chunk.actions[: len(request.prefix)] = request.prefix  # pyright: ignore
 
 
 @pytest.mark.parametrize("hz", [10.0, 25.0])
@@ -434,7 +434,7 @@ def test_what_is_promised_is_what_is_sent_until_the_answer_comes(delay: int, hz:
         robot.spec,
         observation_steps=2,
         execute=5,
-        promise=6,
+        prefix_length=6,
     )
     sent = {
         round(s.obs.time, 6): wanted(s) for s in episode(robot, agent, seed=0, max_seconds=6.0) if s
@@ -442,27 +442,27 @@ def test_what_is_promised_is_what_is_sent_until_the_answer_comes(delay: int, hz:
     for request in keeper.asked[
         2:
     ]:  # the first has no chunk to promise from, and the delay is known after it
-        assert len(request.promised) == ceil(
+        assert len(request.prefix) == ceil(
             ceil(delay * hz / 10 - 1e-6) * 10 / hz - 1e-6
         )  # until the tick after it
-        for k, promised in enumerate(request.promised[:, 0]):
+        for k, prefix in enumerate(request.prefix[:, 0]):
             if (time := round(request.time + k / 10, 6)) in sent:
-                assert sent[time] == pytest.approx(promised)
+                assert sent[time] == pytest.approx(prefix)
 
 
 def test_no_more_is_promised_than_the_network_takes_and_the_chunk_holds() -> None:
-    for horizon, promise, most in ((12, 2, 2), (6, 6, 1)):
+    for horizon, prefix_length, most in ((12, 2, 2), (6, 6, 1)):
         keeper, robot = Keeper(horizon), Watch()
         agent = Agent(
             Delayed(keeper, 0.4, robot.clock),
             TIMES,
             observation_steps=2,
             execute=5,
-            promise=promise,
+            prefix_length=prefix_length,
         )
         assert list(episode(robot, agent, seed=0, max_seconds=6.0))
-        assert max(len(r.promised) for r in keeper.asked) == most
-        assert not len(keeper.asked[0].promised)
+        assert max(len(r.prefix) for r in keeper.asked) == most
+        assert not len(keeper.asked[0].prefix)
 
 
 def test_one_that_waits_holds_still_and_then_begins_the_chunk_at_its_start() -> None:
@@ -510,7 +510,7 @@ def test_what_is_sent_early_is_promised_at_its_own_time() -> None:
     """With a lead, more of the next chunk is decided already, and nothing of it is shifted."""
     oracle, robot = Oracle(12), Watch()
     runner = Delayed(oracle, 0.2, robot.clock)
-    agent = Agent(runner, TIMES, observation_steps=2, execute=4, promise=8, lead=0.1)
+    agent = Agent(runner, TIMES, observation_steps=2, execute=4, prefix_length=8, lead=0.1)
     assert list(episode(robot, agent, seed=0, max_seconds=4.0))
     for request in oracle.asked[1:]:
-        assert request.promised[:, 0] == pytest.approx(request.time + np.arange(3) / 10)
+        assert request.prefix[:, 0] == pytest.approx(request.time + np.arange(3) / 10)

@@ -99,14 +99,14 @@ def test_saving_again_writes_the_same_bytes(folder: Path, tmp_path: Path) -> Non
 
 def test_promised_actions_are_kept_exactly_even_beyond_the_demonstrated_range(folder: Path) -> None:
     policy = load_policy(folder)
-    promised = 50 * torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(2))
-    lengths = torch.tensor([0, 2, 4])
-    out = chunk(policy, committed=promised, lengths=lengths)
-    for row, n in enumerate(lengths):
-        assert torch.equal(out[row, :n], promised[row, :n])
+    prefix = 50 * torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(2))
+    prefix_length = torch.tensor([0, 2, 4])
+    out = chunk(policy, prefix=prefix, prefix_length=prefix_length)
+    for row, n in enumerate(prefix_length):
+        assert torch.equal(out[row, :n], prefix[row, :n])
     assert torch.equal(out[0], chunk(policy)[0])
-    with pytest.raises(ConfigError, match="lengths"):
-        chunk(policy, committed=promised)
+    with pytest.raises(ConfigError, match="prefix_length"):
+        chunk(policy, prefix=prefix)
 
 
 def test_free_actions_stay_near_the_demonstrated_range(folder: Path) -> None:

@@ -31,19 +31,19 @@ STATE = Spec({"q": Field((2,), "rad")}, {"q": Field((2,), "rad")}, 10)
 MESSAGES = Messages(SPEC, observation_steps=2, horizon=8)
 
 
-def request(seed: int, spec: Spec = SPEC, promised: int = 0) -> Request:
+def request(seed: int, spec: Spec = SPEC, prefix: int = 0) -> Request:
     rng = np.random.default_rng(seed)
     obs = {
         "q": rng.normal(size=(2, 2)).astype(np.float32),
         "eye": rng.integers(0, 256, (2, 4, 4, 3), np.uint8),
     }
-    promise = rng.normal(size=(promised, 2))
+    promise = rng.normal(size=(prefix, 2))
     return Request(seed, {k: obs[k] for k in spec.observations}, seed * 2**40, seed / 7, promise)
 
 
 @given(st.integers(0, 1000), st.integers(0, 8))
-def test_requests_come_through_as_they_are(seed: int, promised: int):
-    sent = request(seed, promised=promised)
+def test_requests_come_through_as_they_are(seed: int, prefix: int):
+    sent = request(seed, prefix=prefix)
     record = np.frombuffer(MESSAGES.pack(sent).tobytes(), MESSAGES.request)[0]
     found = MESSAGES.unpack(record)
     assert (found.episode, found.seed, found.time) == (sent.episode, sent.seed, sent.time)
@@ -51,7 +51,7 @@ def test_requests_come_through_as_they_are(seed: int, promised: int):
         np.array_equal(found.obs[k], sent.obs[k]) and found.obs[k].dtype == sent.obs[k].dtype
         for k in sent.obs
     )
-    assert np.array_equal(found.promised, sent.promised)
+    assert np.array_equal(found.prefix, sent.prefix)
 
 
 class Node:
@@ -111,7 +111,7 @@ def node(policy) -> Iterator[Node]:
 
 def test_the_other_process_says_what_the_policy_says_and_ends_with_its_bell(policy, node):
     for seed in (1, 2):
-        asked = request(seed, STATE, promised=seed)
+        asked = request(seed, STATE, prefix=seed)
         node.runner.submit(asked)
         inline = Inline(policy[0])
         inline.submit(asked)

@@ -51,7 +51,7 @@ class Optimal:
         self.path, self.kind, self.mistake = path, kind, mistake
         self.means, self.logs, self.var = means, weights.log(), std**2
 
-    def condition(self, features: Tensor, committed=None, lengths=None) -> Cond:
+    def condition(self, features: Tensor, prefix=None, prefix_length=None) -> Cond:
         return COND
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:

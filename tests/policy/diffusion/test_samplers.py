@@ -33,7 +33,7 @@ class Net:
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def condition(self, features: Tensor, committed=None, lengths=None) -> Cond:
+    def condition(self, features: Tensor, prefix=None, prefix_length=None) -> Cond:
         return COND
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:

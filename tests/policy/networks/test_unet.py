@@ -75,11 +75,11 @@ def test_folded_network_samples_as_the_network(evaluations: int) -> None:
 def test_new_network_does_not_look_at_the_mask(action_size: int) -> None:
     net = build(replace(SMALL, prefix=True), action_size)
     x, features = draw(B, H, action_size), draw(B, C)
-    lengths = torch.tensor([0, 3, 8])
-    free, promised = net.condition(features), net.condition(features, x, lengths)
-    torch.testing.assert_close(net(x, at(0.5), free), net(x, at(0.5), promised), rtol=0, atol=0)
+    prefix_length = torch.tensor([0, 3, 8])
+    free, prefix = net.condition(features), net.condition(features, x, prefix_length)
+    torch.testing.assert_close(net(x, at(0.5), free), net(x, at(0.5), prefix), rtol=0, atol=0)
     shaken(net)
-    a, b = (net(x, at(0.5), c) for c in (free, promised))
+    a, b = (net(x, at(0.5), c) for c in (free, prefix))
     torch.testing.assert_close(a[0], b[0])
     assert (a[1:] - b[1:]).abs().amax((1, 2)).min() > 1e-3
 
@@ -90,21 +90,24 @@ def test_new_network_does_not_look_at_the_mask(action_size: int) -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_promised_actions_are_kept_and_the_free_ones_follow_them(step: str) -> None:
     net, sampler = shaken(build(replace(SMALL, prefix=True))), Sampler(step, 4)
-    noise, lengths = draw(sampler.noises, B, H, A), torch.tensor([0, 3, 8])
+    noise, prefix_length = draw(sampler.noises, B, H, A), torch.tensor([0, 3, 8])
     path = COSINE if step in SCHEDULERS else LINEAR
 
-    def chunk(promised: Tensor) -> Tensor:
+    def chunk(prefix: Tensor) -> Tensor:
         return sample(
-            Denoiser(net, path, "v"), sampler, noise, net.condition(draw(B, C), promised, lengths)
+            Denoiser(net, path, "v"),
+            sampler,
+            noise,
+            net.condition(draw(B, C), prefix, prefix_length),
         )
 
     one, other = draw(B, H, A, seed=3), draw(B, H, A, seed=4)
     a, b = chunk(one), chunk(other)
-    for row, n in enumerate(lengths):
+    for row, n in enumerate(prefix_length):
         assert torch.equal(a[row, :n], one[row, :n])
     assert torch.equal(a[0], b[0])
     assert (a[1, 3:] - b[1, 3:]).abs().max() > 1e-4
-    beyond = torch.where((torch.arange(H) < lengths[:, None])[..., None], one, 1e3)
+    beyond = torch.where((torch.arange(H) < prefix_length[:, None])[..., None], one, 1e3)
     assert torch.equal(chunk(beyond), a)
 
 
@@ -115,7 +118,7 @@ def test_network_without_prefix_refuses_promises() -> None:
 
 @pytest.mark.parametrize("promise", [(draw(B, H, A), None), (None, torch.tensor([1, 1, 1]))])
 def test_promises_need_their_lengths(promise) -> None:
-    with pytest.raises(ConfigError, match="lengths"):
+    with pytest.raises(ConfigError, match="prefix_length"):
         build(replace(SMALL, prefix=True)).condition(draw(B, C), *promise)
 
 

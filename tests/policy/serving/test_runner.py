@@ -250,9 +250,9 @@ def test_promised_actions_begin_the_chunk_and_leave_the_rest_of_the_batch_alone(
         .requires_grad_(False)
     )
     free, bound = request_for(1), request_for(2)
-    promised = np.random.default_rng(0).normal(size=(3, SPEC.action_size)).astype(np.float32)
-    chunks = ask(policy, {1: free, 2: replace(bound, promised=promised)})
-    np.testing.assert_allclose(chunks[2].actions[:3], promised, atol=1e-5)
+    prefix = np.random.default_rng(0).normal(size=(3, SPEC.action_size)).astype(np.float32)
+    chunks = ask(policy, {1: free, 2: replace(bound, prefix=prefix)})
+    np.testing.assert_allclose(chunks[2].actions[:3], prefix, atol=1e-5)
     assert np.abs(chunks[2].actions - inline(policy, bound).actions)[:3].max() > 0.01
     np.testing.assert_allclose(chunks[1].actions, inline(policy, free).actions, atol=1e-5)
     assert (

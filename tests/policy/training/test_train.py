@@ -545,17 +545,17 @@ def test_a_network_with_a_prefix_goes_on_from_promised_actions(tmp_path: Path) -
         {"pose": torch.zeros(2, 2, 1)},
         torch.randn(1, 2, 4, 1, generator=torch.Generator().manual_seed(0)),
     )
-    promised = torch.tensor([-1.0, 1.0])[:, None, None].expand(2, 4, 1)
-    chunks = policy.act(obs, noise, promised, torch.tensor([1, 2]))[..., 0]
-    torch.testing.assert_close(chunks, promised[..., 0], atol=0.3, rtol=0)
+    prefix = torch.tensor([-1.0, 1.0])[:, None, None].expand(2, 4, 1)
+    chunks = policy.act(obs, noise, prefix, torch.tensor([1, 2]))[..., 0]
+    torch.testing.assert_close(chunks, prefix[..., 0], atol=0.3, rtol=0)
 
 
 def test_half_of_the_chunks_are_trained_without_a_prefix_and_the_rest_with_any_that_may_be_late() -> (
     None
 ):
     policy = Policy(SPEC, replace(TINY, horizon=8, execute=5, net=replace(TINY.net, prefix=True)))
-    lengths = policy._promised(10_000, torch.Generator().manual_seed(0))
-    shares = torch.bincount(lengths.long(), minlength=4) / len(lengths)
+    prefix_length = policy._draw_prefix_length(10_000, torch.Generator().manual_seed(0))
+    shares = torch.bincount(prefix_length.long(), minlength=4) / len(prefix_length)
     torch.testing.assert_close(
         shares, torch.tensor([1 / 2, 1 / 6, 1 / 6, 1 / 6]), atol=0.02, rtol=0
     )
