@@ -107,7 +107,7 @@ class Evaluate:
     workers: processes, 0 for one per core; they change nothing but the time.
     delay: ticks from observation to chunk, a number or a list; jitter: at most so many more, drawn for each chunk;
     recorded: the log of a `fewstep run`, whose chunks' times are drawn in place of `delay`.
-    late: what the Agent does meanwhile: promise, swap or wait.
+    on_delay: what the Agent does meanwhile: prefix, switch or hold.
     replay: an evaluation.json whose failed episodes are rolled out again and filmed, at most `videos` of them.
     compare: an evaluation.json on the same seeds to set beside this one.
     """
@@ -127,7 +127,7 @@ class Evaluate:
     delay: Any = 0
     jitter: float = 0.0
     recorded: str = ""
-    late: str = ""
+    on_delay: str = ""
     hz: float | None = None
     seconds: float | None = None
     replay: str = ""
@@ -143,7 +143,9 @@ def evaluate(c: Evaluate, console: Console) -> int:
     if c.seconds is not None and not c.seconds > 0:
         raise ConfigError(f"seconds must be above 0, not {c.seconds}")
     jobs = [
-        rollouts.Job(c.policy, c.task, s, seeds, d, c.jitter, c.recorded, c.late, c.hz, c.seconds)
+        rollouts.Job(
+            c.policy, c.task, s, seeds, d, c.jitter, c.recorded, c.on_delay, c.hz, c.seconds
+        )
         for s in samplers(c, policy.config.drawn_by)
         for d in _whole("delay", c.delay)
     ]
@@ -229,7 +231,7 @@ def _again(before: dict[str, Any], job: rollouts.Job) -> tuple[rollouts.Job, lis
         delay=row["delay_ticks"],
         jitter=row["jitter_ticks"],
         recorded=row["recorded"],
-        late=row["late"],
+        on_delay=row["on_delay"],
     )
     return job, [e["seed"] for e in row["rollouts"] if not e["success"]]
 

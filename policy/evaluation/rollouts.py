@@ -55,7 +55,7 @@ class Job:
     delay: int = 0  # ticks between an observation and the chunk made from it
     jitter: float = 0.0  # at most so many more
     recorded: str = ""  # log of a run whose chunks' latencies are drawn from, in place of `delay`
-    late: str = ""  # what the Agent does meanwhile, one of runner.LATE; by default the best that the policy can
+    on_delay: str = ""  # what the Agent does meanwhile, one of runners.ON_DELAY; by default the best that the policy can
     hz: float | None = None
     seconds: float | None = None
 
@@ -131,7 +131,7 @@ def roll_out(
             robot = robots[seed]
             require_match(policy, robot.spec)
             runner = job.late_runner(batch.place(i), robot)
-            actor = agent(policy, runner, job.late)
+            actor = agent(policy, runner, job.on_delay)
             runs[seed] = episode(robot, actor, seed=seed, max_seconds=float("inf")), actor
         while runs:
             for seed, (run, actor) in list(runs.items()):
@@ -193,7 +193,7 @@ def summary(job: Job, episodes: list[Episode], latency_ms: dict[str, float]) -> 
         "delay_ticks": job.delay,
         "jitter_ticks": job.jitter,
         "recorded": job.recorded,
-        "late": job.late,
+        "on_delay": job.on_delay,
         "seam": _mean([e.seam for e in episodes]),
         "jerk": _mean([e.jerk for e in episodes]),
         "rollouts": [asdict(e) for e in episodes],

@@ -49,10 +49,10 @@ class Ensemble(Agent):
         return Chunk(last.episode, last.time, last.dt, np.stack(rows))
 
 
-def ensemble(policy: Policy, runner: Runner, late: str = "") -> Agent:
+def ensemble(policy: Policy, runner: Runner, on_delay: str = "") -> Agent:
     """In place of runner.agent."""
-    if late != "ensemble":
-        return agent(policy, runner, late)
+    if on_delay != "ensemble":
+        return agent(policy, runner, on_delay)
     c = policy.config
     return Ensemble(runner, policy.spec, observation_steps=c.observation_steps, execute=c.execute)
 
@@ -68,14 +68,16 @@ def main() -> None:
         "| while late | delay | success | minus delay 0 | score | seam | jerk |\n|---|---|---|---|---|---|---|"
     )
     for delay in delays or range(7):
-        for late in (
-            (*(LATE if policy.config.net.prefix else LATE[1:]), "ensemble") if delay else ("swap",)
+        for on_delay in (
+            (*(LATE if policy.config.net.prefix else LATE[1:]), "ensemble")
+            if delay
+            else ("switch",)
         ):
-            job = rollouts.Job(path, task, policy.config.drawn_by, seeds, delay, late=late)
+            job = rollouts.Job(path, task, policy.config.drawn_by, seeds, delay, on_delay=on_delay)
             row = keep(rollouts.summary(job, rollouts.evaluate(job), {}))
             first = first or row
             cells = [
-                late if delay else "any",
+                on_delay if delay else "any",
                 str(delay),
                 between(row["success_rate"], row["interval"]),
             ]

@@ -33,7 +33,7 @@ NET = UnetConfig(channels=(16, 32), kernel=3, groups=4, time_size=16, condition=
 POINT = "fakes:Point-v0"
 ROW = {  # the contract of evaluation.json
     "network_evaluations", "sampler", "episodes", "successes", "success_rate", "interval", "mean_max_reward",
-    "latency_ms", "delay_ticks", "jitter_ticks", "recorded", "late",
+    "latency_ms", "delay_ticks", "jitter_ticks", "recorded", "on_delay",
 }  # fmt: skip
 
 

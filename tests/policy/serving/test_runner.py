@@ -261,10 +261,10 @@ def test_promised_actions_begin_the_chunk_and_leave_the_rest_of_the_batch_alone(
     )
 
 
-@pytest.mark.parametrize("late, prefix", [("promise", False), ("never", True)])
-def test_what_a_policy_cannot_do_while_late_is_refused(late: str, prefix: bool) -> None:
+@pytest.mark.parametrize("on_delay, prefix", [("prefix", False), ("never", True)])
+def test_what_a_policy_cannot_do_while_late_is_refused(on_delay: str, prefix: bool) -> None:
     policy = Policy(SPEC, PolicyConfig(horizon=8, execute=4, net=replace(NET, prefix=prefix)))
     with pytest.raises(
-        ConfigError, match=f"late='{late}' is not for this policy; valid: .*swap, wait"
+        ConfigError, match=f"on_delay='{on_delay}' is not for this policy; valid: .*switch, hold"
     ):
-        agent(policy, Inline(policy), late)
+        agent(policy, Inline(policy), on_delay)
