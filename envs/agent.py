@@ -69,7 +69,7 @@ class Runner(Protocol):
 
 
 class Agent:
-    """An Actor that re-plans every `execute` actions and never sends one whose time has passed.
+    """An Actor that re-plans every `action_steps` actions and never sends one whose time has passed.
 
     prefix_length: of the longest prefix, the actions that will be sent before the answer is there; as many as the
     slowest of the last answers took. wait: hold still until the answer is there, and begin it then.
@@ -77,11 +77,15 @@ class Agent:
     """
 
     def __init__(
-        self, runner: Runner, spec: Spec, *, observation_steps: int, execute: int, prefix_length: int = 0,
+        self, runner: Runner, spec: Spec, *, observation_steps: int, action_steps: int, prefix_length: int = 0,
         wait: bool = False, patience: float = math.inf, lead: float = 0.0,
     ) -> None:  # fmt: skip
         self._runner, self._spec = runner, spec
-        self._steps, self._execute, self._prefix_length = observation_steps, execute, prefix_length
+        self._steps, self._action_steps, self._prefix_length = (
+            observation_steps,
+            action_steps,
+            prefix_length,
+        )
         self._wait, self._patience, self._lead = wait, patience, lead
         self._ages: deque[float] = deque(
             maxlen=RECENT
@@ -131,7 +135,8 @@ class Agent:
             return now > self._since + self._patience
         dt = 1 / self._spec.policy_hz
         return (
-            self.chunk is None or now > self.chunk.time + (self._execute - 0.5 / self._ratio()) * dt
+            self.chunk is None
+            or now > self.chunk.time + (self._action_steps - 0.5 / self._ratio()) * dt
         )
 
     def _ratio(self) -> float:

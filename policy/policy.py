@@ -25,23 +25,23 @@ REACH = (
 class PolicyConfig:
     """What a policy is, apart from its weights.
 
-    observation_steps: O; horizon: H; execute: actions of a chunk that run before the next one is asked for.
+    observation_steps: O; horizon: H; action_steps: actions of a chunk that run before the next one is asked for.
     objective, path: names of objectives.OBJECTIVES and path.PATHS; an empty path is the objective's first.
     sampler: by default what `default_sampler` says.
     """
 
     observation_steps: int = 2
     horizon: int = 16
-    execute: int = 8
+    action_steps: int = 8
     objective: str = "flow_atoms"
     path: str = ""
     net: UnetConfig = field(default_factory=UnetConfig)
     sampler: Sampler | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.execute <= self.horizon:
+        if not 1 <= self.action_steps <= self.horizon:
             raise ConfigError(
-                f"execute must lie between 1 and the horizon ({self.horizon}), not {self.execute}"
+                f"action_steps must lie between 1 and the horizon ({self.horizon}), not {self.action_steps}"
             )
         if self.observation_steps < 1:
             raise ConfigError(f"observation_steps must be at least 1, not {self.observation_steps}")
@@ -105,7 +105,7 @@ class Policy(nn.Module):
 
         After training-time real-time chunking (arXiv 2512.05964).
         """
-        late = self.config.horizon - self.config.execute
+        late = self.config.horizon - self.config.action_steps
         u = torch.rand(n, generator=generator, device=generator.device)
         return ((2 * u - 1) * late).ceil().clamp(min=0).to(next(self.parameters()).device)
 

@@ -146,7 +146,9 @@ def bag(path: Path, kind: str) -> None:
 def policy(path: Path) -> None:
     numbers = Spec({"joints": SPEC.observations["joints"]}, SPEC.actions, SPEC.policy_hz)
     net = UnetConfig(channels=(4, 8), kernel=3, groups=2, time_size=4, condition=4, prefix=True)
-    config = PolicyConfig(horizon=4, execute=2, net=net, sampler=Sampler(times=(1.0, 0.3, 0.0)))
+    config = PolicyConfig(
+        horizon=4, action_steps=2, net=net, sampler=Sampler(times=(1.0, 0.3, 0.0))
+    )
     save_policy(Policy(numbers, config), path, {"data": "somewhere"})
 
 

@@ -46,7 +46,7 @@ class PolicyActor:
     """A policy in another process. requests, chunks, bell: file descriptors; the rest as in Agent."""
 
     observation_steps: int
-    execute: int
+    action_steps: int
     prefix_length: int
     patience: float
     lead: float
@@ -208,7 +208,7 @@ def _agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
         runner,
         spec,
         observation_steps=policy.observation_steps,
-        execute=policy.execute,
+        action_steps=policy.action_steps,
         prefix_length=policy.prefix_length,
         patience=policy.patience,
         lead=policy.lead,

@@ -213,7 +213,7 @@ def _acting(c: Run) -> tuple[ControlConfig, Served | None]:
     p, spec = policy.config, policy.spec
     acting = PolicyActor(
         observation_steps=p.observation_steps,
-        execute=p.execute,
+        action_steps=p.action_steps,
         prefix_length=longest_prefix(policy),
         patience=p.horizon / spec.policy_hz,
         lead=c.lead,

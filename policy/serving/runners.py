@@ -150,7 +150,7 @@ class Delayed:
 
 def longest_prefix(policy: Policy) -> int:
     """Return how long a prefix the policy can go on from; 0 where it has not learnt to."""
-    return policy.config.horizon - policy.config.execute if policy.config.net.prefix else 0
+    return policy.config.horizon - policy.config.action_steps if policy.config.net.prefix else 0
 
 
 ON_DELAY = ("prefix", "switch", "hold")  # what an Agent does while its answer is on the way
@@ -170,6 +170,6 @@ def agent(policy: Policy, runner: Runner, on_delay: str = "") -> Agent:
         )
     prefix_length = longest_prefix(policy) if on_delay == "prefix" else 0
     return Agent(
-        runner, policy.spec, observation_steps=c.observation_steps, execute=c.execute, prefix_length=prefix_length,
+        runner, policy.spec, observation_steps=c.observation_steps, action_steps=c.action_steps, prefix_length=prefix_length,
         wait=on_delay == "hold", patience=c.horizon / policy.spec.policy_hz,
     )  # fmt: skip

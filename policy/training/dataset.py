@@ -67,7 +67,7 @@ def _windows(
 ) -> tuple[Tensor, Tensor] | None:
     if not len(part):
         return None
-    w = windows(ends, p.observation_steps, p.horizon, p.execute)
+    w = windows(ends, p.observation_steps, p.horizon, p.action_steps)
     episode = np.searchsorted(ends, w.chunk[:, 0], side="right")
     rows = np.isin(episode, part)
     if not rows.any():

@@ -54,7 +54,9 @@ def ensemble(policy: Policy, runner: Runner, on_delay: str = "") -> Agent:
     if on_delay != "ensemble":
         return agent(policy, runner, on_delay)
     c = policy.config
-    return Ensemble(runner, policy.spec, observation_steps=c.observation_steps, execute=c.execute)
+    return Ensemble(
+        runner, policy.spec, observation_steps=c.observation_steps, action_steps=c.action_steps
+    )
 
 
 def main() -> None:

@@ -76,7 +76,7 @@ def at(time: float) -> Obs:
 
 
 def agent_for(runner: Any, spec: Spec = TIMES, *, steps: int = 2, execute: int = 4) -> Agent:
-    agent = Agent(runner, spec, observation_steps=steps, execute=execute)
+    agent = Agent(runner, spec, observation_steps=steps, action_steps=execute)
     agent.reset(0)
     return agent
 
@@ -84,7 +84,7 @@ def agent_for(runner: Any, spec: Spec = TIMES, *, steps: int = 2, execute: int =
 def live(
     robot: Watch, runner: Any, seconds: float, *, execute: int = 4, steps: int = 2
 ) -> list[Step]:
-    agent = Agent(runner, robot.spec, observation_steps=steps, execute=execute)
+    agent = Agent(runner, robot.spec, observation_steps=steps, action_steps=execute)
     return [step for step in episode(robot, agent, seed=0, max_seconds=seconds) if step]
 
 
@@ -97,7 +97,7 @@ def wanted(step: Step) -> float | None:
 
 def test_the_history_repeats_the_first_observation() -> None:
     oracle = Oracle()
-    live(Watch(), oracle, 0.3, execute=1, steps=3)
+    live(Watch(), oracle, 0.3, action_steps=1, steps=3)
     assert [r.obs["time"].ravel().tolist() for r in oracle.asked] == [
         pytest.approx([0, 0, 0]),
         pytest.approx([0, 0, 0.1]),
@@ -119,7 +119,7 @@ def test_the_history_is_spaced_by_policy_hz_whatever_the_command_rate(
 
 def test_the_history_is_picked_by_time_stamp_when_ticks_are_late() -> None:
     oracle = Oracle()
-    agent = agent_for(oracle, replace(TIMES, command_hz=50.0), steps=3, execute=1)
+    agent = agent_for(oracle, replace(TIMES, command_hz=50.0), steps=3, action_steps=1)
     for time in (0.0, 0.02, 0.041, 0.09, 0.12, 0.161, 0.19, 0.25):
         agent.act(at(time))
     assert oracle.asked[-1].obs["time"].ravel().tolist() == [0.041, 0.161, 0.25]
@@ -130,7 +130,7 @@ def test_every_stream_has_a_history_of_its_own_stamps() -> None:
         {"late": Field((1,)), "slow": Field((1,))}, {"a": FREE}, policy_hz=10, command_hz=50
     )
     oracle = Oracle()
-    agent = agent_for(oracle, spec, steps=2, execute=1)
+    agent = agent_for(oracle, spec, steps=2, action_steps=1)
     for k in range(12):
         now = k / 50
         stamps = {
@@ -159,7 +159,7 @@ def test_a_history_has_the_shape_of_the_spec_and_nothing_else() -> None:
 
 def test_a_driver_may_fill_the_same_array_again() -> None:
     oracle, buffer = Oracle(), np.zeros(1)
-    agent = agent_for(oracle, execute=1)
+    agent = agent_for(oracle, action_steps=1)
     for time in (0.0, 0.1, 0.2):
         buffer[:] = time
         agent.act(Obs(time, {"time": buffer}, {}))
@@ -182,16 +182,16 @@ def test_action_0_belongs_to_the_tick_of_the_latest_observation() -> None:
 
 
 @pytest.mark.parametrize("hz", [10.0, 50.0])
-@pytest.mark.parametrize("execute", [1, 3, 8])
+@pytest.mark.parametrize("action_steps", [1, 3, 8])
 def test_it_plans_again_every_execute_actions(hz: float, execute: int) -> None:
     oracle = Oracle()
-    live(Watch(hz), oracle, 4.8, execute=execute)
+    live(Watch(hz), oracle, 4.8, action_steps=execute)
     assert [r.time for r in oracle.asked] == pytest.approx(np.arange(0, 48, execute) / 10)
 
 
 def test_a_late_answer_begins_with_the_action_of_its_arrival() -> None:
     robot = Watch()
-    steps = live(robot, Delayed(Numbered(), 0.3, robot.clock), 1.6, execute=5)
+    steps = live(robot, Delayed(Numbered(), 0.3, robot.clock), 1.6, action_steps=5)
     # Asked at ticks 0, 5 and 10, each answer is three ticks late: its actions 0, 1 and 2 are never sent.
     first, second, third = (100 * n + np.arange(3, 8) for n in (1, 2, 3))
     assert [wanted(step) for step in steps] == [None] * 3 + [*first, *second, *third[:3]]
@@ -199,7 +199,7 @@ def test_a_late_answer_begins_with_the_action_of_its_arrival() -> None:
 
 def test_the_old_chunk_goes_on_until_the_new_one_arrives_and_then_holds() -> None:
     robot = Watch()
-    steps = live(robot, Delayed(Numbered(), 0.6, robot.clock), 2.4, execute=4)
+    steps = live(robot, Delayed(Numbered(), 0.6, robot.clock), 2.4, action_steps=4)
     # Asked at ticks 0, 6 and 12, as soon as the last answer is there: it has two actions left then.
     hold = [None] * 4
     assert [wanted(s) for s in steps] == [
@@ -230,7 +230,7 @@ def test_no_action_is_sent_but_in_its_own_time(
     hz: float, delay: int, execute: int, horizon: int, start: float
 ) -> None:
     robot, oracle = Watch(hz, start), Oracle(horizon)
-    steps = live(robot, Delayed(oracle, delay / hz, robot.clock), 6.0, execute=execute)
+    steps = live(robot, Delayed(oracle, delay / hz, robot.clock), 6.0, action_steps=execute)
     for step in steps:
         now = step.obs.time
         arrived = [r.time for r in oracle.asked if r.time + delay / hz <= now + 1e-9]
@@ -302,7 +302,7 @@ def test_it_holds_where_time_goes_on() -> None:
 
 def seeds_of(seed: int | None, execute: int, spec: Spec = TIMES, episodes: int = 1) -> list[int]:
     oracle = Oracle()
-    agent = Agent(oracle, spec, observation_steps=2, execute=execute)
+    agent = Agent(oracle, spec, observation_steps=2, action_steps=execute)
     for _ in range(episodes):
         oracle.asked.clear()
         agent.reset(seed)
@@ -433,7 +433,7 @@ def test_what_is_promised_is_what_is_sent_until_the_answer_comes(delay: int, hz:
         Delayed(keeper, delay / 10, robot.clock),
         robot.spec,
         observation_steps=2,
-        execute=5,
+        action_steps=5,
         prefix_length=6,
     )
     sent = {
@@ -457,7 +457,7 @@ def test_no_more_is_promised_than_the_network_takes_and_the_chunk_holds() -> Non
             Delayed(keeper, 0.4, robot.clock),
             TIMES,
             observation_steps=2,
-            execute=5,
+            action_steps=5,
             prefix_length=prefix_length,
         )
         assert list(episode(robot, agent, seed=0, max_seconds=6.0))
@@ -468,7 +468,7 @@ def test_no_more_is_promised_than_the_network_takes_and_the_chunk_holds() -> Non
 def test_one_that_waits_holds_still_and_then_begins_the_chunk_at_its_start() -> None:
     robot = Watch()
     agent = Agent(
-        Delayed(Numbered(), 0.3, robot.clock), TIMES, observation_steps=2, execute=4, wait=True
+        Delayed(Numbered(), 0.3, robot.clock), TIMES, observation_steps=2, action_steps=4, wait=True
     )
     steps = [s for s in episode(robot, agent, seed=0, max_seconds=1.5) if s]
     held = [None] * 3
@@ -489,7 +489,7 @@ def test_one_that_waits_holds_still_and_then_begins_the_chunk_at_its_start() -> 
 
 def test_an_answer_that_never_comes_is_asked_for_again() -> None:
     oracle = Sleeper()
-    agent = Agent(oracle, TIMES, observation_steps=2, execute=4, patience=0.45)
+    agent = Agent(oracle, TIMES, observation_steps=2, action_steps=4, patience=0.45)
     agent.reset(0)
     oracle.stalls = lambda: False
     for k in range(12):
@@ -501,7 +501,7 @@ def test_an_answer_that_never_comes_is_asked_for_again() -> None:
 @pytest.mark.parametrize("lead", [0.0, 0.1, 0.25])
 def test_an_action_is_sent_as_much_early_as_it_takes_to_act(lead: float) -> None:
     robot = Watch(20.0)
-    agent = Agent(Oracle(12), robot.spec, observation_steps=2, execute=4, lead=lead)
+    agent = Agent(Oracle(12), robot.spec, observation_steps=2, action_steps=4, lead=lead)
     for step in episode(robot, agent, seed=0, max_seconds=2.0):
         assert step is not None and wanted(step) == pytest.approx(step.obs.time + lead)
 
@@ -510,7 +510,7 @@ def test_what_is_sent_early_is_promised_at_its_own_time() -> None:
     """With a lead, more of the next chunk is decided already, and nothing of it is shifted."""
     oracle, robot = Oracle(12), Watch()
     runner = Delayed(oracle, 0.2, robot.clock)
-    agent = Agent(runner, TIMES, observation_steps=2, execute=4, prefix_length=8, lead=0.1)
+    agent = Agent(runner, TIMES, observation_steps=2, action_steps=4, prefix_length=8, lead=0.1)
     assert list(episode(robot, agent, seed=0, max_seconds=4.0))
     for request in oracle.asked[1:]:
         assert request.prefix[:, 0] == pytest.approx(request.time + np.arange(3) / 10)

@@ -74,7 +74,7 @@ VERBS = {
     "import": "import source=buffer data=imported hz=10",
     "check": "check data=demos",
     "view": "view data=demos port=0",
-    "train": "train data=demos out=trained steps=2 batch=4 model.horizon=8 model.execute=4",
+    "train": "train data=demos out=trained steps=2 batch=4 model.horizon=8 model.action_steps=4",
     "distill": "distill policy=run data=demos out=distilled copies=1 steps=2 batch=4",
     "evaluate": "evaluate policy=run task=my_env:Env-v0 workers=2 episodes=26",
     "tune": "tune policy=run task=my_env:Env-v0 episodes=2 workers=1",
@@ -97,7 +97,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "my_parts.py").write_text("name = 'leader was made'\n")
     torch.manual_seed(0)
     net = UnetConfig(channels=(8, 16), groups=4, condition=8, time_size=8)
-    save_policy(Policy(TASK, PolicyConfig(horizon=8, execute=4, net=net)), folder / "run", {})
+    save_policy(Policy(TASK, PolicyConfig(horizon=8, action_steps=4, net=net)), folder / "run", {})
     store(folder / "demos", TASK, {"state": 4, "action": 2})
     arm = make_live("simulated", {"joints": 1, "hz": 50.0})
     store(folder / "arm", arm.spec, {"joints": 1, "action": 1})

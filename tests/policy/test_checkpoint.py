@@ -36,7 +36,7 @@ SPEC = Spec(
     policy_hz=10.0,
 )
 NET = UnetConfig(channels=(4, 8), kernel=3, groups=2, time_size=4, condition=4, prefix=True)
-CONFIG = PolicyConfig(horizon=4, execute=2, net=NET, sampler=Sampler(times=(1.0, 0.3, 0.0)))
+CONFIG = PolicyConfig(horizon=4, action_steps=2, net=NET, sampler=Sampler(times=(1.0, 0.3, 0.0)))
 
 
 def build(config: PolicyConfig = CONFIG) -> Policy:
@@ -126,8 +126,8 @@ def test_another_sampler_changes_the_sampler_only(folder: Path) -> None:
 @pytest.mark.parametrize(
     "change, says",
     [
-        ({"execute": 0}, "execute must lie between 1 and the horizon"),
-        ({"execute": 5}, "execute must lie between 1 and the horizon"),
+        ({"action_steps": 0}, "action_steps must lie between 1 and the horizon"),
+        ({"action_steps": 5}, "action_steps must lie between 1 and the horizon"),
         ({"observation_steps": 0}, "observation_steps"),
         ({"objective": "flow", "path": "cosine"}, "'flow' is not defined on path 'cosine'"),
         ({"objective": "magic"}, "'magic'; valid: eps"),
@@ -170,7 +170,7 @@ def edit(folder: Path, **changes) -> None:
         ({"config__colour": "red"}, "config: unknown entry colour; valid: .*horizon"),
         ({"config__horizon": "4"}, "config.horizon: expected int, not '4'"),
         ({"config__horizon": 3}, "horizon 3 must be a multiple of 2"),
-        ({"config__execute": 9}, "execute must lie between"),
+        ({"config__execute": 9}, "action_steps must lie between"),
         ({"config__objective": "os.system"}, "unknown objective 'os.system'; valid: eps"),
         ({"config__path": "spiral"}, "unknown path 'spiral'; valid: beta"),
         ({"config__sampler__step": "euler"}, "unknown sampler 'euler'; valid: ddim"),

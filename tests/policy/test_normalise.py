@@ -204,7 +204,7 @@ def test_statistics_travel_inside_the_checkpoint(tmp_path) -> None:
     data = mixed_data()
     config = PolicyConfig(
         horizon=4,
-        execute=2,
+        action_steps=2,
         net=UnetConfig(channels=(4,), kernel=3, groups=2, time_size=4, condition=4),
     )
     policy = Policy(MIXED, config, Normaliser.fit(MIXED, data, np.array([20])))

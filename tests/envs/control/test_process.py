@@ -92,7 +92,7 @@ def policy(tmp_path_factory) -> tuple[Policy, Path]:
     torch.manual_seed(0)
     net = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16, prefix=True)
     made, path = (
-        Policy(STATE, PolicyConfig(horizon=8, execute=4, net=net)).eval(),
+        Policy(STATE, PolicyConfig(horizon=8, action_steps=4, net=net)).eval(),
         tmp_path_factory.mktemp("p") / "run",
     )
     save_policy(made, path, {})

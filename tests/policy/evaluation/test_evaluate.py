@@ -64,7 +64,7 @@ def job_for(
 def policy_for(spec: Spec) -> Policy:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Policy(spec, PolicyConfig(horizon=8, execute=4, net=NET))
+        return Policy(spec, PolicyConfig(horizon=8, action_steps=4, net=NET))
 
 
 # Seeds

@@ -24,7 +24,7 @@ NET = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16)
 
 def policy_for(spec: Spec, **settings) -> Policy:
     torch.manual_seed(0)
-    return Policy(spec, PolicyConfig(horizon=8, execute=4, net=NET, **settings)).eval()
+    return Policy(spec, PolicyConfig(horizon=8, action_steps=4, net=NET, **settings)).eval()
 
 
 @pytest.fixture(scope="module")

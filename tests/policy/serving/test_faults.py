@@ -168,7 +168,7 @@ def test_huge_and_alternating_actions_move_the_arm_within_limits_only(size: floa
 
 def test_an_inference_that_never_answers_again_ends_in_a_hold() -> None:
     robot, runner = make_robot("pickplace"), Dead(7)
-    agent = Agent(runner, robot.spec, observation_steps=2, execute=8, patience=0.8)
+    agent = Agent(runner, robot.spec, observation_steps=2, action_steps=8, patience=0.8)
     safe, sent, _ = live(robot, agent)
     check(sent, Limits.of(robot.spec))
     assert safe.state is State.FAULT and "no action for" in safe.why and runner.asked > 1

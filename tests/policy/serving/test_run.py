@@ -43,7 +43,7 @@ def policy(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     net = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16, prefix=True)
     path = tmp_path_factory.mktemp("run") / "policy"
-    save_policy(Policy(ARM, PolicyConfig(horizon=16, execute=8, net=net)), path, {})
+    save_policy(Policy(ARM, PolicyConfig(horizon=16, action_steps=8, net=net)), path, {})
     return path
 
 

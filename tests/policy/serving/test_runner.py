@@ -29,7 +29,7 @@ NET = UnetConfig(channels=(16, 32), kernel=3, groups=4, time_size=16, condition=
 def policy_for(spec: Spec, **config: Any) -> Policy:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        policy = Policy(spec, PolicyConfig(horizon=8, execute=4, net=NET, **config))
+        policy = Policy(spec, PolicyConfig(horizon=8, action_steps=4, net=NET, **config))
     return policy.eval().requires_grad_(False)
 
 
@@ -263,7 +263,7 @@ def test_promised_actions_begin_the_chunk_and_leave_the_rest_of_the_batch_alone(
 
 @pytest.mark.parametrize("on_delay, prefix", [("prefix", False), ("never", True)])
 def test_what_a_policy_cannot_do_while_late_is_refused(on_delay: str, prefix: bool) -> None:
-    policy = Policy(SPEC, PolicyConfig(horizon=8, execute=4, net=replace(NET, prefix=prefix)))
+    policy = Policy(SPEC, PolicyConfig(horizon=8, action_steps=4, net=replace(NET, prefix=prefix)))
     with pytest.raises(
         ConfigError, match=f"on_delay='{on_delay}' is not for this policy; valid: .*switch, hold"
     ):

@@ -38,7 +38,7 @@ SPEC = Spec(
 CAMERA = {"camera": Field((4, 6, 3), kind="image")}
 TINY = PolicyConfig(
     horizon=4,
-    execute=2,
+    action_steps=2,
     net=UnetConfig(channels=(4, 8), kernel=3, groups=2, time_size=4, condition=4),
 )
 CONFIG = TrainConfig(  # it saves after every step; rounding depends on the threads
@@ -337,7 +337,7 @@ def test_other_settings_are_refused(data: Path, tmp_path: Path) -> None:
     for other in (
         replace(CONFIG, lr=1e-4),
         replace(CONFIG, steps=25),
-        replace(CONFIG, model=replace(TINY, execute=3)),
+        replace(CONFIG, model=replace(TINY, action_steps=3)),
     ):
         with pytest.raises(ConfigError, match="other settings"):
             train(data, tmp_path / "out", other)
@@ -553,7 +553,9 @@ def test_a_network_with_a_prefix_goes_on_from_promised_actions(tmp_path: Path) -
 def test_half_of_the_chunks_are_trained_without_a_prefix_and_the_rest_with_any_that_may_be_late() -> (
     None
 ):
-    policy = Policy(SPEC, replace(TINY, horizon=8, execute=5, net=replace(TINY.net, prefix=True)))
+    policy = Policy(
+        SPEC, replace(TINY, horizon=8, action_steps=5, net=replace(TINY.net, prefix=True))
+    )
     prefix_length = policy._draw_prefix_length(10_000, torch.Generator().manual_seed(0))
     shares = torch.bincount(prefix_length.long(), minlength=4) / len(prefix_length)
     torch.testing.assert_close(
