@@ -19,17 +19,17 @@ class Windows:
         return len(self.history)
 
 
-def windows(ends: np.ndarray, observation_steps: int, horizon: int, executed: int) -> Windows:
+def windows(ends: np.ndarray, observation_steps: int, horizon: int, action_steps: int) -> Windows:
     """Every window of episodes that end (exclusively) at `ends` (E,).
 
     Before an episode's first frame its first is repeated, as the Agent does; past its last frame the last action is
-    repeated, at most executed - 1 times.
+    repeated, at most action_steps - 1 times.
     """
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
-    counts = np.maximum(0, ends - starts - horizon + executed)
+    counts = np.maximum(0, ends - starts - horizon + action_steps)
     if not counts.sum():
         raise DataError(
-            f"no episode is long enough for a chunk of {horizon} with {executed} executed: "
+            f"no episode is long enough for a chunk of {horizon} with action_steps={action_steps}: "
             f"the longest has {int((ends - starts).max(initial=0))} frames"
         )
     start, end = np.repeat(starts, counts)[:, None], np.repeat(ends, counts)[:, None]

@@ -58,7 +58,7 @@ def default_sampler(objective: str, path: str = "") -> Sampler:
     """Two evaluations where the path is straight; else ancestral sampling through the whole schedule."""
     chosen, way = choose(objective, path)
     if objective in ONCE:
-        return Sampler(evaluations=1, start=float(objective == "one_step"))
+        return Sampler(network_evaluations=1, start=float(objective == "one_step"))
     if way.preserving:
         return Sampler("ddpm", way.steps, clip=1.0)
     return Sampler(times=(0.999, 0.1, 0.0), clip=1.0) if chosen.kind == "eps" else Sampler()

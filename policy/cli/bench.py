@@ -33,7 +33,7 @@ class Bench:
 
     policy: str = MISSING
     out: str = "out/bench"
-    evaluations: tuple[int, ...] = (1, 2, 3, 10)
+    network_evaluations: tuple[int, ...] = (1, 2, 3, 10)
     calls: int = 200
     threads: int = 1
 
@@ -42,7 +42,9 @@ def bench(c: Bench, console: Console) -> int:
     """Time every engine and number of evaluations in turn."""
     torch.set_num_threads(c.threads)
     policy = load_policy(c.policy)
-    runs = {(e, n): _engine(policy, e, n) for n in c.evaluations for e in ("eager", "folded")}
+    runs = {
+        (e, n): _engine(policy, e, n) for n in c.network_evaluations for e in ("eager", "folded")
+    }
     runs |= {("eager", 100): _engine(policy, "eager", 100)}
     rows = [
         {

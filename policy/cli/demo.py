@@ -118,7 +118,7 @@ def _report(
     threads = read_meta(out / "policy")["provenance"].get("threads", "all")
     facts = {
         "command": "make demo",
-        "command to evaluate again": f"fewstep evaluate policy={out / 'policy'} task=pickplace evaluations=[1,2,3,10]",
+        "command to evaluate again": f"fewstep evaluate policy={out / 'policy'} task=pickplace network_evaluations=[1,2,3,10]",
         "demonstrations": f"{c.demonstrations} of a scripted expert, left past the post: {share}",
         "start seeds": f"demonstrations 10000 on, validation 0 on, test {rollouts.TEST} on",
         "parameters": f"{sum(p.numel() for p in policy.parameters()):,}",

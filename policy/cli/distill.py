@@ -30,7 +30,7 @@ class Distill:
 
     policy: the teacher's run folder; data: demonstrations, of which only the observations are used.
     copies: labels per observation, each from a noise of its own; perturb: shift of the observation in every other copy,
-    in standard deviations; evaluations: of the teacher per label.
+    in standard deviations; network_evaluations: of the teacher per label.
     """
 
     policy: str = MISSING
@@ -38,7 +38,7 @@ class Distill:
     out: str = "out/distill"
     copies: int = 12
     perturb: float = 0.1
-    evaluations: int = 10
+    network_evaluations: int = 10
     steps: int = 4000
     batch: int = 256
     lr: float = 5e-4
@@ -89,7 +89,7 @@ def train_student(
 
 def label(teacher: Policy, data: Data, c: Distill, generator: Generator) -> Data:
     """Windows with the teacher's chunks in place of the demonstrated ones, and the noise that each came from."""
-    sampler = Sampler(evaluations=c.evaluations, clip=teacher.config.drawn_by.clip)
+    sampler = Sampler(network_evaluations=c.network_evaluations, clip=teacher.config.drawn_by.clip)
     made = [_label(teacher, data, sampler, c.perturb * (i % 2), generator) for i in range(c.copies)]
     arrays = {k: torch.cat([m[k] for m in made]) for k in made[0]}
     rows = torch.arange(len(arrays["action"]), device=generator.device)

@@ -82,7 +82,7 @@ def tune(c: Tune, console: Console) -> int:
     }
     tuned = policy.with_sampler(tried[k])
     save_policy(tuned, Path(c.policy), read_meta(c.policy)["provenance"] | {"tuned": evidence})
-    n = tried[k].network_evaluations
+    n = tried[k].cost
     console.print(f"chosen for {c.policy}: {n} network evaluation{'s' if n > 1 else ''}")
     return 0
 
@@ -96,12 +96,15 @@ def modes(policy: Policy) -> list[Sampler]:
         )
     if policy.path.preserving:
         return [
-            *(replace(own, step="ddim", times=(), evaluations=n) for n in (2, 3, REFERENCE)),
+            *(
+                replace(own, step="ddim", times=(), network_evaluations=n)
+                for n in (2, 3, REFERENCE)
+            ),
             own,
         ]
     first = own.grid()[0]
     grids = [(first, *g[1:]) for g in (*GRIDS, even_grid(REFERENCE))]
-    return [replace(own, step="ddim", times=g, evaluations=len(g) - 1) for g in grids]
+    return [replace(own, step="ddim", times=g, network_evaluations=len(g) - 1) for g in grids]
 
 
 def choose(rows: Sequence[Mapping[str, Any]], tried: Sequence[Sampler], margin: float) -> int:
@@ -141,7 +144,7 @@ def _near(
         {k: v.mean().item() for k, v in (nearby.measure(x) | {"unlike": away}).items()}
         | {"like_difference": paired_mean((strange[-1] - away).numpy(), np.zeros(len(away)))}
         | {
-            "network_evaluations": s.network_evaluations,
+            "network_evaluations": s.cost,
             "latency_ms": rollouts.latency(policy, s, obs),
         }
         for s, x, away in zip(tried, chunks, strange, strict=True)

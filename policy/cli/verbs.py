@@ -100,8 +100,8 @@ def with_progress(
 class Evaluate:
     """Roll a policy out on seeded starts: success with 95 % intervals, latency, score; writes evaluation.json.
 
-    evaluations: network evaluations per chunk, a number or a list, by default the policy's own.
-    sampler: ddim, ddpm, heun, dpmsolver++ or unipc; times: a grid from 1 to 0 in place of evaluations;
+    network_evaluations: per chunk, a number or a list, by default the policy's own.
+    sampler: ddim, ddpm, heun, dpmsolver++ or unipc; times: a grid from 1 to 0 in place of network_evaluations;
     start, noise, clip: see samplers.Sampler.
     seed: of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting.
     workers: processes, 0 for one per core; they change nothing but the time.
@@ -117,7 +117,7 @@ class Evaluate:
     out: str = "out/evaluation"
     episodes: int = 50
     seed: int = rollouts.TEST
-    evaluations: Any = None
+    network_evaluations: Any = None
     sampler: str = ""
     times: tuple[float, ...] = ()
     start: float | None = None
@@ -170,10 +170,10 @@ def samplers(c: Evaluate, own: Sampler) -> list[Sampler]:
     if c.sampler and c.sampler != own.step:
         base = replace(base, step=c.sampler, times=())
     if c.times:
-        return [replace(base, times=c.times, evaluations=len(c.times) - 1)]
-    if c.evaluations is None:
+        return [replace(base, times=c.times, network_evaluations=len(c.times) - 1)]
+    if c.network_evaluations is None:
         return [base]
-    counts = _whole("evaluations", c.evaluations)
+    counts = _whole("network_evaluations", c.network_evaluations)
     return [base.at(n) for n in counts]
 
 
@@ -196,7 +196,7 @@ def run_evaluation(
     obs = robot.observe()
     with bar(console) as progress:
         for job in jobs:
-            n = job.sampler.network_evaluations
+            n = job.sampler.cost
             line = progress.add_task(f"{n} evaluation{'s' if n > 1 else ''}", total=len(job.seeds))
             done = rollouts.evaluate(
                 job, workers or os.cpu_count() or 1, lambda k, i=line: progress.advance(i, k)

@@ -24,13 +24,13 @@ MOST = 10_000  # evaluations, so that no file can ask for a grid that fills the 
 class Sampler:
     """How a chunk is drawn.
 
-    evaluations: network evaluations per chunk; times: a grid from 1 down to 0 instead of the default one;
+    network_evaluations: per chunk; times: a grid from 1 down to 0 instead of the default one;
     start: scale of the noise it starts from, 0 for none; noise: scale of the noise that "ddpm" adds on the way;
     clip: largest |x0| along the way, 0 for no limit.
     """
 
     step: str = "ddim"
-    evaluations: int = 2
+    network_evaluations: int = 2
     times: tuple[float, ...] = ()
     start: float = 1.0
     noise: float = 1.0
@@ -44,9 +44,11 @@ class Sampler:
                 raise ConfigError(
                     f"{name} must be finite and not negative, not {getattr(self, name)}"
                 )
-        if not 1 <= self.evaluations <= MOST:
-            raise ConfigError(f"evaluations must lie between 1 and {MOST}, not {self.evaluations}")
-        times = self.times or default(self.evaluations)
+        if not 1 <= self.network_evaluations <= MOST:
+            raise ConfigError(
+                f"network_evaluations must lie between 1 and {MOST}, not {self.network_evaluations}"
+            )
+        times = self.times or default(self.network_evaluations)
         if (
             len(times) < 2
             or times[-1] != 0
@@ -56,7 +58,7 @@ class Sampler:
         return tuple(times)
 
     @property
-    def network_evaluations(self) -> int:
+    def cost(self) -> int:
         """Network evaluations that one chunk really costs."""
         return pick(STEPS, self.step, "sampler").cost(len(self.grid()) - 1)
 
@@ -69,8 +71,8 @@ class Sampler:
         """The same sampler with so many network evaluations: itself, or on their default grid."""
         return (
             self
-            if evaluations == self.network_evaluations
-            else replace(self, evaluations=evaluations, times=())
+            if evaluations == self.cost
+            else replace(self, network_evaluations=evaluations, times=())
         )
 
 
@@ -155,7 +157,7 @@ def sample(denoiser: Denoiser, sampler: Sampler, noise: Tensor, cond: Cond) -> T
     if rule.step is None:
         scheduler = make_scheduler(sampler.step, denoiser.path, denoiser.kind, sampler.clip)
         return sample_with_scheduler(
-            denoiser, scheduler, sampler.evaluations, sampler.start * noise, cond
+            denoiser, scheduler, sampler.network_evaluations, sampler.start * noise, cond
         )
     grid = torch.tensor(times, dtype=noise.dtype, device=noise.device)
     x = denoiser.path.mix(torch.zeros_like(noise[0]), sampler.start * noise[0], grid[0])

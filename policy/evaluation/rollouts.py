@@ -179,7 +179,7 @@ def summary(job: Job, episodes: list[Episode], latency_ms: dict[str, float]) -> 
     """One row of evaluation.json."""
     wins, scores = sum(e.success for e in episodes), [e.score for e in episodes]
     return {
-        "network_evaluations": job.sampler.network_evaluations,
+        "network_evaluations": job.sampler.cost,
         "sampler": asdict(job.sampler) | {"times": list(job.sampler.grid())},
         "episodes": len(episodes),
         "successes": wins,

@@ -19,7 +19,7 @@ def main() -> None:
         nearby = Nearby.find(policy, demos)
         found = nearby.measure(nearby.draw(policy, sampler, 0))
         cells = [f"{found[k].mean():.3f}" for k in ("spread", "off_manifold", "far")]
-        print(f"| {name} | {sampler.network_evaluations} | {' | '.join(cells)} |", flush=True)
+        print(f"| {name} | {sampler.cost} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

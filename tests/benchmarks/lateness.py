@@ -28,7 +28,9 @@ def main() -> None:
         torch.manual_seed(0)
         spec = make_live("simulated", options).spec
         save_policy(
-            Policy(spec, PolicyConfig(sampler=Sampler(evaluations=10))), Path(folder, "policy"), {}
+            Policy(spec, PolicyConfig(sampler=Sampler(network_evaluations=10))),
+            Path(folder, "policy"),
+            {},
         )
         print(
             "| scheduling | ticks | p50 us | p99 us | max us | missed | inference ms |\n|---|---|---|---|---|---|---|"

@@ -11,12 +11,12 @@ from fewstep.envs import ConfigError, DataError
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[np.ndarray, int, int, int]:
-    """Episode ends, observation steps, horizon, executed; at least one episode is long enough."""
+    """Episode ends, observation steps, horizon, action_steps; at least one episode is long enough."""
     horizon = draw(st.integers(1, 8))
-    executed = draw(st.integers(1, horizon))
+    action_steps = draw(st.integers(1, horizon))
     lengths = draw(st.lists(st.integers(1, 14), min_size=1, max_size=5))
-    lengths.insert(draw(st.integers(0, len(lengths))), horizon - executed + 1)
-    return np.cumsum(lengths), draw(st.integers(1, 4)), horizon, executed
+    lengths.insert(draw(st.integers(0, len(lengths))), horizon - action_steps + 1)
+    return np.cumsum(lengths), draw(st.integers(1, 4)), horizon, action_steps
 
 
 def bounds(ends: np.ndarray, w: Windows) -> tuple[np.ndarray, np.ndarray]:
@@ -29,13 +29,13 @@ def bounds(ends: np.ndarray, w: Windows) -> tuple[np.ndarray, np.ndarray]:
 def test_every_frame_starts_a_window_as_long_as_its_chunk_repeats_too_little_to_matter(
     case,
 ) -> None:
-    ends, observed, horizon, executed = case
-    w = windows(ends, observed, horizon, executed)
+    ends, observed, horizon, action_steps = case
+    w = windows(ends, observed, horizon, action_steps)
     wanted = [
         frame
         for start, end in pairwise([0, *ends.tolist()])
         for frame in range(start, end)
-        if frame + horizon - end <= executed - 1
+        if frame + horizon - end <= action_steps - 1
     ]
     assert w.history[:, -1].tolist() == w.chunk[:, 0].tolist() == wanted
     assert len(w) == len(wanted)
@@ -70,14 +70,14 @@ def test_the_last_action_is_repeated_at_most_executed_minus_one_times(case) -> N
 
 
 def test_windows_by_hand() -> None:
-    w = windows(np.array([3, 4, 8]), observation_steps=2, horizon=3, executed=2)
+    w = windows(np.array([3, 4, 8]), observation_steps=2, horizon=3, action_steps=2)
     assert w.history.tolist() == [[0, 0], [0, 1], [4, 4], [4, 5], [5, 6]]
     assert w.chunk.tolist() == [[0, 1, 2], [1, 2, 2], [4, 5, 6], [5, 6, 7], [6, 7, 7]]
 
 
 @pytest.mark.parametrize("ends, longest", [([8], 8), ([5, 13, 14], 8), ([], 0)])
 def test_episodes_that_are_all_too_short_are_refused(ends: list[int], longest: int) -> None:
-    with pytest.raises(DataError, match=f"chunk of 16 with 8 executed.* {longest} frames"):
+    with pytest.raises(DataError, match=f"chunk of 16 with action_steps=8.* {longest} frames"):
         windows(np.array(ends, np.int64), 2, 16, 8)
 
 

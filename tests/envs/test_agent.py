@@ -75,16 +75,16 @@ def at(time: float) -> Obs:
     return Obs(time, {"time": np.array([time])}, {"time": time})
 
 
-def agent_for(runner: Any, spec: Spec = TIMES, *, steps: int = 2, execute: int = 4) -> Agent:
-    agent = Agent(runner, spec, observation_steps=steps, action_steps=execute)
+def agent_for(runner: Any, spec: Spec = TIMES, *, steps: int = 2, action_steps: int = 4) -> Agent:
+    agent = Agent(runner, spec, observation_steps=steps, action_steps=action_steps)
     agent.reset(0)
     return agent
 
 
 def live(
-    robot: Watch, runner: Any, seconds: float, *, execute: int = 4, steps: int = 2
+    robot: Watch, runner: Any, seconds: float, *, action_steps: int = 4, steps: int = 2
 ) -> list[Step]:
-    agent = Agent(runner, robot.spec, observation_steps=steps, action_steps=execute)
+    agent = Agent(runner, robot.spec, observation_steps=steps, action_steps=action_steps)
     return [step for step in episode(robot, agent, seed=0, max_seconds=seconds) if step]
 
 
@@ -183,10 +183,10 @@ def test_action_0_belongs_to_the_tick_of_the_latest_observation() -> None:
 
 @pytest.mark.parametrize("hz", [10.0, 50.0])
 @pytest.mark.parametrize("action_steps", [1, 3, 8])
-def test_it_plans_again_every_execute_actions(hz: float, execute: int) -> None:
+def test_it_plans_again_every_action_steps(hz: float, action_steps: int) -> None:
     oracle = Oracle()
-    live(Watch(hz), oracle, 4.8, action_steps=execute)
-    assert [r.time for r in oracle.asked] == pytest.approx(np.arange(0, 48, execute) / 10)
+    live(Watch(hz), oracle, 4.8, action_steps=action_steps)
+    assert [r.time for r in oracle.asked] == pytest.approx(np.arange(0, 48, action_steps) / 10)
 
 
 def test_a_late_answer_begins_with_the_action_of_its_arrival() -> None:
@@ -227,10 +227,10 @@ def test_the_old_chunk_goes_on_until_the_new_one_arrives_and_then_holds() -> Non
     st.sampled_from([0.0, 0.3, 98765.4]),
 )
 def test_no_action_is_sent_but_in_its_own_time(
-    hz: float, delay: int, execute: int, horizon: int, start: float
+    hz: float, delay: int, action_steps: int, horizon: int, start: float
 ) -> None:
     robot, oracle = Watch(hz, start), Oracle(horizon)
-    steps = live(robot, Delayed(oracle, delay / hz, robot.clock), 6.0, action_steps=execute)
+    steps = live(robot, Delayed(oracle, delay / hz, robot.clock), 6.0, action_steps=action_steps)
     for step in steps:
         now = step.obs.time
         arrived = [r.time for r in oracle.asked if r.time + delay / hz <= now + 1e-9]
@@ -300,9 +300,11 @@ def test_it_holds_where_time_goes_on() -> None:
 # Noise
 
 
-def seeds_of(seed: int | None, execute: int, spec: Spec = TIMES, episodes: int = 1) -> list[int]:
+def seeds_of(
+    seed: int | None, action_steps: int, spec: Spec = TIMES, episodes: int = 1
+) -> list[int]:
     oracle = Oracle()
-    agent = Agent(oracle, spec, observation_steps=2, action_steps=execute)
+    agent = Agent(oracle, spec, observation_steps=2, action_steps=action_steps)
     for _ in range(episodes):
         oracle.asked.clear()
         agent.reset(seed)

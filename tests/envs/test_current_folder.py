@@ -79,7 +79,7 @@ VERBS = {
     "evaluate": "evaluate policy=run task=my_env:Env-v0 workers=2 episodes=26",
     "tune": "tune policy=run task=my_env:Env-v0 episodes=2 workers=1",
     "run": "run robot=my_robot:Robot actions=arm unattended=true seconds=0.2 priority=0 out=log",
-    "bench": "bench policy=run calls=1 evaluations=[1]",
+    "bench": "bench policy=run calls=1 network_evaluations=[1]",
 }
 ALONE = {"run", "view"}  # one keeps time, the other is ended by a signal
 Done = subprocess.CompletedProcess[bytes]

@@ -174,7 +174,7 @@ def edit(folder: Path, **changes) -> None:
         ({"config__objective": "os.system"}, "unknown objective 'os.system'; valid: eps"),
         ({"config__path": "spiral"}, "unknown path 'spiral'; valid: beta"),
         ({"config__sampler__step": "euler"}, "unknown sampler 'euler'; valid: ddim"),
-        ({"config__sampler__evaluations": 10**12}, "evaluations"),
+        ({"config__sampler__network_evaluations": 10**12}, "evaluations"),
         ({"config__sampler__times": [1, 2, 0]}, "times must fall"),
         ({"config__net__groups": 0}, "groups"),
         ({"spec__actions": {}}, "at least one action"),

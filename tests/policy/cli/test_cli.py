@@ -110,7 +110,7 @@ def test_recipe_changes_only_what_it_names():
 
 def test_sampler_follows_the_objective():
     c = settings("train", load("train"), ["data=x", "model.objective=eps", "model.path=cosine"])
-    assert (c.model.drawn_by.step, c.model.drawn_by.evaluations, c.model.drawn_by.clip) == (
+    assert (c.model.drawn_by.step, c.model.drawn_by.network_evaluations, c.model.drawn_by.clip) == (
         "ddpm",
         100,
         1.0,
@@ -159,7 +159,7 @@ def test_no_episodes_cannot_be_recorded(tmp_path, capsys):
 def test_evaluate_writes_what_the_design_says(workshop, capsys):
     out = workshop / "evaluation"
     options = ["task=pickplace", "episodes=2", "seconds=0.5", "workers=1", f"out={out}"]
-    assert main(["evaluate", f"policy={workshop}/run", "evaluations=[1,3]", *options]) == 0
+    assert main(["evaluate", f"policy={workshop}/run", "network_evaluations=[1,3]", *options]) == 0
     evaluation = json.loads((out / "evaluation.json").read_text())
     assert (evaluation["task"], evaluation["seed"]) == ("pickplace", 100_000)
     assert [r["network_evaluations"] for r in evaluation["results"]] == [1, 3]
@@ -167,7 +167,10 @@ def test_evaluate_writes_what_the_design_says(workshop, capsys):
     assert row["interval"] == list(wilson(row["successes"], 2))
     assert row["latency_ms"].keys() == {"p50", "p99", "max"}
     again = [f"compare={out}/evaluation.json", f"out={workshop}/again"]
-    assert main(["evaluate", f"policy={workshop}/run", "evaluations=3", *options[:-1], *again]) == 0
+    assert (
+        main(["evaluate", f"policy={workshop}/run", "network_evaluations=3", *options[:-1], *again])
+        == 0
+    )
     assert "no difference" in capsys.readouterr().out
     twin = json.loads((workshop / "again/evaluation.json").read_text())["results"][0]
     assert twin["rollouts"] == row["rollouts"]
@@ -231,7 +234,7 @@ def test_bench_measures_the_textbook_beside(workshop):
                 f"policy={workshop}/run",
                 f"out={workshop}/bench",
                 "calls=10",
-                "evaluations=[2]",
+                "network_evaluations=[2]",
             ]
         )
         == 0

@@ -134,7 +134,7 @@ def test_two_evaluations_of_a_gaussian_shrink_it_as_computed_by_hand() -> None:
 def test_one_evaluation_gives_the_conditional_mean_whatever_the_noise(
     case: Callable, kind: str
 ) -> None:
-    x = sample(case(LINEAR, kind), Sampler(evaluations=1), even_noise(), COND)
+    x = sample(case(LINEAR, kind), Sampler(network_evaluations=1), even_noise(), COND)
     mean = MEAN if case is gaussian else (MODES[0] * MODES[1]).sum().item()
     torch.testing.assert_close(x, torch.full_like(x, mean), rtol=0, atol=1e-12)
 

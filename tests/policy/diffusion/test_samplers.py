@@ -199,8 +199,8 @@ def test_ddim_on_the_linear_path_is_eulers_step() -> None:
 def test_network_evaluations_are_those_that_happen(step: str, evaluations: int) -> None:
     net, sampler = Net(), Sampler(step, evaluations)
     sample(Denoiser(net, COSINE, "v"), sampler, noises(sampler.noises), COND)
-    assert len(net.times) == sampler.network_evaluations <= evaluations
-    assert step == "heun" or sampler.network_evaluations == evaluations
+    assert len(net.times) == sampler.cost <= evaluations
+    assert step == "heun" or sampler.cost == evaluations
     assert step in SCHEDULERS or set(net.times) == set(sampler.grid()[:-1])
 
 
@@ -212,9 +212,9 @@ def test_a_solver_of_diffusers_needs_a_discrete_path_and_its_own_times(name: str
 
 
 def test_two_and_three_evaluations_split_late() -> None:
-    assert Sampler(evaluations=2).grid() == (1, 0.3, 0)
-    assert Sampler(evaluations=3).grid() == (1, 0.5, 0.1, 0)
-    assert Sampler(evaluations=4).grid() == (1, 0.75, 0.5, 0.25, 0)
+    assert Sampler(network_evaluations=2).grid() == (1, 0.3, 0)
+    assert Sampler(network_evaluations=3).grid() == (1, 0.5, 0.1, 0)
+    assert Sampler(network_evaluations=4).grid() == (1, 0.75, 0.5, 0.25, 0)
     assert Sampler("heun", 3).grid() == (1, 0.5, 0)
 
 
@@ -263,7 +263,7 @@ def test_numbers_of_evaluations_without_a_grid_are_refused(step: str, evaluation
 @pytest.mark.parametrize("times", [(), (1.0, 0.0)])
 def test_unknown_steps_are_refused_with_the_valid_ones(times: tuple[float, ...]) -> None:
     sampler = Sampler("euler", times=times)
-    for use in (sampler.grid, lambda: sampler.noises, lambda: sampler.network_evaluations):
+    for use in (sampler.grid, lambda: sampler.noises, lambda: sampler.cost):
         with pytest.raises(
             ConfigError, match=r"'euler'; valid: ddim, ddpm, dpmsolver\+\+, heun, unipc"
         ):

@@ -133,7 +133,7 @@ def test_a_delay_changes_what_happens(folder: Path) -> None:
 def test_the_sampler_of_the_job_is_the_one_that_draws(folder: Path) -> None:
     job = job_for(folder)
     assert evaluate(job) == evaluate(replace(job, sampler=Sampler(times=(1.0, 0.3, 0.0))))
-    assert evaluate(job) != evaluate(replace(job, sampler=Sampler(evaluations=1)))
+    assert evaluate(job) != evaluate(replace(job, sampler=Sampler(network_evaluations=1)))
 
 
 def test_seconds_shorten_the_episodes(folder: Path) -> None:
@@ -211,7 +211,7 @@ def ended(seed: int, success: bool, score: float) -> Episode:
 
 
 def test_a_summary_is_a_row_of_the_contract() -> None:
-    job = Job("", POINT, Sampler(evaluations=3), (0, 1, 2, 3), delay=2)
+    job = Job("", POINT, Sampler(network_evaluations=3), (0, 1, 2, 3), delay=2)
     row = summary(
         job, [ended(i, i < 3, i / 4) for i in range(4)], {"p50": 1.0, "p99": 2.0, "max": 3.0}
     )

@@ -45,7 +45,7 @@ def chunks(n: int, *size: int) -> torch.Tensor:
 # Choosing
 
 TRIED = [Sampler(times=t) for t in ((1.0, 0.0), (1.0, 0.1, 0.0), (1.0, 0.3, 0.0))] + [
-    Sampler(evaluations=10)
+    Sampler(network_evaluations=10)
 ]
 
 
@@ -71,7 +71,7 @@ def test_without_rollouts_the_chunks_decide():
 def test_every_kind_of_policy_has_its_modes():
     flow, v, eps = (modes(policy_for(SPEC, objective=o)) for o in ("flow_atoms", "v", "eps"))
     assert [s.grid() for s in flow[:-1]] == list(GRIDS) and flow[-1].network_evaluations == 10
-    assert [(s.step, s.network_evaluations) for s in v] == [
+    assert [(s.step, s.cost) for s in v] == [
         ("ddim", 2),
         ("ddim", 3),
         ("ddim", 10),
@@ -115,9 +115,9 @@ def test_held_back_demonstrations_are_near_the_others(demos):
     assert found.chunks.shape == (len(found.obs["q"]), NEAR, 16) and found.reach > 0
     assert found.measure(found.chunks[:, :4].transpose(0, 1))["far"].max() == 0
     assert found.measure(found.chunks[:, :4].transpose(0, 1) + 100)["far"].min() == 1
-    x = found.draw(policy, Sampler(evaluations=1), 0, samples=3)
+    x = found.draw(policy, Sampler(network_evaluations=1), 0, samples=3)
     assert x.shape == (3, len(found.chunks), 16)
-    assert torch.equal(x, found.draw(policy, Sampler(evaluations=1), 0, samples=3))
+    assert torch.equal(x, found.draw(policy, Sampler(network_evaluations=1), 0, samples=3))
 
 
 def test_one_episode_is_too_little(tmp_path):

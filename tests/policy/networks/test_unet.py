@@ -62,7 +62,7 @@ def test_folded_network_is_the_network(prefix: bool) -> None:
 
 @pytest.mark.parametrize("evaluations", [1, 2, 3, 5])
 def test_folded_network_samples_as_the_network(evaluations: int) -> None:
-    net, sampler = shaken(build()), Sampler(evaluations=evaluations)
+    net, sampler = shaken(build()), Sampler(network_evaluations=evaluations)
     folded = FoldedUnet(net, sampler.grid())
     cond, noise = net.condition(draw(B, C)), draw(1, B, H, A, seed=1)
     a, b = (sample(Denoiser(n, LINEAR, "v"), sampler, noise, cond) for n in (net, folded))

@@ -68,11 +68,11 @@ def test_labels_are_what_the_teacher_does_with_one_answer_for_a_noise(folder, ob
         teacher.spec, replace(teacher.config, objective=objective), teacher.normaliser
     ).eval()
     data = read_data(folder / "demos", teacher.config, torch.device("cpu"))
-    labelled = labels(teacher, folder, copies=2, evaluations=3)
+    labelled = labels(teacher, folder, copies=2, network_evaluations=3)
     assert len(labelled.train[0]) == 2 * len(data.train[0])
     rows = torch.tensor([0, 5, len(labelled.train[0]) - 1])  # the last is a perturbed one
     batch = labelled.batch(rows, labelled.train)
-    again = Sampler(evaluations=3, clip=teacher.config.drawn_by.clip)
+    again = Sampler(network_evaluations=3, clip=teacher.config.drawn_by.clip)
     torch.testing.assert_close(
         batch["action"], teacher.act(batch, batch["noise"][None], sampler=again)
     )
