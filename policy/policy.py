@@ -46,7 +46,7 @@ class PolicyConfig:
         if self.observation_steps < 1:
             raise ConfigError(f"observation_steps must be at least 1, not {self.observation_steps}")
         objective, path = choose(self.objective, self.path)
-        require_fit(self.drawn_by, path, objective.kind)
+        require_fit(self.drawn_by, path, objective.prediction_type)
 
     @property
     def drawn_by(self) -> Sampler:
@@ -61,7 +61,9 @@ def default_sampler(objective: str, path: str = "") -> Sampler:
         return Sampler(network_evaluations=1, start=float(objective == "one_step"))
     if way.preserving:
         return Sampler("ddpm", way.steps, clip=1.0)
-    return Sampler(times=(0.999, 0.1, 0.0), clip=1.0) if chosen.kind == "eps" else Sampler()
+    return (
+        Sampler(times=(0.999, 0.1, 0.0), clip=1.0) if chosen.prediction_type == "eps" else Sampler()
+    )
 
 
 class Policy(nn.Module):
@@ -81,7 +83,7 @@ class Policy(nn.Module):
 
     def denoiser(self, net: Net | None = None) -> Denoiser:
         """The network with the meaning of its output."""
-        return Denoiser(net or self.net, self.path, self.objective.kind)
+        return Denoiser(net or self.net, self.path, self.objective.prediction_type)
 
     def features(self, obs: Mapping[str, Tensor]) -> Tensor:
         """obs[key] (B, O, ...) in robot units -> condition features (B, C)."""

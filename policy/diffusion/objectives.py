@@ -24,18 +24,18 @@ class Denoiser:
 
     net: Net
     path: Path
-    kind: str  # "x0", "eps" or "v"
+    prediction_type: str  # "x0", "eps" or "v"
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> tuple[Tensor, Tensor]:
         """(x0, eps), each (B, H, A), as the network sees them in x at times t (B,)."""
-        return self.path.split(x, t, self.net(x, t, cond), self.kind)
+        return self.path.split(x, t, self.net(x, t, cond), self.prediction_type)
 
 
 @dataclass(frozen=True)
 class Objective:
     """What the network predicts, and how a batch draws its times."""
 
-    kind: str
+    prediction_type: str
     draw: Draw
     paths: tuple[str, ...]
 
@@ -57,7 +57,7 @@ class Objective:
             noise = torch.randn(x0.shape, generator=generator, device=generator.device).to(x0)
         eps = noise * ~silent[:, None, None]
         out = denoiser.net(denoiser.path.mix(x0, eps, t), t, cond)
-        error = (out - denoiser.path.target(x0, eps, t, self.kind)).square()
+        error = (out - denoiser.path.target(x0, eps, t, self.prediction_type)).square()
         if cond.mask is None:
             return error.mean((1, 2))
         free = (~cond.mask).to(error).expand_as(error)
@@ -109,7 +109,10 @@ OBJECTIVES = {
     "one_step": Objective(
         "v", _once(False), ("linear",)
     ),  # what `distill` trains: noise and chunk come in pairs
-    **{kind: Objective(kind, _grid, ("cosine", "beta", "linear")) for kind in ("eps", "x0", "v")},
+    **{
+        prediction_type: Objective(prediction_type, _grid, ("cosine", "beta", "linear"))
+        for prediction_type in ("eps", "x0", "v")
+    },
 }
 
 

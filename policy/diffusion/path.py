@@ -14,7 +14,7 @@ KINDS = ("x0", "eps", "v")
 class Path:
     """x_t = alpha(t) x0 + sigma(t) eps, for x (B, H, A) and t (B,) or ().
 
-    A network predicts one `kind`: "x0", "eps" or "v". On the variance-preserving paths v = alpha eps - sigma x0
+    A network predicts one `prediction_type`: "x0", "eps" or "v". On the variance-preserving paths v = alpha eps - sigma x0
     (Salimans and Ho 2022); on LINEAR v = dx/dt = eps - x0 (flow matching, Lipman et al. 2023).
     steps: T of the discrete schedule that the path continues; 0 where it has none.
     """
@@ -29,17 +29,19 @@ class Path:
         alpha, sigma = self._spread(t, x0)
         return alpha * x0 + sigma * eps
 
-    def target(self, x0: Tensor, eps: Tensor, t: Tensor, kind: str) -> Tensor:
-        """What a network of this kind should say at x_t."""
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor, prediction_type: str) -> Tensor:
+        """What a network of this prediction_type should say at x_t."""
         p, q = self._velocity(t, x0)
-        return {"x0": x0, "eps": eps, "v": p * x0 + q * eps}[kind]
+        return {"x0": x0, "eps": eps, "v": p * x0 + q * eps}[prediction_type]
 
-    def split(self, x_t: Tensor, t: Tensor, out: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    def split(
+        self, x_t: Tensor, t: Tensor, out: Tensor, prediction_type: str
+    ) -> tuple[Tensor, Tensor]:
         """(x0, eps) from x_t and the network's output. "eps" needs alpha > 0, "x0" needs sigma > 0."""
         alpha, sigma = self._spread(t, x_t)
-        if kind == "x0":
+        if prediction_type == "x0":
             return out, (x_t - alpha * out) / sigma
-        if kind == "eps":
+        if prediction_type == "eps":
             return (x_t - sigma * out) / alpha, out
         p, q = self._velocity(t, x_t)
         return (

@@ -149,13 +149,15 @@ STEPS = {
 def sample(denoiser: Denoiser, sampler: Sampler, noise: Tensor, cond: Cond) -> Tensor:
     """Draw chunks (B, H, A) from noise (K, B, H, A), K = sampler.noises; draws nothing at random itself."""
     times, rule = sampler.grid(), pick(STEPS, sampler.step, "sampler")
-    require_fit(sampler, denoiser.path, denoiser.kind)
+    require_fit(sampler, denoiser.path, denoiser.prediction_type)
     if len(noise) < sampler.noises:
         raise ConfigError(
             f"{sampler.step} on this grid needs {sampler.noises} arrays of noise, not {len(noise)}"
         )
     if rule.step is None:
-        scheduler = make_scheduler(sampler.step, denoiser.path, denoiser.kind, sampler.clip)
+        scheduler = make_scheduler(
+            sampler.step, denoiser.path, denoiser.prediction_type, sampler.clip
+        )
         return sample_with_scheduler(
             denoiser, scheduler, sampler.network_evaluations, sampler.start * noise, cond
         )
@@ -167,14 +169,14 @@ def sample(denoiser: Denoiser, sampler: Sampler, noise: Tensor, cond: Cond) -> T
     return cond.impose(x)
 
 
-def require_fit(sampler: Sampler, path: Path, kind: str) -> None:
-    """Raise ConfigError where a grid is none, or cannot serve a network of this kind on this path."""
+def require_fit(sampler: Sampler, path: Path, prediction_type: str) -> None:
+    """Raise ConfigError where a grid is none, or cannot serve a network of this prediction_type on this path."""
     start = torch.tensor(sampler.grid()[0], dtype=torch.float64)
     if sampler.step in SCHEDULERS and (sampler.times or not path.preserving):
         raise ConfigError(
             f"{sampler.step} chooses its own times, and needs a network of the cosine or beta path"
         )
-    if kind == "eps" and path.coefficients(start)[0] == 0:
+    if prediction_type == "eps" and path.coefficients(start)[0] == 0:
         raise ConfigError(
             f"eps cannot be split at t = 1 on the {path.name} path: start the grid at 0.999"
         )

@@ -15,8 +15,8 @@ PREDICTS = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
 BETAS = {"cosine": "squaredcos_cap_v2", "beta": "linear"}
 
 
-def make_scheduler(name: str, path: Path, kind: str, clip: float = 0.0) -> Any:
-    """A scheduler for a network of this path and kind; any clip above 0 limits x0 to [-1, 1] along the way."""
+def make_scheduler(name: str, path: Path, prediction_type: str, clip: float = 0.0) -> Any:
+    """A scheduler for a network of this path and prediction_type; any clip above 0 limits x0 to [-1, 1] along the way."""
     import diffusers  # here: it imports slowly, and most policies do without
 
     return getattr(diffusers, SCHEDULERS[name])(
@@ -24,7 +24,7 @@ def make_scheduler(name: str, path: Path, kind: str, clip: float = 0.0) -> Any:
         beta_schedule=BETAS[path.name],
         beta_start=1e-4,
         beta_end=0.02,
-        prediction_type=PREDICTS[kind],
+        prediction_type=PREDICTS[prediction_type],
         timestep_spacing="trailing",
         thresholding=clip > 0,
         sample_max_value=1.0,

@@ -42,13 +42,13 @@ class Optimal:
     def __init__(
         self,
         path: Path,
-        kind: str,
+        prediction_type: str,
         means: Tensor,
         weights: Tensor,
         std: float,
         mistake=lambda out: out,
     ) -> None:
-        self.path, self.kind, self.mistake = path, kind, mistake
+        self.path, self.prediction_type, self.mistake = path, prediction_type, mistake
         self.means, self.logs, self.var = means, weights.log(), std**2
 
     def condition(self, features: Tensor, prefix=None, prefix_length=None) -> Cond:
@@ -60,20 +60,22 @@ class Optimal:
         z = (x.double().unsqueeze(-1) - alpha * self.means) / spread  # (B, H, A, modes)
         share = torch.softmax(self.logs - z**2 * spread / 2, -1)
         x0, eps = ((share * v).sum(-1) for v in (self.means + alpha * self.var * z, sigma * z))
-        return self.mistake(self.path.target(x0, eps, t.double(), self.kind).to(x))
+        return self.mistake(self.path.target(x0, eps, t.double(), self.prediction_type).to(x))
 
 
 def gaussian(
-    path: Path, kind: str, mistake: Callable[[Tensor], Tensor] = lambda out: out
+    path: Path, prediction_type: str, mistake: Callable[[Tensor], Tensor] = lambda out: out
 ) -> Denoiser:
     one = torch.ones(1, dtype=torch.float64)
-    return Denoiser(Optimal(path, kind, MEAN * one, one, STD, mistake), path, kind)
+    return Denoiser(
+        Optimal(path, prediction_type, MEAN * one, one, STD, mistake), path, prediction_type
+    )
 
 
 def mixture(
-    path: Path, kind: str, mistake: Callable[[Tensor], Tensor] = lambda out: out
+    path: Path, prediction_type: str, mistake: Callable[[Tensor], Tensor] = lambda out: out
 ) -> Denoiser:
-    return Denoiser(Optimal(path, kind, *MODES, mistake), path, kind)
+    return Denoiser(Optimal(path, prediction_type, *MODES, mistake), path, prediction_type)
 
 
 def even_noise() -> Tensor:
@@ -84,7 +86,7 @@ def even_noise() -> Tensor:
 
 def draw(denoiser: Denoiser, step: str) -> Tensor:
     """N samples, (N,), by many steps."""
-    first = 0.999 if denoiser.kind == "eps" and denoiser.path is LINEAR else 1.0
+    first = 0.999 if denoiser.prediction_type == "eps" and denoiser.path is LINEAR else 1.0
     sampler = Sampler(step, times=(first, *even_grid(STEPS[step])[1:]))
     generator = Generator().manual_seed(3)
     fresh = torch.randn(sampler.noises - 1, N, 1, 1, generator=generator, dtype=torch.float64)
@@ -97,7 +99,7 @@ def test_every_pair_of_objective_and_sampler_recovers_a_gaussian(
     name: str, path: str, step: str
 ) -> None:
     objective, chosen = choose(name, path)
-    x = draw(gaussian(chosen, objective.kind), step)
+    x = draw(gaussian(chosen, objective.prediction_type), step)
     assert x.mean().item() == pytest.approx(MEAN, abs=5 * STD / math.sqrt(N))
     assert x.std().item() == pytest.approx(
         STD, rel={"ddim": 0.06, "heun": 0.02, "ddpm": 0.05}[step]
@@ -113,7 +115,7 @@ def test_every_pair_of_objective_and_sampler_recovers_both_modes(
     name: str, path: str, step: str
 ) -> None:
     objective, chosen = choose(name, path)
-    x = draw(mixture(chosen, objective.kind), step)
+    x = draw(mixture(chosen, objective.prediction_type), step)
     means, weights, std = MODES
     for i, part in enumerate((x[x < 0], x[x > 0])):
         assert len(part) / N == pytest.approx(weights[i].item(), abs=0.02)
@@ -129,19 +131,19 @@ def test_two_evaluations_of_a_gaussian_shrink_it_as_computed_by_hand() -> None:
     torch.testing.assert_close(x, MEAN + shrunk * even_noise()[0], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["v", "x0"])
+@pytest.mark.parametrize("prediction_type", ["v", "x0"])
 @pytest.mark.parametrize("case", [gaussian, mixture])
 def test_one_evaluation_gives_the_conditional_mean_whatever_the_noise(
-    case: Callable, kind: str
+    case: Callable, prediction_type: str
 ) -> None:
-    x = sample(case(LINEAR, kind), Sampler(network_evaluations=1), even_noise(), COND)
+    x = sample(case(LINEAR, prediction_type), Sampler(network_evaluations=1), even_noise(), COND)
     mean = MEAN if case is gaussian else (MODES[0] * MODES[1]).sum().item()
     torch.testing.assert_close(x, torch.full_like(x, mean), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["v", "x0"])
-def test_two_evaluations_of_two_modes_take_a_side(kind: str) -> None:
-    x = sample(mixture(LINEAR, kind), Sampler(), even_noise(), COND).flatten()
+@pytest.mark.parametrize("prediction_type", ["v", "x0"])
+def test_two_evaluations_of_two_modes_take_a_side(prediction_type: str) -> None:
+    x = sample(mixture(LINEAR, prediction_type), Sampler(), even_noise(), COND).flatten()
     nearest = (x[:, None] - MODES[0]).abs().amin(1)
     collapsed = abs((MODES[0] * MODES[1]).sum() - MODES[0][1])
     assert nearest.mean() < collapsed / 2
@@ -167,34 +169,39 @@ def losses(denoiser: Denoiser, name: str, data: Callable[[int], Tensor]) -> Tens
     return objective.loss(denoiser, drawn(data), COND, Generator().manual_seed(2))
 
 
-def irreducible(path: Path, kind: str, t: np.ndarray) -> np.ndarray:
+def irreducible(path: Path, prediction_type: str, t: np.ndarray) -> np.ndarray:
     """Variance of the target given x_t, for Gaussian data."""
     alpha, sigma = (c.numpy() for c in path.coefficients(torch.as_tensor(t)))
-    p, q = {"x0": (1, 0), "eps": (0, 1), "v": (-sigma, alpha) if path.preserving else (-1, 1)}[kind]
+    p, q = {"x0": (1, 0), "eps": (0, 1), "v": (-sigma, alpha) if path.preserving else (-1, 1)}[
+        prediction_type
+    ]
     return (p * sigma - q * alpha) ** 2 * STD**2 / (alpha**2 * STD**2 + sigma**2)
 
 
-def expected(name: str, path: Path, kind: str) -> float:
+def expected(name: str, path: Path, prediction_type: str) -> float:
     """The irreducible loss of an objective: its mean over the times that the objective says it draws."""
     flow = math.pi / 2 * STD  # integral of s^2 / ((1 - t)^2 s^2 + t^2) over t
     if name == "flow":
         return flow
     if name == "flow_atoms":
         return float(
-            np.dot([0.2, 0.2], irreducible(path, kind, np.array([1.0, LATE]))) + 0.6 * flow
+            np.dot([0.2, 0.2], irreducible(path, prediction_type, np.array([1.0, LATE])))
+            + 0.6 * flow
         )
     if path.steps:
-        return float(irreducible(path, kind, np.arange(1, path.steps + 1) / path.steps).mean())
-    return float(irreducible(path, kind, (np.arange(100_000) + 0.5) / 100_000).mean())
+        return float(
+            irreducible(path, prediction_type, np.arange(1, path.steps + 1) / path.steps).mean()
+        )
+    return float(irreducible(path, prediction_type, (np.arange(100_000) + 0.5) / 100_000).mean())
 
 
 @each_pair
 def test_loss_of_the_optimal_network_is_the_irreducible_one(name: str, path: str) -> None:
     objective, chosen = choose(name, path)
-    loss = losses(gaussian(chosen, objective.kind), name, gaussian_data)
+    loss = losses(gaussian(chosen, objective.prediction_type), name, gaussian_data)
     error = loss.std().item() / math.sqrt(len(loss))
     assert loss.mean().item() == pytest.approx(
-        expected(name, chosen, objective.kind), abs=5 * error
+        expected(name, chosen, objective.prediction_type), abs=5 * error
     )
 
 
@@ -206,13 +213,19 @@ def test_no_perturbation_of_the_optimal_network_lowers_the_loss(
     name: str, path: str, case: Callable, data
 ) -> None:
     objective, chosen = choose(name, path)
-    best = losses(case(chosen, objective.kind), name, data)
+    best = losses(case(chosen, objective.prediction_type), name, data)
     for d in (-0.2, 0.2):
-        worse = losses(case(chosen, objective.kind, lambda out, d=d: out + d), name, data) - best
+        worse = (
+            losses(case(chosen, objective.prediction_type, lambda out, d=d: out + d), name, data)
+            - best
+        )
         error = worse.std().item() / math.sqrt(len(worse))
         assert worse.mean().item() == pytest.approx(d**2, abs=5 * error)
         scaled = (
-            losses(case(chosen, objective.kind, lambda out, d=d: out * (1 + d)), name, data) - best
+            losses(
+                case(chosen, objective.prediction_type, lambda out, d=d: out * (1 + d)), name, data
+            )
+            - best
         )
         assert scaled.mean() > 0.1 * d**2 * best.mean()
 
@@ -225,7 +238,7 @@ def test_committed_actions_do_not_count(name: str, path: str) -> None:
     cond = Cond(torch.zeros(3, 1), x0, ~free)
 
     def loss(cond: Cond, mistake: Tensor) -> Tensor:
-        denoiser = gaussian(chosen, objective.kind, lambda out: out + mistake)
+        denoiser = gaussian(chosen, objective.prediction_type, lambda out: out + mistake)
         return objective.loss(denoiser, x0, cond, Generator().manual_seed(5))
 
     none = torch.zeros(3, 2, 1)
@@ -238,7 +251,7 @@ def test_committed_actions_do_not_count(name: str, path: str) -> None:
 @each_pair
 def test_loss_is_reproducible_and_per_sample(name: str, path: str) -> None:
     objective, chosen = choose(name, path)
-    denoiser, x0 = gaussian(chosen, objective.kind), gaussian_data(24).reshape(4, 3, 2)
+    denoiser, x0 = gaussian(chosen, objective.prediction_type), gaussian_data(24).reshape(4, 3, 2)
     a, b, c = (objective.loss(denoiser, x0, COND, Generator().manual_seed(s)) for s in (1, 1, 2))
     assert a.shape == (4,) and (a >= 0).all()
     assert torch.equal(a, b) and not torch.equal(a, c)
@@ -270,7 +283,9 @@ def test_a_network_that_is_asked_once_is_trained_where_it_is_asked(name: str) ->
         return noise - 0.5  # right where the noise was not silenced and every x0 is a half
 
     x0 = torch.full_like(noise, 0.5)
-    loss = objective.loss(Denoiser(net, path, objective.kind), x0, COND, Generator(), noise)  # pyright: ignore
+    loss = objective.loss(
+        Denoiser(net, path, objective.prediction_type), x0, COND, Generator(), noise
+    )  # pyright: ignore
     (x, t), silent = seen[0], name == "regression"
     assert t.eq(1).all() and torch.equal(x, torch.zeros_like(x) if silent else noise)
     torch.testing.assert_close(loss, noise.square().mean((1, 2)) if silent else torch.zeros(7))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fewstep.policy.diffusion.path import BETA, COSINE, KINDS, LINEAR, PATHS, Path
 
 each_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-each_kind = pytest.mark.parametrize("kind", KINDS)
+each_kind = pytest.mark.parametrize("prediction_type", KINDS)
 inner = st.lists(st.floats(1e-3, 1 - 1e-3), min_size=3, max_size=3).map(
     lambda t: torch.tensor(t, dtype=torch.float64)
 )
@@ -27,9 +27,11 @@ def pair(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 @each_kind
 @settings(deadline=None, max_examples=40)
 @given(t=inner, seed=st.integers(0, 1000))
-def test_split_inverts_mix(path: Path, kind: str, t: torch.Tensor, seed: int) -> None:
+def test_split_inverts_mix(path: Path, prediction_type: str, t: torch.Tensor, seed: int) -> None:
     x0, eps = pair(seed)
-    found = path.split(path.mix(x0, eps, t), t, path.target(x0, eps, t, kind), kind)
+    found = path.split(
+        path.mix(x0, eps, t), t, path.target(x0, eps, t, prediction_type), prediction_type
+    )
     torch.testing.assert_close(found, (x0, eps), rtol=0, atol=1e-10)
 
 
@@ -37,11 +39,13 @@ def test_split_inverts_mix(path: Path, kind: str, t: torch.Tensor, seed: int) ->
 @each_kind
 @settings(deadline=None, max_examples=40)
 @given(t=inner, seed=st.integers(0, 1000))
-def test_split_of_any_output_mixes_back_and_has_it_as_its_target(path, kind, t, seed) -> None:
+def test_split_of_any_output_mixes_back_and_has_it_as_its_target(
+    path, prediction_type, t, seed
+) -> None:
     x_t, out = pair(seed)
-    x0, eps = path.split(x_t, t, out, kind)
+    x0, eps = path.split(x_t, t, out, prediction_type)
     torch.testing.assert_close(path.mix(x0, eps, t), x_t, rtol=0, atol=1e-10)
-    torch.testing.assert_close(path.target(x0, eps, t, kind), out, rtol=0, atol=1e-8)
+    torch.testing.assert_close(path.target(x0, eps, t, prediction_type), out, rtol=0, atol=1e-8)
 
 
 @each_path

@@ -45,13 +45,13 @@ class Net:
 class Gaussian(Net):
     """The optimal denoiser of data from N(0.3, 0.5^2)."""
 
-    def __init__(self, path: Path, kind: str) -> None:
-        self.path, self.kind = path, kind
+    def __init__(self, path: Path, prediction_type: str) -> None:
+        self.path, self.prediction_type = path, prediction_type
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
         alpha, sigma = (c[:, None, None] for c in self.path.coefficients(t))
         z = (x - alpha * 0.3) / ((alpha * 0.5) ** 2 + sigma**2)
-        return self.path.target(0.3 + alpha * 0.25 * z, sigma * z, t, self.kind)
+        return self.path.target(0.3 + alpha * 0.25 * z, sigma * z, t, self.prediction_type)
 
 
 @pytest.fixture
@@ -86,19 +86,21 @@ def scaled(noise: Tensor, path: Path, t: float) -> Tensor:
 each_case = pytest.mark.parametrize(
     "path, steps", [(COSINE, 100), (COSINE, 10), (BETA, 50)], ids=["full", "ten", "beta"]
 )
-each_kind = pytest.mark.parametrize("kind", PREDICTION)
+each_kind = pytest.mark.parametrize("prediction_type", PREDICTION)
 each_clip = pytest.mark.parametrize("clip", [0.0, 1.0, 0.6])
 
 
 @each_case
 @each_kind
 @each_clip
-def test_ddpm_follows_diffusers_from_noise_to_data(path, steps, kind, clip, exact) -> None:
+def test_ddpm_follows_diffusers_from_noise_to_data(
+    path, steps, prediction_type, clip, exact
+) -> None:
     scheduler = exact(
         DDPMScheduler,
         path,
         variance_type="fixed_small",
-        prediction_type=PREDICTION[kind],
+        prediction_type=PREDICTION[prediction_type],
         clip_sample=bool(clip),
         clip_sample_range=clip,
     )
@@ -116,7 +118,7 @@ def test_ddpm_follows_diffusers_from_noise_to_data(path, steps, kind, clip, exac
     sampler = Sampler("ddpm", times=times, clip=clip)
     assert sampler.noises == 1 + len(fresh)
     ours = sample(
-        Denoiser(net, path, kind),
+        Denoiser(net, path, prediction_type),
         sampler,
         scaled(torch.stack([noise, *fresh]), path, times[0]),
         COND,
@@ -127,15 +129,15 @@ def test_ddpm_follows_diffusers_from_noise_to_data(path, steps, kind, clip, exac
 @each_case
 @each_kind
 @each_clip
-def test_ddim_follows_diffusers_by_its_scheduler(path, steps, kind, clip, exact) -> None:
+def test_ddim_follows_diffusers_by_its_scheduler(path, steps, prediction_type, clip, exact) -> None:
     scheduler = exact(
         DDIMScheduler,
         path,
-        prediction_type=PREDICTION[kind],
+        prediction_type=PREDICTION[prediction_type],
         clip_sample=bool(clip),
         clip_sample_range=clip,
     )
-    denoiser, noise = Denoiser(Net(), path, kind), noises(1)
+    denoiser, noise = Denoiser(Net(), path, prediction_type), noises(1)
     theirs = sample_with_scheduler(denoiser, scheduler, steps, noise, COND)
     times = (*((k.item() + 1) / path.steps for k in scheduler.timesteps), 0.0)
     ours = sample(
@@ -157,9 +159,16 @@ def test_default_grid_of_ddpm_is_the_discrete_schedule(path: Path) -> None:
 @pytest.mark.parametrize("path", [COSINE, BETA], ids=["cosine", "beta"])
 @each_kind
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_a_solver_of_diffusers_finds_the_exact_flow(path: Path, kind: str, name: str) -> None:
+def test_a_solver_of_diffusers_finds_the_exact_flow(
+    path: Path, prediction_type: str, name: str
+) -> None:
     noise = noises(1)
-    found = sample(Denoiser(Gaussian(path, kind), path, kind), Sampler(name, 30), noise, COND)
+    found = sample(
+        Denoiser(Gaussian(path, prediction_type), path, prediction_type),
+        Sampler(name, 30),
+        noise,
+        COND,
+    )
     torch.testing.assert_close(found, 0.3 + 0.5 * noise[0], rtol=0, atol=0.015)
 
 
