@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from ..envs import ConfigError, Spec
 from ..envs.errors import names
-from .diffusion.objectives import ONCE, Denoiser, choose
+from .diffusion.objectives import SINGLE_STEP, Denoiser, choose
 from .diffusion.samplers import Sampler, require_fit, sample
 from .networks.encoders.state import StateEncoder
 from .networks.temporal_unet import Net, TemporalUnet, UnetConfig
@@ -57,7 +57,7 @@ class PolicyConfig:
 def default_sampler(objective: str, path: str = "") -> Sampler:
     """Two evaluations where the path is straight; else ancestral sampling through the whole schedule."""
     chosen, way = choose(objective, path)
-    if objective in ONCE:
+    if objective in SINGLE_STEP:
         return Sampler(network_evaluations=1, start=float(objective == "one_step"))
     if way.preserving:
         return Sampler("ddpm", way.steps, clip=1.0)

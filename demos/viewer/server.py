@@ -20,7 +20,7 @@ from .curves import curves, starts
 
 PAGE = Path(__file__).with_name("page.html")
 PORTS, LONGEST = 20, 1000  # ports to try; bytes of what is posted
-ONCE, FOREVER = "no-store", "private, max-age=31536000, immutable"
+SINGLE_STEP, FOREVER = "no-store", "private, max-age=31536000, immutable"
 
 
 class Reply(NamedTuple):
@@ -28,7 +28,7 @@ class Reply(NamedTuple):
 
     body: bytes
     kind: str = "application/json"
-    cached: str = ONCE
+    cached: str = SINGLE_STEP
     status: HTTPStatus = HTTPStatus.OK
     nonce: str = ""
 

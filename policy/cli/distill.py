@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from ...envs import ConfigError
 from ..checkpoint import load_policy, require_match, require_unused
-from ..diffusion.objectives import ONCE
+from ..diffusion.objectives import SINGLE_STEP
 from ..diffusion.samplers import Sampler
 from ..policy import Policy
 from ..training.dataset import Data, read_data
@@ -72,7 +72,7 @@ def train_student(
     Luhman and Luhman 2021, arXiv 2101.02388. Labels come without noise on the way, so that a noise has one answer.
     """
     teacher = load_policy(c.policy, c.device)
-    if teacher.config.objective in ONCE:
+    if teacher.config.objective in SINGLE_STEP:
         raise ConfigError(
             f"{c.policy} is asked once per chunk already: there is nothing to distill"
         )

@@ -16,7 +16,7 @@ from rich.console import Console
 from ...demos.store import DemoStore
 from ...envs import ConfigError, Obs
 from ..checkpoint import SHIPPED, find_policy, load_policy, read_meta, save_policy
-from ..diffusion.objectives import ONCE
+from ..diffusion.objectives import SINGLE_STEP
 from ..diffusion.samplers import Sampler, even_grid
 from ..evaluation import rollouts
 from ..evaluation.chunk_quality import Nearby, unlike
@@ -90,7 +90,7 @@ def tune(c: Tune, console: Console) -> int:
 def modes(policy: Policy) -> list[Sampler]:
     """Samplers to compare, the reference last; ConfigError where a policy leaves no choice."""
     own = policy.config.drawn_by
-    if policy.config.objective in ONCE:
+    if policy.config.objective in SINGLE_STEP:
         raise ConfigError(
             "this policy is asked once, there is nothing to choose: set it beside another with compare="
         )

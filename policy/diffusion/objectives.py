@@ -11,7 +11,7 @@ from ...envs.errors import names, pick
 from ..networks.temporal_unet import Cond, Net
 from .path import PATHS, Path
 
-ONCE = ("regression", "one_step")  # objectives of a network that is asked once, at t = 1
+SINGLE_STEP = ("regression", "one_step")  # objectives of a network that is asked once, at t = 1
 LATE = 0.2  # where few-step samplers ask for the last time, more or less: what is exact is decided here
 Draw = Callable[
     [Path, int, Generator], tuple[Tensor, Tensor]

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from fewstep.envs import ConfigError
-from fewstep.policy.diffusion.objectives import LATE, OBJECTIVES, ONCE, Denoiser, choose
+from fewstep.policy.diffusion.objectives import LATE, OBJECTIVES, SINGLE_STEP, Denoiser, choose
 from fewstep.policy.diffusion.path import LINEAR, PATHS, Path
 from fewstep.policy.diffusion.samplers import Sampler, even_grid, sample
 from fewstep.policy.networks.temporal_unet import Cond
@@ -30,7 +30,7 @@ COND = Cond(torch.zeros(1, 1))
 PAIRS = [
     (name, path)
     for name, objective in OBJECTIVES.items()
-    if name not in ONCE
+    if name not in SINGLE_STEP
     for path in objective.paths
 ]
 each_pair = pytest.mark.parametrize("name, path", PAIRS)
@@ -272,7 +272,7 @@ def test_discrete_objectives_draw_every_discrete_time(path: Path) -> None:
     assert not silent.any()
 
 
-@pytest.mark.parametrize("name", ONCE)
+@pytest.mark.parametrize("name", SINGLE_STEP)
 def test_a_network_that_is_asked_once_is_trained_where_it_is_asked(name: str) -> None:
     seen = []
     objective, path = choose(name)
