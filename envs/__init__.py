@@ -10,7 +10,7 @@ from .errors import (
     RobotError,
     SpecError,
 )
-from .loop import Actor, episode
+from .loop import Actor, run_episode
 from .robot import Command, Obs, Outcome, Robot, Step
 from .spec import Field, Spec, differences
 
@@ -33,6 +33,6 @@ __all__ = [
     "Step",
     "WallClock",
     "differences",
-    "episode",
+    "run_episode",
     "ticks",
 ]

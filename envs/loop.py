@@ -25,7 +25,7 @@ class Actor(Protocol):
         ...
 
 
-def episode(
+def run_episode(
     robot: Robot,
     actor: Actor,
     *,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from fewstep.envs import Command, Obs, Outcome, Robot, Spec, episode
+from fewstep.envs import Command, Obs, Outcome, Robot, Spec, run_episode
 
 HOLD = Command(None, "operator")
 
@@ -181,7 +181,7 @@ class RobotContract:
     def test_an_episode_ends_and_another_begins(self, robot: Robot) -> None:
         start, hz = robot.clock.now(), robot.spec.command_hz
         steps = [
-            step for step in episode(robot, Holder(), seed=0, max_seconds=self.seconds) if step
+            step for step in run_episode(robot, Holder(), seed=0, max_seconds=self.seconds) if step
         ]
         assert robot.outcome() or robot.clock.now() - start >= self.seconds - 1e-6
         assert isinstance(robot.outcome(), Outcome | None)

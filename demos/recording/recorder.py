@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...envs import Actor, DataError, Obs, Outcome, Robot, Step, differences, episode
+from ...envs import Actor, DataError, Obs, Outcome, Robot, Step, differences, run_episode
 from ...envs.control.frames import Periods
 from ...envs.errors import names
 from ...envs.interrupts import handled_signals
@@ -104,7 +104,7 @@ def record(
         raise DataError(f"the robot does not fit {store.path}: {'; '.join(wrong)}")
     recorder, kept = Recorder(store), 0
     for seed in seeds:
-        for step in episode(robot, actor, seed=seed, max_seconds=max_seconds):
+        for step in run_episode(robot, actor, seed=seed, max_seconds=max_seconds):
             if step is not None:
                 recorder.step(step)
         outcome = robot.outcome() or Outcome(None, why="the time is over")

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..clock import ticks
 from ..errors import FewstepError, RobotError
-from ..loop import Actor, episode
+from ..loop import Actor, run_episode
 from ..robot import Outcome, Step, measured
 from ..safety.safe_robot import BRAKE_SECONDS, HOLD, SafeRobot
 from ..safety.states import SILENT, State
@@ -124,7 +124,7 @@ class Control:
 
     def _acted(self, seed: int | None, seconds: float, state: State) -> Outcome | None:
         """Play an episode; on the tick that ends it the robot is held already."""
-        for step in episode(
+        for step in run_episode(
             self.safe, self._actor, seed=seed, max_seconds=seconds, grid=self._grid
         ):
             if step is not None:

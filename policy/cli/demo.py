@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 
 from ...demos.store import DemoStore
-from ...envs import RobotError, episode
+from ...envs import RobotError, run_episode
 from ...envs.sim.registry import make_robot
 from ..checkpoint import MODEL, load_policy, read_meta, write_file
 from ..evaluation import rollouts
@@ -154,7 +154,7 @@ def _plan(policy: Policy, seed: int = rollouts.TEST) -> Plan:
     """One test episode with every chunk that its Agent made."""
     robot, actor = make_robot("pickplace"), agent(policy, Inline(policy))
     steps, chunks = [], {}
-    for step in episode(robot, actor, seed=seed, max_seconds=float("inf")):
+    for step in run_episode(robot, actor, seed=seed, max_seconds=float("inf")):
         if step is not None and actor.chunk is not None:
             steps.append(step)
             chunks[actor.chunk.time] = actor.chunk

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...envs import ConfigError, Obs, Robot, RobotError, Step, episode
+from ...envs import ConfigError, Obs, Robot, RobotError, Step, run_episode
 from ...envs.agent import Agent, Runner
 from ...envs.modules import restore_safe_path, safe_children
 from ...envs.sim.registry import make_robot
@@ -32,7 +32,7 @@ VALIDATION, TEST = range(0, 10_000), 100_000  # start seeds; in between lie thos
 
 
 @dataclass(frozen=True)
-class Episode:
+class Rollout:
     """How one rollout ended. score: largest reward; seam, jerk: see Smoothness; info: what the environment added."""
 
     seed: int
@@ -87,7 +87,7 @@ def seed_range(first: int, episodes: int) -> tuple[int, ...]:
 
 def evaluate(
     job: Job, workers: int = 1, progress: Callable[[int], None] = lambda n: None
-) -> list[Episode]:
+) -> list[Rollout]:
     """Roll out every seed of a job; the result depends on the seeds, not on `workers`."""
     parts = job.groups()
     if (workers := min(workers, len(parts))) <= 1:
@@ -101,7 +101,7 @@ def evaluate(
         return [e for part in done for e in _tell(part, progress)]
 
 
-def _tell(part: list[Episode], progress: Callable[[int], None]) -> list[Episode]:
+def _tell(part: list[Rollout], progress: Callable[[int], None]) -> list[Rollout]:
     progress(len(part))
     return part
 
@@ -112,7 +112,7 @@ def roll_out(
     seeds: Sequence[int],
     only: Sequence[int] | None = None,
     watch: Callable[[int, Robot, Step], None] | None = None,
-) -> list[Episode]:
+) -> list[Rollout]:
     """Run a group of at most GROUP seeds together; `only` some of them, each still at its own place.
 
     watch: hears every step with its seed and robot, which then can draw pictures.
@@ -132,7 +132,7 @@ def roll_out(
             require_match(policy, robot.spec)
             runner = job.late_runner(batch.place(i), robot)
             actor = agent(policy, runner, job.on_delay)
-            runs[seed] = episode(robot, actor, seed=seed, max_seconds=float("inf")), actor
+            runs[seed] = run_episode(robot, actor, seed=seed, max_seconds=float("inf")), actor
         while runs:
             for seed, (run, actor) in list(runs.items()):
                 for step in run:
@@ -147,14 +147,14 @@ def roll_out(
         return [_ended(s, robots[s], smooth[s]) for _, s in chosen]
 
 
-def _ended(seed: int, robot: Any, smooth: Smoothness) -> Episode:
+def _ended(seed: int, robot: Any, smooth: Smoothness) -> Rollout:
     outcome = robot.outcome()
     if outcome is None or outcome.success is None:
         raise RobotError(
             f"{robot.name} ended without info['is_success'] or info['success']: nothing to count"
         )
     plain = {k: v for k, v in robot.info.items() if isinstance(v, str | bool | int | float)}
-    return Episode(seed, outcome.success, outcome.score, robot.elapsed, plain, **smooth.result())
+    return Rollout(seed, outcome.success, outcome.score, robot.elapsed, plain, **smooth.result())
 
 
 @threads(1)
@@ -175,7 +175,7 @@ def latency(policy: Policy, sampler: Sampler, obs: Obs, calls: int = 50) -> dict
     }
 
 
-def summary(job: Job, episodes: list[Episode], latency_ms: dict[str, float]) -> dict[str, Any]:
+def summary(job: Job, episodes: list[Rollout], latency_ms: dict[str, float]) -> dict[str, Any]:
     """One row of evaluation.json."""
     wins, scores = sum(e.success for e in episodes), [e.score for e in episodes]
     return {
@@ -218,7 +218,7 @@ def film(job: Job, seeds: Sequence[int], out: Path, limit: int) -> list[Path]:
     return paths
 
 
-def pictures(job: Job, seeds: Sequence[int], limit: int) -> Iterator[tuple[Episode, np.ndarray]]:
+def pictures(job: Job, seeds: Sequence[int], limit: int) -> Iterator[tuple[Rollout, np.ndarray]]:
     """The first `limit` of `seeds` again, each with its frames (T, height, width, 3)."""
     left = limit
     for group in job.groups():

@@ -17,7 +17,7 @@ from PIL import Image
 
 from fewstep.demos import DemoStore, Episode
 from fewstep.demos.formats.lerobot.writing import write
-from fewstep.envs import Field, Spec, episode
+from fewstep.envs import Field, Spec, run_episode
 from fewstep.envs.sim.registry import make_expert, make_robot
 
 SIZES, CAMERAS, STEPS, HZ = ((96, 96), (480, 640)), ("top", "wrist"), 2, 10
@@ -31,7 +31,7 @@ def scenes() -> np.ndarray:
     while len(out) < FRAMES:
         out += [
             robot.render()
-            for _ in episode(robot, make_expert("pickplace"), seed=seed, max_seconds=10)
+            for _ in run_episode(robot, make_expert("pickplace"), seed=seed, max_seconds=10)
         ]
         seed += 1
     return np.stack(out[:FRAMES])

@@ -8,7 +8,7 @@ from fakes import FakeClock, Rail
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fewstep.envs import Command, Field, Obs, Spec, Step, episode
+from fewstep.envs import Command, Field, Obs, Spec, Step, run_episode
 from fewstep.envs.agent import Agent, Chunk, Request, interpolate
 from fewstep.policy.serving.runners import Delayed
 
@@ -85,7 +85,7 @@ def live(
     robot: Watch, runner: Any, seconds: float, *, action_steps: int = 4, steps: int = 2
 ) -> list[Step]:
     agent = Agent(runner, robot.spec, observation_steps=steps, action_steps=action_steps)
-    return [step for step in episode(robot, agent, seed=0, max_seconds=seconds) if step]
+    return [step for step in run_episode(robot, agent, seed=0, max_seconds=seconds) if step]
 
 
 def wanted(step: Step) -> float | None:
@@ -439,7 +439,9 @@ def test_what_is_promised_is_what_is_sent_until_the_answer_comes(delay: int, hz:
         prefix_length=6,
     )
     sent = {
-        round(s.obs.time, 6): wanted(s) for s in episode(robot, agent, seed=0, max_seconds=6.0) if s
+        round(s.obs.time, 6): wanted(s)
+        for s in run_episode(robot, agent, seed=0, max_seconds=6.0)
+        if s
     }
     for request in keeper.asked[
         2:
@@ -462,7 +464,7 @@ def test_no_more_is_promised_than_the_network_takes_and_the_chunk_holds() -> Non
             action_steps=5,
             prefix_length=prefix_length,
         )
-        assert list(episode(robot, agent, seed=0, max_seconds=6.0))
+        assert list(run_episode(robot, agent, seed=0, max_seconds=6.0))
         assert max(len(r.prefix) for r in keeper.asked) == most
         assert not len(keeper.asked[0].prefix)
 
@@ -472,7 +474,7 @@ def test_one_that_waits_holds_still_and_then_begins_the_chunk_at_its_start() -> 
     agent = Agent(
         Delayed(Numbered(), 0.3, robot.clock), TIMES, observation_steps=2, action_steps=4, wait=True
     )
-    steps = [s for s in episode(robot, agent, seed=0, max_seconds=1.5) if s]
+    steps = [s for s in run_episode(robot, agent, seed=0, max_seconds=1.5) if s]
     held = [None] * 3
     assert [wanted(s) for s in steps] == [
         *held,
@@ -504,7 +506,7 @@ def test_an_answer_that_never_comes_is_asked_for_again() -> None:
 def test_an_action_is_sent_as_much_early_as_it_takes_to_act(lead: float) -> None:
     robot = Watch(20.0)
     agent = Agent(Oracle(12), robot.spec, observation_steps=2, action_steps=4, lead=lead)
-    for step in episode(robot, agent, seed=0, max_seconds=2.0):
+    for step in run_episode(robot, agent, seed=0, max_seconds=2.0):
         assert step is not None and wanted(step) == pytest.approx(step.obs.time + lead)
 
 
@@ -513,6 +515,6 @@ def test_what_is_sent_early_is_promised_at_its_own_time() -> None:
     oracle, robot = Oracle(12), Watch()
     runner = Delayed(oracle, 0.2, robot.clock)
     agent = Agent(runner, TIMES, observation_steps=2, action_steps=4, prefix_length=8, lead=0.1)
-    assert list(episode(robot, agent, seed=0, max_seconds=4.0))
+    assert list(run_episode(robot, agent, seed=0, max_seconds=4.0))
     for request in oracle.asked[1:]:
         assert request.prefix[:, 0] == pytest.approx(request.time + np.arange(3) / 10)

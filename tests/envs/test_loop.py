@@ -8,7 +8,7 @@ from fakes import FakeClock, Rail
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewstep.envs import Command, Obs, Outcome, Step, episode
+from fewstep.envs import Command, Obs, Outcome, Step, run_episode
 from fewstep.envs.sim.registry import make_robot
 
 
@@ -36,7 +36,7 @@ def wish(position: float) -> Command:
 
 
 def run(robot: Any, actor: Puppet, seconds: float = 1.0, seed: int | None = 0) -> list[Step]:
-    steps = list(episode(robot, actor, seed=seed, max_seconds=seconds))
+    steps = list(run_episode(robot, actor, seed=seed, max_seconds=seconds))
     assert all(step is not None for step in steps)
     return steps  # pyright: ignore[reportReturnType]
 
@@ -67,7 +67,7 @@ def test_what_is_recorded_as_sent_is_what_the_robot_returned() -> None:
 def test_time_stands_still_while_the_actor_waits() -> None:
     answers = iter([None, None, wish(0.5), None, wish(0.25)])
     robot = Rail()
-    run = episode(robot, Puppet(robot.log, lambda obs: next(answers)), seed=0, max_seconds=0.2)
+    run = run_episode(robot, Puppet(robot.log, lambda obs: next(answers)), seed=0, max_seconds=0.2)
     seen = []
     for step in run:
         seen.append((step and float(step.sent[0]), robot.clock.now()))
@@ -78,7 +78,7 @@ def test_the_actor_waits_on_one_and_the_same_observation() -> None:
     answers, seen = iter([None, None, wish(0.5)]), []
     robot = Rail()
     list(
-        episode(
+        run_episode(
             robot, Puppet([], lambda obs: (seen.append(obs), next(answers))[1]), max_seconds=0.1
         )
     )
@@ -143,7 +143,7 @@ def test_a_slow_actor_skips_ticks() -> None:
 
 def test_abandoning_an_episode_leaves_time_alone() -> None:
     robot = Rail()
-    running = episode(robot, Puppet(robot.log), max_seconds=10)
+    running = run_episode(robot, Puppet(robot.log), max_seconds=10)
     next(running), next(running)
     running.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert robot.clock.now() == pytest.approx(0.1)

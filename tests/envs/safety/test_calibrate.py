@@ -10,7 +10,7 @@ from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewstep.envs import Field, Obs, RobotError, Spec, Step, episode
+from fewstep.envs import Field, Obs, RobotError, Spec, Step, run_episode
 from fewstep.envs.hardware.simulated_arm import SimulatedArm
 from fewstep.envs.safety.calibration import GRID, PAUSE, SECONDS, Sweep, delay, delays, wave
 from fewstep.envs.safety.limits import Limits
@@ -59,7 +59,7 @@ def calibrate(arm: SimulatedArm, limits: Limits | None = None) -> np.ndarray:
     safe, sweep = SafeRobot(arm, limits, Watch(observation=1.0)), Sweep(arm.spec, limits)
     safe.go(State.HOLD)
     safe.go(State.ACTIVE)
-    steps = [s for s in episode(safe, sweep, seed=1, max_seconds=sweep.seconds) if s]
+    steps = [s for s in run_episode(safe, sweep, seed=1, max_seconds=sweep.seconds) if s]
     assert safe.state is State.ACTIVE
     return ticks_of(arm.spec, steps)
 

@@ -10,7 +10,7 @@ from fakes import RAIL, FakeClock, Rail
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewstep.envs import Command, Field, Obs, Outcome, RobotError, Spec, episode
+from fewstep.envs import Command, Field, Obs, Outcome, RobotError, Spec, run_episode
 from fewstep.envs.safety.limits import Limits
 from fewstep.envs.safety.safe_robot import SafeRobot
 from fewstep.envs.safety.states import NEXT, State, Watch
@@ -198,7 +198,7 @@ def test_an_episode_of_the_expert_goes_on_as_without_it() -> None:
     wins = 0
     for seed in range(5):
         safe.state = State.ACTIVE
-        for step in episode(safe, make_expert("pickplace"), seed=seed, max_seconds=math.inf):
+        for step in run_episode(safe, make_expert("pickplace"), seed=seed, max_seconds=math.inf):
             assert step is not None and safe.state is State.ACTIVE
         wins += bool(safe.outcome().success)
     assert wins == 5

@@ -5,7 +5,7 @@ import pytest
 
 from fewstep.demos.recording.recorder import record
 from fewstep.demos.store import DemoStore
-from fewstep.envs import RobotError, episode
+from fewstep.envs import RobotError, run_episode
 from fewstep.envs.sim.registry import make_expert, make_robot
 
 pytest.importorskip("metaworld")
@@ -20,7 +20,9 @@ def robot():
 
 def rollout(robot, seed: int) -> tuple[np.ndarray, bool]:
     """Every observation of an expert's episode, and whether it succeeded."""
-    steps = list(episode(robot, make_expert("metaworld/push"), seed=seed, max_seconds=float("inf")))
+    steps = list(
+        run_episode(robot, make_expert("metaworld/push"), seed=seed, max_seconds=float("inf"))
+    )
     seen = [np.concatenate(list(s.obs.data.values())) for s in steps if s is not None]
     return np.stack(seen), robot.outcome().success
 

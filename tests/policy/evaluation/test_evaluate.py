@@ -16,8 +16,8 @@ from fewstep.policy.cli.main import main
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.evaluation.rollouts import (
     GROUP,
-    Episode,
     Job,
+    Rollout,
     evaluate,
     film,
     latency,
@@ -206,8 +206,8 @@ def test_an_error_in_a_worker_reaches_the_user(folder: Path) -> None:
 # Reports
 
 
-def ended(seed: int, success: bool, score: float) -> Episode:
-    return Episode(seed, success, score, 1.0, {})
+def ended(seed: int, success: bool, score: float) -> Rollout:
+    return Rollout(seed, success, score, 1.0, {})
 
 
 def test_a_summary_is_a_row_of_the_contract() -> None:

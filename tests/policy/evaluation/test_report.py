@@ -14,7 +14,7 @@ TEMPLATE = Path(__file__).parents[3] / "policy" / "evaluation" / "report.html"
 
 
 def result(
-    network_evaluations: int, wins: int, episodes: int = 100, left: int | None = None, **more: Any
+    evaluations: int, wins: int, episodes: int = 100, left: int | None = None, **more: Any
 ) -> dict[str, Any]:
     """A row of evaluation.json; the first `left` episodes pass left, every tenth touches the post."""
     scores = [1.0] * wins + [0.4] * (episodes - wins)

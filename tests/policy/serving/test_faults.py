@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fewstep.envs import Command, Obs, episode
+from fewstep.envs import Command, Obs, run_episode
 from fewstep.envs.agent import Agent, Chunk, Request
 from fewstep.envs.safety.limits import Limits
 from fewstep.envs.safety.safe_robot import SafeRobot
@@ -89,7 +89,7 @@ def live(robot: Any, actor: Any) -> tuple[SafeRobot, np.ndarray, list[str]]:
     safe.reset(3)
     safe.go(State.HOLD)
     safe.go(State.ACTIVE)
-    sent = [s.sent for s in episode(safe, actor, seed=3, max_seconds=SECONDS) if s]
+    sent = [s.sent for s in run_episode(safe, actor, seed=3, max_seconds=SECONDS) if s]
     for _ in range(20):  # after its end the loop goes on holding
         robot.clock.wait_until(robot.clock.now() + 1 / robot.spec.command_hz)
         safe.observe()

@@ -9,7 +9,7 @@ from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewstep.envs import ConfigError, Field, Spec, episode
+from fewstep.envs import ConfigError, Field, Spec, run_episode
 from fewstep.envs.agent import Chunk, Request
 from fewstep.envs.sim.registry import make_robot
 from fewstep.policy.diffusion.samplers import Sampler
@@ -228,7 +228,7 @@ def test_latencies_are_drawn_from_the_recorded_ones_and_jittered(policy: Policy)
 def actions(policy: Policy, delay: float | None) -> np.ndarray:
     robot = make_robot("fakes:Point-v0")
     runner = Inline(policy) if delay is None else Delayed(Inline(policy), delay, robot.clock)
-    steps = episode(robot, agent(policy, runner), seed=1, max_seconds=1.5)
+    steps = run_episode(robot, agent(policy, runner), seed=1, max_seconds=1.5)
     return np.array([step.sent for step in steps if step])
 
 
