@@ -64,7 +64,7 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at least {least}, not {getattr(self, name)}")
 
 
-class Run:
+class TrainState:
     """What changes while training: weights, their average, the optimiser. Saved whole in one file."""
 
     def __init__(self, policy: Policy, config: TrainConfig) -> None:
@@ -225,39 +225,44 @@ def fit(
     report: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> Policy:
     """Train `policy` on what it is given; `origin`, plain values, goes into its provenance and marks the run."""
-    run, mark = Run(policy, config), _fingerprint(demos, config, origin)
-    step, used = run.resume(out, mark)
+    state, mark = TrainState(policy, config), _fingerprint(demos, config, origin)
+    step, used = state.resume(out, mark)
     if config.compile:
         run.policy.net.compile()
-    count = used or config.threads or run.fastest_threads(demos)
+    count = used or config.threads or state.fastest_threads(demos)
     log = Log(out, step, report)
     with closing(log), threads(count), Interrupt() as interrupt:
-        _loop(run, demos, step, log, interrupt, lambda step: run.save(out, step, mark))
+        _loop(state, demos, step, log, interrupt, lambda step: state.save(out, step, mark))
     cost = {"windows": len(demos.train[0]), "cpu_seconds": log.cpu_seconds, "threads": count}
-    run.export(out, {**origin, **cost, "device": str(run.device), "train": to_plain(config)})
+    state.export(out, {**origin, **cost, "device": str(state.device), "train": to_plain(config)})
     (out / RESUME).unlink(missing_ok=True)
-    return load_policy(out, str(run.device))
+    return load_policy(out, str(state.device))
 
 
 def _loop(
-    run: Run, demos: Data, step: int, log: Log, interrupt: Interrupt, save_at: Callable[[int], None]
+    state: TrainState,
+    demos: Data,
+    step: int,
+    log: Log,
+    interrupt: Interrupt,
+    save_at: Callable[[int], None],
 ) -> None:
-    config, first, saved = run.config, step, time.monotonic()
-    generator = Generator(run.device)
+    config, first, saved = state.config, step, time.monotonic()
+    generator = Generator(state.device)
     while step < config.steps:
         generator.manual_seed(
             config.seed * 1_000_000_007 + step
         )  # a step's draws are its own: no stream to save
         rows = torch.randint(
-            len(demos.train[0]), (config.batch,), generator=generator, device=run.device
+            len(demos.train[0]), (config.batch,), generator=generator, device=state.device
         )
-        loss = run.update(demos.batch(rows, demos.train), generator, step)
+        loss = state.update(demos.batch(rows, demos.train), generator, step)
         step += 1
         if step % config.log_every == 0 or step in (first + 10, config.steps):
             _require_finite(loss, step)
             checked = step % (10 * config.log_every) == 0 or step == config.steps
             log.write(
-                step, loss.item(), run.rate(step), run.validate(demos) if checked else math.nan
+                step, loss.item(), state.rate(step), state.validate(demos) if checked else math.nan
             )
         if (stop := interrupt.asked) or time.monotonic() - saved > config.save_seconds:
             _require_finite(loss, step)

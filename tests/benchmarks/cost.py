@@ -7,7 +7,7 @@ import torch
 
 from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.training.dataset import read_data
-from fewstep.policy.training.train import Run, TrainConfig
+from fewstep.policy.training.train import TrainConfig, TrainState
 
 OBJECTIVES = ("flow", "flow_atoms", "regression", "v", "eps")
 BATCH, STEPS = 256, 5
@@ -35,7 +35,7 @@ def main() -> None:
 def started(objective: str, spec, normaliser) -> Run:
     """A fresh run of the default network."""
     policy = Policy(spec, PolicyConfig(objective=objective), normaliser)
-    return Run(policy, TrainConfig(model=policy.config))
+    return TrainState(policy, TrainConfig(model=policy.config))
 
 
 if __name__ == "__main__":
