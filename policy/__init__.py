@@ -3,6 +3,14 @@
 from .checkpoint import load_policy, save_policy
 from .diffusion.samplers import Sampler
 from .policy import Policy, PolicyConfig
-from .serving.runners import Inline, agent
+from .serving.runners import InlineRunner, agent
 
-__all__ = ["Inline", "Policy", "PolicyConfig", "Sampler", "agent", "load_policy", "save_policy"]
+__all__ = [
+    "InlineRunner",
+    "Policy",
+    "PolicyConfig",
+    "Sampler",
+    "agent",
+    "load_policy",
+    "save_policy",
+]

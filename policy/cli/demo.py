@@ -23,7 +23,7 @@ from ..evaluation import rollouts
 from ..evaluation.report import Plan, success_picture, write_report
 from ..evaluation.statistics import wilson
 from ..policy import Policy
-from ..serving.runners import Inline, agent
+from ..serving.runners import InlineRunner, agent
 from ..training.log import LOG
 from ..training.train import TrainConfig
 from .tables import results_table, versions
@@ -152,7 +152,7 @@ def demonstrated_sides(store: DemoStore) -> dict[str, Any]:
 
 def _plan(policy: Policy, seed: int = rollouts.TEST) -> Plan:
     """One test episode with every chunk that its Agent made."""
-    robot, actor = make_robot("pickplace"), agent(policy, Inline(policy))
+    robot, actor = make_robot("pickplace"), agent(policy, InlineRunner(policy))
     steps, chunks = [], {}
     for step in run_episode(robot, actor, seed=seed, max_seconds=float("inf")):
         if step is not None and actor.chunk is not None:

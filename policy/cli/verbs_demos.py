@@ -24,7 +24,7 @@ from ...envs import ConfigError, Outcome, Spec
 from ...envs.errors import pick
 from ...envs.sim.registry import make_expert, make_robot
 from ..checkpoint import load_policy
-from ..serving.runners import Inline, agent
+from ..serving.runners import InlineRunner, agent
 from .sitting import Sitting
 from .tables import bar, versions
 
@@ -75,7 +75,7 @@ def record(c: Record, console: Console) -> int:
             "robot= is for recordings by hand: teleop=keyboard, gamepad, spacemouse, or a leader arm"
         )
     robot: Any = make_robot(c.task, hz=c.hz, seconds=c.seconds)
-    actor = agent(p := load_policy(c.policy), Inline(p)) if c.policy else make_expert(c.task)
+    actor = agent(p := load_policy(c.policy), InlineRunner(p)) if c.policy else make_expert(c.task)
     notes = {"task": c.task, "actor": c.policy or "scripted expert", **versions()}
     with _writable(Path(c.data), robot.spec, notes, c.images) as store:
         given = (c.seed + i // c.repeats for i in count())

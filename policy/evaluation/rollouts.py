@@ -22,7 +22,7 @@ from ..checkpoint import load_policy, require_match
 from ..diffusion.samplers import Sampler
 from ..policy import Policy
 from ..serving.run_log import latencies
-from ..serving.runners import Batch, Delayed, Inline, agent
+from ..serving.runners import DelayedRunner, InlineRunner, RequestBatch, agent
 from ..training.threads import threads
 from .smoothness import Smoothness
 from .statistics import mean_interval, wilson
@@ -67,11 +67,11 @@ class Job:
         """A fresh robot of the task."""
         return make_robot(self.task, hz=self.hz, seconds=self.seconds, pictures=pictures)
 
-    def late_runner(self, runner: Runner, robot: Robot) -> Delayed:
+    def late_runner(self, runner: Runner, robot: Robot) -> DelayedRunner:
         """The same Runner with answers that are late, as the job says."""
         tick = 1 / robot.spec.command_hz
         seconds = latencies(self.recorded) if self.recorded else self.delay * tick
-        return Delayed(runner, seconds, robot.clock, self.jitter * tick)
+        return DelayedRunner(runner, seconds, robot.clock, self.jitter * tick)
 
 
 def seed_range(first: int, episodes: int) -> tuple[int, ...]:
@@ -118,7 +118,7 @@ def roll_out(
     watch: hears every step with its seed and robot, which then can draw pictures.
     """
     policy = load_policy(job.policy)
-    batch = Batch(policy, GROUP, job.sampler)
+    batch = RequestBatch(policy, GROUP, job.sampler)
     chosen = [(i, s) for i, s in enumerate(seeds) if only is None or s in only]
     with ExitStack() as stack:
         robots = {
@@ -162,7 +162,7 @@ def latency(policy: Policy, sampler: Sampler, obs: Obs, calls: int = 50) -> dict
     """Wall time of one `act` for one observation on this machine [ms]: p50, p99, max; one thread, after warm-up."""
     times = []
     for i in range(calls + 5):
-        actor = agent(policy, Inline(policy, sampler))
+        actor = agent(policy, InlineRunner(policy, sampler))
         actor.reset(i)
         began = time.perf_counter()
         actor.act(obs)

@@ -55,7 +55,7 @@ def _noise(policy: Policy, sampler: Sampler, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-class Inline:
+class InlineRunner:
     """Answers at once, in the caller's thread."""
 
     def __init__(self, policy: Policy, sampler: Sampler | None = None) -> None:
@@ -76,7 +76,7 @@ class Inline:
         return False
 
 
-class Batch:
+class RequestBatch:
     """Collects the requests of up to `size` episodes and answers them in one pass of that size, whoever asked."""
 
     def __init__(self, policy: Policy, size: int, sampler: Sampler | None = None) -> None:
@@ -84,9 +84,9 @@ class Batch:
         self.asked: list[Request | None] = [None] * size
         self.answers: list[Chunk | None] = [None] * size
 
-    def place(self, index: int) -> Place:
+    def place(self, index: int) -> BatchedRunner:
         """The Runner of one episode, always at the same place of the batch: rounding depends on it."""
-        return Place(self, index)
+        return BatchedRunner(self, index)
 
     def flush(self) -> None:
         """Answer all that have asked."""
@@ -96,10 +96,10 @@ class Batch:
             self.asked = [None] * len(self.asked)
 
 
-class Place:
-    """One episode's Runner in a Batch; time stands still until the batch is flushed."""
+class BatchedRunner:
+    """One episode's Runner in a RequestBatch; time stands still until the batch is flushed."""
 
-    def __init__(self, batch: Batch, index: int) -> None:
+    def __init__(self, batch: RequestBatch, index: int) -> None:
         self._batch, self._index = batch, index
 
     def submit(self, request: Request) -> None:
@@ -116,7 +116,7 @@ class Place:
         return self._batch.asked[self._index] is not None
 
 
-class Delayed:
+class DelayedRunner:
     """Another Runner whose answers arrive some time after the observation, on a simulated clock.
 
     seconds: that an answer takes, or several of which each request draws one; jitter: at most so much longer [s].

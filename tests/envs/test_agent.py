@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fewstep.envs import Command, Field, Obs, Spec, Step, run_episode
 from fewstep.envs.agent import Agent, Chunk, Request, interpolate
-from fewstep.policy.serving.runners import Delayed
+from fewstep.policy.serving.runners import DelayedRunner
 
 FREE = Field((1,), "m")  # without bounds: actions are the times that they belong to
 TIMES = Spec({"time": FREE}, {"time": FREE}, policy_hz=10)
@@ -191,7 +191,7 @@ def test_it_plans_again_every_action_steps(hz: float, action_steps: int) -> None
 
 def test_a_late_answer_begins_with_the_action_of_its_arrival() -> None:
     robot = Watch()
-    steps = live(robot, Delayed(Numbered(), 0.3, robot.clock), 1.6, action_steps=5)
+    steps = live(robot, DelayedRunner(Numbered(), 0.3, robot.clock), 1.6, action_steps=5)
     # Asked at ticks 0, 5 and 10, each answer is three ticks late: its actions 0, 1 and 2 are never sent.
     first, second, third = (100 * n + np.arange(3, 8) for n in (1, 2, 3))
     assert [wanted(step) for step in steps] == [None] * 3 + [*first, *second, *third[:3]]
@@ -199,7 +199,7 @@ def test_a_late_answer_begins_with_the_action_of_its_arrival() -> None:
 
 def test_the_old_chunk_goes_on_until_the_new_one_arrives_and_then_holds() -> None:
     robot = Watch()
-    steps = live(robot, Delayed(Numbered(), 0.6, robot.clock), 2.4, action_steps=4)
+    steps = live(robot, DelayedRunner(Numbered(), 0.6, robot.clock), 2.4, action_steps=4)
     # Asked at ticks 0, 6 and 12, as soon as the last answer is there: it has two actions left then.
     hold = [None] * 4
     assert [wanted(s) for s in steps] == [
@@ -230,7 +230,9 @@ def test_no_action_is_sent_but_in_its_own_time(
     hz: float, delay: int, action_steps: int, horizon: int, start: float
 ) -> None:
     robot, oracle = Watch(hz, start), Oracle(horizon)
-    steps = live(robot, Delayed(oracle, delay / hz, robot.clock), 6.0, action_steps=action_steps)
+    steps = live(
+        robot, DelayedRunner(oracle, delay / hz, robot.clock), 6.0, action_steps=action_steps
+    )
     for step in steps:
         now = step.obs.time
         arrived = [r.time for r in oracle.asked if r.time + delay / hz <= now + 1e-9]
@@ -432,7 +434,7 @@ class Keeper(Numbered):
 def test_what_is_promised_is_what_is_sent_until_the_answer_comes(delay: int, hz: float) -> None:
     keeper, robot = Keeper(12), Watch(hz)
     agent = Agent(
-        Delayed(keeper, delay / 10, robot.clock),
+        DelayedRunner(keeper, delay / 10, robot.clock),
         robot.spec,
         observation_steps=2,
         action_steps=5,
@@ -458,7 +460,7 @@ def test_no_more_is_promised_than_the_network_takes_and_the_chunk_holds() -> Non
     for horizon, prefix_length, most in ((12, 2, 2), (6, 6, 1)):
         keeper, robot = Keeper(horizon), Watch()
         agent = Agent(
-            Delayed(keeper, 0.4, robot.clock),
+            DelayedRunner(keeper, 0.4, robot.clock),
             TIMES,
             observation_steps=2,
             action_steps=5,
@@ -472,7 +474,11 @@ def test_no_more_is_promised_than_the_network_takes_and_the_chunk_holds() -> Non
 def test_one_that_waits_holds_still_and_then_begins_the_chunk_at_its_start() -> None:
     robot = Watch()
     agent = Agent(
-        Delayed(Numbered(), 0.3, robot.clock), TIMES, observation_steps=2, action_steps=4, wait=True
+        DelayedRunner(Numbered(), 0.3, robot.clock),
+        TIMES,
+        observation_steps=2,
+        action_steps=4,
+        wait=True,
     )
     steps = [s for s in run_episode(robot, agent, seed=0, max_seconds=1.5) if s]
     held = [None] * 3
@@ -513,7 +519,7 @@ def test_an_action_is_sent_as_much_early_as_it_takes_to_act(lead: float) -> None
 def test_what_is_sent_early_is_promised_at_its_own_time() -> None:
     """With a lead, more of the next chunk is decided already, and nothing of it is shifted."""
     oracle, robot = Oracle(12), Watch()
-    runner = Delayed(oracle, 0.2, robot.clock)
+    runner = DelayedRunner(oracle, 0.2, robot.clock)
     agent = Agent(runner, TIMES, observation_steps=2, action_steps=4, prefix_length=8, lead=0.1)
     assert list(run_episode(robot, agent, seed=0, max_seconds=4.0))
     for request in oracle.asked[1:]:

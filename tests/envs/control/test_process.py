@@ -22,7 +22,7 @@ from fewstep.envs.control.messages import Messages, ProcessRunner
 from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
-from fewstep.policy.serving.runners import Inline
+from fewstep.policy.serving.runners import InlineRunner
 
 SPEC = Spec(
     {"q": Field((2,), "rad"), "eye": Field((4, 4, 3), kind="image")}, {"q": Field((2,), "rad")}, 10
@@ -113,7 +113,7 @@ def test_the_other_process_says_what_the_policy_says_and_ends_with_its_bell(poli
     for seed in (1, 2):
         asked = request(seed, STATE, prefix=seed)
         node.runner.submit(asked)
-        inline = Inline(policy[0])
+        inline = InlineRunner(policy[0])
         inline.submit(asked)
         found, wanted = node.wait(seed), inline.poll()
         assert found is not None and wanted is not None
