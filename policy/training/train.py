@@ -228,7 +228,7 @@ def fit(
     state, mark = TrainState(policy, config), _fingerprint(demos, config, origin)
     step, used = state.resume(out, mark)
     if config.compile:
-        run.policy.net.compile()
+        state.policy.net.compile()
     count = used or config.threads or state.fastest_threads(demos)
     log = Log(out, step, report)
     with closing(log), threads(count), Interrupt() as interrupt:

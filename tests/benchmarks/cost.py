@@ -32,7 +32,7 @@ def main() -> None:
         print(f"| {objective} | {ratios.median():.2f} |")
 
 
-def started(objective: str, spec, normaliser) -> Run:
+def started(objective: str, spec, normaliser) -> TrainState:
     """A fresh run of the default network."""
     policy = Policy(spec, PolicyConfig(objective=objective), normaliser)
     return TrainState(policy, TrainConfig(model=policy.config))

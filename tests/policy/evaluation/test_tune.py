@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewstep.demos.episode import Rollout
+from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs import ConfigError, DataError, Field, Spec
 from fewstep.policy.checkpoint import load_policy, read_meta, save_policy
@@ -34,7 +34,7 @@ def demos(tmp_path_factory) -> Path:
     with DemoStore.create(path, SPEC) as store:
         for _ in range(10):
             q = np.cumsum(rng.normal(size=(31, 2)), 0).astype(np.float32) / 10
-            store.append(Rollout({"q": q[:-1], "action": q[1:], "time": np.arange(30) / 10}, SPEC))
+            store.append(Episode({"q": q[:-1], "action": q[1:], "time": np.arange(30) / 10}, SPEC))
     return path
 
 
@@ -123,7 +123,7 @@ def test_held_back_demonstrations_are_near_the_others(demos):
 def test_one_episode_is_too_little(tmp_path):
     with DemoStore.create(tmp_path / "one", SPEC) as store:
         store.append(
-            Rollout(
+            Episode(
                 {"q": np.zeros((30, 2)), "action": np.ones((30, 2)), "time": np.arange(30) / 10},
                 SPEC,
             )
