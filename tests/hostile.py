@@ -16,7 +16,7 @@ from fakes import FakeClock
 from fewstep.envs import Command, Field, Obs, Outcome, RobotError, Spec
 from fewstep.envs.safety.limits import Limits
 from fewstep.envs.safety.safe_robot import SafeRobot
-from fewstep.envs.safety.states import State, Watch
+from fewstep.envs.safety.states import State, WatchdogConfig
 
 LOW, HIGH = np.full(3, -1.5), np.full(3, 1.5)
 VELOCITY, ACCELERATION = (
@@ -139,8 +139,12 @@ class Day:
         self.rng = np.random.default_rng(seed)
         self.hz = float(self.rng.choice(RATES))
         self.puppet = Puppet(self.hz, self.rng)
-        watch = Watch(observation=0.2, action=0.3, soft=float(self.rng.choice([0.0, 0.5])))
-        self.safe = SafeRobot(self.puppet, Limits.of(self.puppet.spec), watch)
+        watchdog = WatchdogConfig(
+            observation_seconds=0.2,
+            action_seconds=0.3,
+            ramp_seconds=float(self.rng.choice([0.0, 0.5])),
+        )
+        self.safe = SafeRobot(self.puppet, Limits.of(self.puppet.spec), watchdog)
         self.safe.reset(0)
         self._reach = self.safe.limits.step
         self._wanted, self._step = self.puppet.at.copy(), np.zeros(3)

@@ -25,7 +25,7 @@ from ..safety.calibration import Sweep
 from ..safety.homing import HomingRobot
 from ..safety.limits import Limits
 from ..safety.safe_robot import SafeRobot
-from ..safety.states import Watch
+from ..safety.states import WatchdogConfig
 from ..schema import from_plain
 from ..sim.registry import make_tool
 from ..spec import Spec, differences
@@ -78,7 +78,7 @@ class ControlConfig:
     spec: dict[str, Any] | None = None
     limits: dict[str, Any] = field(default_factory=dict)
     free: tuple[str, ...] = ()
-    watch: Watch = field(default_factory=Watch)
+    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     priority: int = 0
     policy: PolicyActor | None = None
     operator: OperatorActor | None = None
@@ -157,7 +157,7 @@ def _control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
     def hear(text: str) -> None:
         events.tell("safety", spare=True, text=text)
 
-    safe = SafeRobot(attended, limits, config.watch, hear, WallClock())
+    safe = SafeRobot(attended, limits, config.watchdog, hear, WallClock())
     actor, inference = _actor(config, spec, robot.spec, limits)
     listener = FrameSender(robot.spec, config.operator.frames) if config.operator else None
     control = Control(safe, actor, orders, events, Wire(config.ticks, TICKS), inference, listener)

@@ -14,7 +14,7 @@ from .limiter import Limiter
 from .limits import Limits
 from .notices import Notices
 from .plausibility import STILL_SECONDS, Plausibility
-from .states import NEXT, SILENT, State, Watch
+from .states import NEXT, SILENT, State, WatchdogConfig
 
 BRAKE_SECONDS = 10.0  # given to the setpoint to come to rest
 SETTLE_SECONDS = 3.0  # given to the robot to stand still after its reset
@@ -42,12 +42,12 @@ class SafeRobot:
         self,
         robot: Robot,
         limits: Limits,
-        watch: Watch | None = None,
+        watchdog: WatchdogConfig | None = None,
         hear: Callable[[str], None] = lambda text: None,
         waiting: Clock | None = None,
     ) -> None:
         self.robot, self.spec, self.clock, self.limits = robot, robot.spec, robot.clock, limits
-        self.watch, self.state, self.why = watch or Watch(), State.DISARMED, ""
+        self.watchdog, self.state, self.why = watchdog or WatchdogConfig(), State.DISARMED, ""
         self._limiter, self._plausible = (
             Limiter(robot.spec, limits),
             Plausibility(robot.spec, limits),
@@ -81,7 +81,7 @@ class SafeRobot:
     def _arm(self) -> None:
         """Begin where the robot is; where it has followed its setpoint all the time, that goes on."""
         obs = self._observed_now()
-        if (age := self._age(obs, self.clock.now())) > self.watch.observation:
+        if (age := self._age(obs, self.clock.now())) > self.watchdog.observation_seconds:
             raise RobotError(f"the observation is {age:.2f} s old: nobody knows where the robot is")
         if self._trouble:
             raise RobotError(f"what is measured cannot be: {self._trouble}")
@@ -167,7 +167,11 @@ class SafeRobot:
     def observe(self) -> Obs:
         """The latest observation, or the last one where the robot fails to give any: its age then tells."""
         try:
-            obs = whole(self.spec, self.robot.observe(), self.clock.now() + self.watch.observation)
+            obs = whole(
+                self.spec,
+                self.robot.observe(),
+                self.clock.now() + self.watchdog.observation_seconds,
+            )
         except Exception as error:
             if self._obs is None:
                 raise RobotError(f"the robot gives no observation: {error}") from error
@@ -188,7 +192,11 @@ class SafeRobot:
             return self._send(None, command.source)
         if now - self._sent > max(PAUSE_SECONDS, PAUSE_TICKS / self.spec.command_hz):
             self._limiter.stop()
-        pace = min(1.0, (now - self._since) / self.watch.soft) if self.watch.soft else 1.0
+        pace = (
+            min(1.0, (now - self._since) / self.watchdog.ramp_seconds)
+            if self.watchdog.ramp_seconds
+            else 1.0
+        )
         setpoint = self._limiter.next(
             wanted if self.state is State.ACTIVE else None, self._measured, pace
         )
@@ -239,9 +247,9 @@ class SafeRobot:
             self.fault(trouble)
         if wanted is not None or self.state is not State.ACTIVE:
             self._fresh = now
-        if (age := self._age(obs, now)) > self.watch.observation:
+        if (age := self._age(obs, now)) > self.watchdog.observation_seconds:
             self.fault(f"the observation is {age:.2f} s old")
-        if (age := now - self._fresh) > self.watch.action:
+        if (age := now - self._fresh) > self.watchdog.action_seconds:
             self.fault(f"no action for {age:.2f} s")
         if trouble := self._trouble or self._strays():
             self.fault(trouble)

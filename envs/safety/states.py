@@ -27,9 +27,9 @@ SILENT = (State.DISARMED, State.SHADOW)  # nothing is sent
 
 
 @dataclass(frozen=True)
-class Watch:
+class WatchdogConfig:
     """What becomes a fault, in seconds: observations that are older, no action for longer while ACTIVE."""
 
-    observation: float = 0.25
-    action: float = 1.0
-    soft: float = 1.0  # over which full speed is reached after HOLD
+    observation_seconds: float = 0.25
+    action_seconds: float = 1.0
+    ramp_seconds: float = 1.0  # over which full speed is reached after HOLD

@@ -23,7 +23,7 @@ from ...envs.control.messages import Messages
 from ...envs.control.process import ControlConfig, PolicyActor
 from ...envs.interrupts import ended_by_signals, handled_signals
 from ...envs.safety.calibration import delays
-from ...envs.safety.states import State, Watch
+from ...envs.safety.states import State, WatchdogConfig
 from ...envs.tables import read_table
 from ..checkpoint import MODEL, find_policy, load_policy, write_file, writing
 from ..serving.run_log import LATENCY, RunLog, missed, read_ticks
@@ -47,7 +47,7 @@ class Run:
     and end with the first fault.
     calibrate: in place of a policy a small motion of one joint after the other; it tells how old observations are and
     how long commands take, and with a policy how long its inference takes.
-    lead: s that a command takes to act, and is sent early. watch: s until old observations and missing actions are a
+    lead: s that a command takes to act, and is sent early. watchdog: s until old observations and missing actions are a
     fault, and of a soft start.
     priority: of SCHED_FIFO, 0 to go without. threads: of the inference.
     """
@@ -66,7 +66,7 @@ class Run:
     calibrate: bool = False
     lead: float = 0.0
     unattended: bool = False
-    watch: Watch = field(default_factory=Watch)
+    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     priority: int = 50
     threads: int = 1
     out: str = "out/run"
@@ -134,15 +134,15 @@ def _check(c: Run) -> None:
         raise ConfigError(f"lead must be seconds, 0 or more, not {c.lead}")
     above = {
         "seconds": c.seconds,
-        "watch.observation": c.watch.observation,
-        "watch.action": c.watch.action,
+        "watchdog.observation_seconds": c.watchdog.observation_seconds,
+        "watchdog.action_seconds": c.watchdog.action_seconds,
     }
     above |= {"episodes": c.episodes, "threads": c.threads}
     if bad := [f"{name}={x}" for name, x in above.items() if not x > 0]:
         raise ConfigError(f"{', '.join(bad)}: must be above 0")
-    if not c.watch.soft >= 0 or c.episode < 0:
+    if not c.watchdog.ramp_seconds >= 0 or c.episode < 0:
         raise ConfigError(
-            f"watch.soft and episode must be 0 or more, not {c.watch.soft} and {c.episode}"
+            f"watchdog.ramp_seconds and episode must be 0 or more, not {c.watchdog.ramp_seconds} and {c.episode}"
         )
     if not 0 <= c.priority <= 99:
         raise ConfigError(f"priority must be 0 to 99, not {c.priority}")
@@ -204,11 +204,11 @@ def _acting(c: Run) -> tuple[ControlConfig, Served | None]:
     }
     common |= {"limits": read_limits(c.limits)}
     if c.calibrate and not c.policy:
-        return ControlConfig(**common, watch=c.watch, calibrate=True), None
+        return ControlConfig(**common, watchdog=c.watchdog, calibrate=True), None
     if c.actions:
         spec = DemoStore.open(c.actions).spec
-        watch = replace(c.watch, action=math.inf)
-        return ControlConfig(**common, watch=watch, spec=spec.to_json()), None
+        watchdog = replace(c.watchdog, action_seconds=math.inf)
+        return ControlConfig(**common, watchdog=watchdog, spec=spec.to_json()), None
     policy = load_policy(c.policy)
     p, spec = policy.config, policy.spec
     acting = PolicyActor(
@@ -221,7 +221,7 @@ def _acting(c: Run) -> tuple[ControlConfig, Served | None]:
     )
     messages = Messages(spec, observation_steps=p.observation_steps, horizon=p.horizon)
     served = Served(str(find_policy(c.policy)), c.threads, messages)
-    watched = {"watch": c.watch, "spec": spec.to_json(), "calibrate": c.calibrate}
+    watched = {"watchdog": c.watchdog, "spec": spec.to_json(), "calibrate": c.calibrate}
     return ControlConfig(**common, **watched, policy=acting), served
 
 

@@ -15,7 +15,7 @@ from fewstep.envs.hardware.simulated_arm import SimulatedArm
 from fewstep.envs.safety.calibration import GRID, PAUSE, SECONDS, Sweep, delay, delays, wave
 from fewstep.envs.safety.limits import Limits
 from fewstep.envs.safety.safe_robot import SafeRobot
-from fewstep.envs.safety.states import State, Watch
+from fewstep.envs.safety.states import State, WatchdogConfig
 
 HAND = math.radians(2), 0.25  # m and m/s of the hand of an arm of 1 m, for a motion of one joint
 SLACK = 1e-6  # of float32
@@ -56,7 +56,10 @@ def ticks_of(spec: Spec, steps: list[Step]) -> np.ndarray:
 def calibrate(arm: SimulatedArm, limits: Limits | None = None) -> np.ndarray:
     """The ticks of a sweep within limits."""
     limits = limits or Limits.of(arm.spec)
-    safe, sweep = SafeRobot(arm, limits, Watch(observation=1.0)), Sweep(arm.spec, limits)
+    safe, sweep = (
+        SafeRobot(arm, limits, WatchdogConfig(observation_seconds=1.0)),
+        Sweep(arm.spec, limits),
+    )
     safe.go(State.HOLD)
     safe.go(State.ACTIVE)
     steps = [s for s in run_episode(safe, sweep, seed=1, max_seconds=sweep.seconds) if s]

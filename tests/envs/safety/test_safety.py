@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fewstep.envs import Command, Field, Obs, Outcome, RobotError, Spec, run_episode
 from fewstep.envs.safety.limits import Limits
 from fewstep.envs.safety.safe_robot import SafeRobot
-from fewstep.envs.safety.states import NEXT, State, Watch
+from fewstep.envs.safety.states import NEXT, State, WatchdogConfig
 from fewstep.envs.sim.registry import make_expert, make_robot
 
 DT = 1 / RAIL.policy_hz
@@ -58,12 +58,15 @@ class Sick(Rail):
 class Cell:
     """A robot made safe, with what was said, one tick at a time."""
 
-    def __init__(self, watch: Watch | None = None) -> None:
+    def __init__(self, watchdog: WatchdogConfig | None = None) -> None:
         self.said: list[str] = []
         self.robot = Sick()
         self.robot.reset(1)
         self.safe = SafeRobot(
-            self.robot, Limits.of(SPEC), watch or Watch(soft=0.0), self.said.append
+            self.robot,
+            Limits.of(SPEC),
+            watchdog or WatchdogConfig(ramp_seconds=0.0),
+            self.said.append,
         )
         self.safe.reset(1)
 
@@ -194,7 +197,7 @@ def test_whatever_is_commanded_the_robot_hears_nothing_beyond_its_limits(
 
 def test_an_episode_of_the_expert_goes_on_as_without_it() -> None:
     robot = make_robot("pickplace")
-    safe = SafeRobot(robot, Limits.of(robot.spec), Watch(soft=0.0))
+    safe = SafeRobot(robot, Limits.of(robot.spec), WatchdogConfig(ramp_seconds=0.0))
     wins = 0
     for seed in range(5):
         safe.state = State.ACTIVE
@@ -294,7 +297,7 @@ def test_what_nothing_measures_is_sent_nowhere_before_a_policy_has_said_where() 
     robot = Cell().robot
     robot.spec, robot.sent = spec, []
     robot.command = lambda command: robot.sent.append(command.action) or np.zeros(5)
-    safe = SafeRobot(robot, Limits.of(spec, free=["tool"]), Watch(soft=0.0))
+    safe = SafeRobot(robot, Limits.of(spec, free=["tool"]), WatchdogConfig(ramp_seconds=0.0))
 
     def tick(action: np.ndarray | None) -> None:
         robot.clock.wait_until(robot.clock.now() + DT)

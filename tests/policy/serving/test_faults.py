@@ -12,7 +12,7 @@ from fewstep.envs import Command, Obs, run_episode
 from fewstep.envs.agent import Agent, Chunk, Request
 from fewstep.envs.safety.limits import Limits
 from fewstep.envs.safety.safe_robot import SafeRobot
-from fewstep.envs.safety.states import State, Watch
+from fewstep.envs.safety.states import State, WatchdogConfig
 from fewstep.envs.sim.registry import make_expert, make_robot
 
 SECONDS, TROUBLE = 4.0, 1.5  # s of an episode, and when its trouble begins
@@ -84,7 +84,12 @@ class Dead:
 def live(robot: Any, actor: Any) -> tuple[SafeRobot, np.ndarray, list[str]]:
     """An episode, until the fault has come to rest; what was sent, and what was said."""
     said: list[str] = []
-    safe = SafeRobot(robot, Limits.of(robot.spec), Watch(soft=0.0, action=0.5), said.append)
+    safe = SafeRobot(
+        robot,
+        Limits.of(robot.spec),
+        WatchdogConfig(ramp_seconds=0.0, action_seconds=0.5),
+        said.append,
+    )
     robot.reset(3)
     safe.reset(3)
     safe.go(State.HOLD)

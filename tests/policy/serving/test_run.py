@@ -33,7 +33,10 @@ from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.serving.run_log import RunLog, latencies, set_aside
 
 OPTIONS = ("+options.hz=100", "+options.joints=3")
-PATIENT = ("watch.action=30", "watch.observation=10")  # a busy machine is no fault of theirs
+PATIENT = (
+    "watchdog.action_seconds=30",
+    "watchdog.observation_seconds=10",
+)  # a busy machine is no fault of theirs
 ARM = make_live("simulated", {"hz": 100, "joints": 3}).spec
 HZ, STATES = 100, tuple(State)
 
@@ -183,8 +186,8 @@ def test_systemd_hears_that_it_is_ready_and_alive(policy: Path, tmp_path: Path, 
         (["robot=nothing", "policy=POLICY"], "no robot 'nothing'"),
         (["robot=simulated", "policy=POLICY", "lead=-1"], "lead must be seconds, 0 or more"),
         (
-            ["robot=simulated", "policy=POLICY", "watch.observation=nan"],
-            "watch.observation=nan: must be above 0",
+            ["robot=simulated", "policy=POLICY", "watchdog.observation_seconds=nan"],
+            "watchdog.observation_seconds=nan: must be above 0",
         ),
         (
             ["robot=simulated", "policy=POLICY", "seconds=-1", "episodes=0"],
@@ -376,7 +379,15 @@ def test_no_episode_begins_before_an_inference_that_died_is_back(
         monkeypatch.setattr("sys.stdin", file)
         threading.Thread(target=person, daemon=True).start()
         assert (
-            run(policy, out, "unattended=false", "episodes=3", "seconds=3", "watch.action=0.5") == 1
+            run(
+                policy,
+                out,
+                "unattended=false",
+                "episodes=3",
+                "seconds=3",
+                "watchdog.action_seconds=0.5",
+            )
+            == 1
         )
     os.close(keys)
     order = [
