@@ -77,7 +77,7 @@ class ControlConfig:
     options: dict[str, Any] = field(default_factory=dict)
     spec: dict[str, Any] | None = None
     limits: dict[str, Any] = field(default_factory=dict)
-    free: tuple[str, ...] = ()
+    unlimited: tuple[str, ...] = ()
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     priority: int = 0
     policy: PolicyActor | None = None
@@ -147,7 +147,7 @@ def _control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
     if config.operator:
         events.tell("made", spec=robot.spec.to_json())
         _wait_to_begin(orders)
-    limits = Limits.of(robot.spec, config.limits, config.free)
+    limits = Limits.of(robot.spec, config.limits, config.unlimited)
     attended = HomingRobot(
         robot,
         alive=lambda seconds: events.tell("homing", spare=True, seconds=seconds),

@@ -33,27 +33,29 @@ class Limits:
         cls,
         spec: Spec,
         tighter: Mapping[str, Mapping[str, Any]] | None = None,
-        free: Sequence[str] = (),
+        unlimited: Sequence[str] = (),
     ) -> Limits:
         """The limits of a Spec, made tighter by a table {action: {limit: number or one per element}}.
 
-        free: actions that may be sent without limits; RobotError where another one has none.
+        unlimited: actions that may be sent without limits; RobotError where another one has none.
         """
         tighter = tighter or {}
-        if unknown := set(free) - spec.actions.keys():
-            raise RobotError(f"free={names(unknown)} is no action; valid: {names(spec.actions)}")
+        if unknown := set(unlimited) - spec.actions.keys():
+            raise RobotError(
+                f"unlimited={names(unknown)} is no action; valid: {names(spec.actions)}"
+            )
         if unknown := tighter.keys() - spec.actions.keys():
             raise RobotError(
                 f"limits for {names(unknown)}, which are no actions; valid: {names(spec.actions)}"
             )
-        rows = [_field(key, spec, tighter.get(key, {}), key in free) for key in spec.actions]
+        rows = [_field(key, spec, tighter.get(key, {}), key in unlimited) for key in spec.actions]
         return cls(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
 
 LIMITS = ("low", "high", "velocity", "acceleration", "step")
 
 
-def _field(key: str, spec: Spec, tighter: Mapping[str, Any], free: bool) -> list[np.ndarray]:
+def _field(key: str, spec: Spec, tighter: Mapping[str, Any], unlimited: bool) -> list[np.ndarray]:
     f, n = spec.actions[key], spec.actions[key].size
     if not isinstance(tighter, Mapping):
         raise RobotError(f"limits of {key!r} must be a table of {names(LIMITS)}, not {tighter!r}")
@@ -86,17 +88,17 @@ def _field(key: str, spec: Spec, tighter: Mapping[str, Any], free: bool) -> list
         raise RobotError(
             f"action {key!r} is a difference, and 0, which holds, does not lie within low and high"
         )
-    if f.kind == "quaternion" and not free:
+    if f.kind == "quaternion" and not unlimited:
         raise RobotError(
-            f"action {key!r} is a rotation, which cannot be bounded here; free=[{key}] sends it as it is"
+            f"action {key!r} is a rotation, which cannot be bounded here; unlimited=[{key}] sends it as it is"
         )
-    if not (free or f.measured_by or f.kind == "discrete" or relative):
+    if not (unlimited or f.measured_by or f.kind == "discrete" or relative):
         raise RobotError(
-            f"nothing measures action {key!r}: where should it start from? free=[{key}] sends it as it is"
+            f"nothing measures action {key!r}: where should it start from? unlimited=[{key}] sends it as it is"
         )
-    if not free and (missing := [name for name in needed if np.isinf(out[name]).any()]):
+    if not unlimited and (missing := [name for name in needed if np.isinf(out[name]).any()]):
         raise RobotError(
-            f"action {key!r} has no limit on {names(missing)}: give some, or free=[{key}] to go without"
+            f"action {key!r} has no limit on {names(missing)}: give some, or unlimited=[{key}] to go without"
         )
     return [out[name] for name in LIMITS]
 

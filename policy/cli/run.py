@@ -43,7 +43,7 @@ class Run:
     robot: "simulated", a task in real time, "module:callable" or an installed one; options: what its maker takes.
     actions: a store whose recorded `episode` is replayed in place of a policy. episodes, seconds: how many, and how
     long at most. limits: a YAML file {action: {low, high, velocity, acceleration, step}} that tightens those of the
-    robot; free: actions that go without. shadow: everything runs, nothing is sent. unattended: ask nobody anything,
+    robot; unlimited: actions that go without. shadow: everything runs, nothing is sent. unattended: ask nobody anything,
     and end with the first fault.
     calibrate: in place of a policy a small motion of one joint after the other; it tells how old observations are and
     how long commands take, and with a policy how long its inference takes.
@@ -61,7 +61,7 @@ class Run:
     seconds: float = 60.0
     seed: int = -1
     limits: str = ""
-    free: tuple[str, ...] = ()
+    unlimited: tuple[str, ...] = ()
     shadow: bool = False
     calibrate: bool = False
     lead: float = 0.0
@@ -199,7 +199,7 @@ def _acting(c: Run) -> tuple[ControlConfig, Served | None]:
     common: dict[str, Any] = {
         "robot": c.robot,
         "options": c.options,
-        "free": tuple(c.free),
+        "unlimited": tuple(c.unlimited),
         "priority": c.priority,
     }
     common |= {"limits": read_limits(c.limits)}

@@ -48,7 +48,7 @@ class Sitting:
     options: Mapping[str, Any]
     device: str
     limits: str = ""
-    free: Sequence[str] = ()
+    unlimited: Sequence[str] = ()
     port: int = 8007  # of the page
     priority: int = 50
     out: str = "out/record"  # log of a robot that is no simulation
@@ -136,7 +136,7 @@ class Sitting:
             robot=self.name,
             options=dict(self.options),
             limits=read_limits(self.limits),
-            free=tuple(self.free),
+            unlimited=tuple(self.unlimited),
             priority=self.priority,
             operator=OperatorActor(leader is not None, hands, frames),
         )

@@ -35,7 +35,7 @@ class Record:
 
     teleop: page (in a browser, at `port`), keyboard, gamepad, spacemouse, or a leader arm, named as robot= is; a person
     then drives `robot` (by default the task, in real time), says when an episode begins, and judges it. A robot that is
-    no simulation moves within its limits only; limits, free: as in `fewstep run`; options: what its maker takes; out:
+    no simulation moves within its limits only; limits, unlimited: as in `fewstep run`; options: what its maker takes; out:
     the log of its control process.
     data: the store, made where there is none, else appended to. episodes: how many to keep; unsuccessful ones are
     dropped unless failures=true, and after twice as many starts it gives up. policy: a run folder whose policy acts in
@@ -57,7 +57,7 @@ class Record:
     robot: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     limits: str = ""
-    free: tuple[str, ...] = ()
+    unlimited: tuple[str, ...] = ()
     hz: float | None = None
     seconds: float | None = None
     out: str = "out/record"
@@ -99,7 +99,9 @@ def record(c: Record, console: Console) -> int:
 
 
 def _by_hand(c: Record, console: Console) -> int:
-    sitting = Sitting(c.robot or c.task, c.options, c.teleop, c.limits, c.free, c.port, out=c.out)
+    sitting = Sitting(
+        c.robot or c.task, c.options, c.teleop, c.limits, c.unlimited, c.port, out=c.out
+    )
     notes = {"robot": sitting.name, "actor": c.teleop}
 
     def make(spec: Spec) -> DemoStore:

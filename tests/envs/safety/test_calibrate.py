@@ -178,7 +178,7 @@ def test_where_nothing_can_be_moved_all_reasons_are_said() -> None:
         RobotError,
         match=r"nothing that calibration could move: x: .*low and high.*; y: nothing measures it",
     ):
-        Sweep(spec, Limits.of(spec, free=["x", "y"]))
+        Sweep(spec, Limits.of(spec, unlimited=["x", "y"]))
 
 
 # The delays

@@ -239,7 +239,7 @@ def test_missing_and_impossible_limits_are_refused(change: dict, table: dict, me
     with pytest.raises(RobotError, match=message):
         Limits.of(spec, table)
     if "has no limit" in message:
-        assert np.isinf(Limits.of(spec, free=["joints"]).velocity[:2]).all() or change == {
+        assert np.isinf(Limits.of(spec, unlimited=["joints"]).velocity[:2]).all() or change == {
             "low": ()
         }
 
@@ -250,6 +250,6 @@ def test_a_rotation_is_refused_unless_it_is_let_go() -> None:
     )
     with pytest.raises(RobotError, match="a rotation, which cannot be bounded"):
         Limits.of(spec)
-    assert Limits.of(spec, free=["pose"]).low.shape == (4,)
-    with pytest.raises(RobotError, match="free=tool is no action; valid: pose"):
-        Limits.of(spec, free=["tool"])
+    assert Limits.of(spec, unlimited=["pose"]).low.shape == (4,)
+    with pytest.raises(RobotError, match="unlimited=tool is no action; valid: pose"):
+        Limits.of(spec, unlimited=["tool"])

@@ -297,7 +297,7 @@ def test_what_nothing_measures_is_sent_nowhere_before_a_policy_has_said_where() 
     robot = Cell().robot
     robot.spec, robot.sent = spec, []
     robot.command = lambda command: robot.sent.append(command.action) or np.zeros(5)
-    safe = SafeRobot(robot, Limits.of(spec, free=["tool"]), WatchdogConfig(ramp_seconds=0.0))
+    safe = SafeRobot(robot, Limits.of(spec, unlimited=["tool"]), WatchdogConfig(ramp_seconds=0.0))
 
     def tick(action: np.ndarray | None) -> None:
         robot.clock.wait_until(robot.clock.now() + DT)
