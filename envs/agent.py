@@ -73,12 +73,12 @@ class Agent:
 
     prefix_length: of the longest prefix, the actions that will be sent before the answer is there; as many as the
     slowest of the last answers took. wait: hold still until the answer is there, and begin it then.
-    patience: after so long without an answer [s] it asks again. lead: s that a command takes to act, and is sent early.
+    patience: after so long without an answer [s] it asks again. actuation_delay: s that a command takes to act, and is sent early.
     """
 
     def __init__(
         self, runner: Runner, spec: Spec, *, observation_steps: int, action_steps: int, prefix_length: int = 0,
-        wait: bool = False, patience: float = math.inf, lead: float = 0.0,
+        wait: bool = False, patience: float = math.inf, actuation_delay: float = 0.0,
     ) -> None:  # fmt: skip
         self._runner, self._spec = runner, spec
         self._steps, self._action_steps, self._prefix_length = (
@@ -86,7 +86,7 @@ class Agent:
             action_steps,
             prefix_length,
         )
-        self._wait, self._patience, self._lead = wait, patience, lead
+        self._wait, self._patience, self._actuation_delay = wait, patience, actuation_delay
         self._ages: deque[float] = deque(
             maxlen=RECENT
         )  # of the observation behind an answer when it came [s]
@@ -113,7 +113,8 @@ class Agent:
         if self._pending and self._wait:
             return Command(None, "policy")
         return Command(
-            self.chunk.at(obs.time + self._lead, self._spec) if self.chunk else None, "policy"
+            self.chunk.at(obs.time + self._actuation_delay, self._spec) if self.chunk else None,
+            "policy",
         )
 
     def sent(self, action: np.ndarray) -> None:
@@ -164,7 +165,8 @@ class Agent:
     def _prefix(self, now: float) -> np.ndarray:
         dt, actions = 1 / self._spec.policy_hz, []
         count = min(
-            self._prefix_length, math.ceil((max(self._ages, default=0.0) + self._lead) / dt - 1e-6)
+            self._prefix_length,
+            math.ceil((max(self._ages, default=0.0) + self._actuation_delay) / dt - 1e-6),
         )
         while self.chunk and len(actions) < count:
             action = self.chunk.at(now + len(actions) * dt, self._spec)

@@ -49,7 +49,7 @@ class PolicyActor:
     action_steps: int
     prefix_length: int
     patience: float
-    lead: float
+    actuation_delay: float
     horizon: int
     requests: int = -1
     chunks: int = -1
@@ -211,7 +211,7 @@ def _agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
         action_steps=policy.action_steps,
         prefix_length=policy.prefix_length,
         patience=policy.patience,
-        lead=policy.lead,
+        actuation_delay=policy.actuation_delay,
     )
     return agent, runner
 

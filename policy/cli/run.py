@@ -47,7 +47,7 @@ class Run:
     and end with the first fault.
     calibrate: in place of a policy a small motion of one joint after the other; it tells how old observations are and
     how long commands take, and with a policy how long its inference takes.
-    lead: s that a command takes to act, and is sent early. watchdog: s until old observations and missing actions are a
+    actuation_delay: s that a command takes to act, and is sent early. watchdog: s until old observations and missing actions are a
     fault, and of a soft start.
     priority: of SCHED_FIFO, 0 to go without. threads: of the inference.
     """
@@ -64,7 +64,7 @@ class Run:
     unlimited: tuple[str, ...] = ()
     shadow: bool = False
     calibrate: bool = False
-    lead: float = 0.0
+    actuation_delay: float = 0.0
     unattended: bool = False
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     priority: int = 50
@@ -130,8 +130,8 @@ def _check(c: Run) -> None:
         raise ConfigError("run needs either a policy= or recorded actions=")
     if c.calibrate and c.shadow:
         raise ConfigError("calibrate=true moves the robot: it cannot be done with shadow=true")
-    if not 0 <= c.lead < math.inf:
-        raise ConfigError(f"lead must be seconds, 0 or more, not {c.lead}")
+    if not 0 <= c.actuation_delay < math.inf:
+        raise ConfigError(f"actuation_delay must be seconds, 0 or more, not {c.actuation_delay}")
     above = {
         "seconds": c.seconds,
         "watchdog.observation_seconds": c.watchdog.observation_seconds,
@@ -216,7 +216,7 @@ def _acting(c: Run) -> tuple[ControlConfig, Served | None]:
         action_steps=p.action_steps,
         prefix_length=longest_prefix(policy),
         patience=p.horizon / spec.policy_hz,
-        lead=c.lead,
+        actuation_delay=c.actuation_delay,
         horizon=p.horizon,
     )
     messages = Messages(spec, observation_steps=p.observation_steps, horizon=p.horizon)
@@ -262,5 +262,8 @@ def _calibrated(out: Path, spec: Spec, inference: float, console: Console) -> in
         say(console, f"did not follow: {', '.join(found.still)}", style="bold red")
     if not math.isnan(inference):
         say(console, f"inference: {1e3 * inference:.1f} ms")
-    say(console, f"to send every action that much early: fewstep run lead={found.median:.3f} ...")
+    say(
+        console,
+        f"to send every action that much early: fewstep run actuation_delay={found.median:.3f} ...",
+    )
     return 1 if found.still else 0

@@ -508,19 +508,21 @@ def test_an_answer_that_never_comes_is_asked_for_again() -> None:
     assert len({r.seed for r in oracle.asked}) == 3
 
 
-@pytest.mark.parametrize("lead", [0.0, 0.1, 0.25])
-def test_an_action_is_sent_as_much_early_as_it_takes_to_act(lead: float) -> None:
+@pytest.mark.parametrize("actuation_delay", [0.0, 0.1, 0.25])
+def test_an_action_is_sent_as_much_early_as_it_takes_to_act(actuation_delay: float) -> None:
     robot = Watch(20.0)
-    agent = Agent(Oracle(12), robot.spec, observation_steps=2, action_steps=4, lead=lead)
+    agent = Agent(Oracle(12), robot.spec, observation_steps=2, action_steps=4, actuation_delay=lead)
     for step in run_episode(robot, agent, seed=0, max_seconds=2.0):
-        assert step is not None and wanted(step) == pytest.approx(step.obs.time + lead)
+        assert step is not None and wanted(step) == pytest.approx(step.obs.time + actuation_delay)
 
 
 def test_what_is_sent_early_is_promised_at_its_own_time() -> None:
     """With a lead, more of the next chunk is decided already, and nothing of it is shifted."""
     oracle, robot = Oracle(12), Watch()
     runner = DelayedRunner(oracle, 0.2, robot.clock)
-    agent = Agent(runner, TIMES, observation_steps=2, action_steps=4, prefix_length=8, lead=0.1)
+    agent = Agent(
+        runner, TIMES, observation_steps=2, action_steps=4, prefix_length=8, actuation_delay=0.1
+    )
     assert list(run_episode(robot, agent, seed=0, max_seconds=4.0))
     for request in oracle.asked[1:]:
         assert request.prefix[:, 0] == pytest.approx(request.time + np.arange(3) / 10)

@@ -162,7 +162,7 @@ def test_the_delays_of_a_robot_are_measured(policy: Path, tmp_path: Path, capsys
     assert np.median(list(found["actuation"].values())) == pytest.approx(
         0.12, abs=0.03
     )  # exact: test_calibrate
-    assert 0 < found["inference"] < 5 and "lead=0.1" in capsys.readouterr().out
+    assert 0 < found["inference"] < 5 and "actuation_delay=0.1" in capsys.readouterr().out
     within_limits(tmp_path)
 
 
@@ -184,7 +184,10 @@ def test_systemd_hears_that_it_is_ready_and_alive(policy: Path, tmp_path: Path, 
         (["robot=simulated", "policy=POLICY", "limits=nowhere.yaml"], "no YAML file of limits"),
         (["robot=simulated", "policy=POLICY"], "does not fit robot 'simulated'.*shape"),
         (["robot=nothing", "policy=POLICY"], "no robot 'nothing'"),
-        (["robot=simulated", "policy=POLICY", "lead=-1"], "lead must be seconds, 0 or more"),
+        (
+            ["robot=simulated", "policy=POLICY", "actuation_delay=-1"],
+            "actuation_delay must be seconds, 0 or more",
+        ),
         (
             ["robot=simulated", "policy=POLICY", "watchdog.observation_seconds=nan"],
             "watchdog.observation_seconds=nan: must be above 0",
