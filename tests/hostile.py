@@ -146,7 +146,7 @@ class Day:
         )
         self.safe = SafeRobot(self.puppet, Limits.of(self.puppet.spec), watchdog)
         self.safe.reset(0)
-        self._reach = self.safe.limits.step
+        self._reach = self.safe.limits.max_following_error
         self._wanted, self._step = self.puppet.at.copy(), np.zeros(3)
 
     def tick(self) -> None:

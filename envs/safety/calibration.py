@@ -125,7 +125,7 @@ def _sizes(spec: Spec, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
     sizes = _each(spec, [SIZES.get(unit, math.nan) for unit in units])
     speeds = _each(spec, [SPEEDS.get(unit, math.inf) for unit in units])
     sizes = np.where(np.isnan(sizes), RANGE_SHARE * (limits.high - limits.low), sizes)
-    sizes = np.minimum(sizes, LIMIT_SHARE * limits.step)
+    sizes = np.minimum(sizes, LIMIT_SHARE * limits.max_following_error)
     return sizes, np.minimum(speeds, LIMIT_SHARE * limits.velocity)
 
 

@@ -19,7 +19,7 @@ class Limiter:
     """The setpoint (A,) of every tick: exactly what is wanted where that keeps all limits, else the nearest that does.
 
     Acceleration, velocity and position are never exceeded, and to keep a position it brakes in time. The setpoint
-    never goes towards what is measured: it only goes no farther away from it than `limits.step`. A setpoint that
+    never goes towards what is measured: it only goes no farther away from it than `limits.max_following_error`. A setpoint that
     begins outside its positions goes no farther out, and comes inside with the first command. Elements whose actions
     are differences hold by 0.
     """
@@ -44,7 +44,7 @@ class Limiter:
         """Begin where the robot is (A,), NaN where nothing measures it: that stays where it was sent last.
 
         keep: a setpoint that was placed and lies so near to the robot is left as it is, its velocity too.
-        RobotError, and nothing begun, where the robot stands outside its positions by more than `limits.step`.
+        RobotError, and nothing begun, where the robot stands outside its positions by more than `limits.max_following_error`.
         """
         where = np.where(self._known, at, self.at)
         self._require_inside(where)
@@ -59,7 +59,9 @@ class Limiter:
         if not np.isfinite(where).all():
             raise RobotError(f"the robot's pose {where} is not known")
         inside = np.clip(where, self.limits.low, self.limits.high)
-        reach = np.where(np.isfinite(self.limits.step), self.limits.step, 0.0)
+        reach = np.where(
+            np.isfinite(self.limits.max_following_error), self.limits.max_following_error, 0.0
+        )
         outside = np.flatnonzero((np.abs(where - inside) > reach) & ~self._relative)
         if len(outside):
             raise RobotError(
@@ -175,7 +177,7 @@ class Limiter:
             return back, ahead
         known = np.isfinite(measured)
         offset = np.where(known, self._difference(measured, self.at), 0.0)
-        near = np.where(known, self.limits.step, math.inf)
+        near = np.where(known, self.limits.max_following_error, math.inf)
         farthest = -_brakeable(np.maximum(near - offset, 0.0), acceleration, dt)
         closest = _brakeable(np.maximum(near + offset, 0.0), acceleration, dt)
         return np.clip(farthest, back, ahead), np.clip(closest, back, ahead)

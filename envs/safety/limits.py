@@ -19,14 +19,14 @@ REACH = 0.25  # s of travel at full velocity that an action may lie ahead of wha
 class Limits:
     """Per action element (A,), in robot units and seconds; infinite where there is none.
 
-    step: largest distance of what is sent from what is measured.
+    max_following_error: largest distance of what is sent from what is measured.
     """
 
     low: np.ndarray
     high: np.ndarray
     velocity: np.ndarray
     acceleration: np.ndarray
-    step: np.ndarray
+    max_following_error: np.ndarray
 
     @classmethod
     def of(
@@ -52,7 +52,7 @@ class Limits:
         return cls(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
 
-LIMITS = ("low", "high", "velocity", "acceleration", "step")
+LIMITS = ("low", "high", "velocity", "acceleration", "max_following_error")
 
 
 def _field(key: str, spec: Spec, tighter: Mapping[str, Any], unlimited: bool) -> list[np.ndarray]:
@@ -73,8 +73,8 @@ def _field(key: str, spec: Spec, tighter: Mapping[str, Any], unlimited: bool) ->
         out[name] = np.maximum(given, more) if name == "low" else np.minimum(given, more)
         if name not in ("low", "high") and (out[name] <= 0).any():
             raise RobotError(f"limits of {key!r}: {name} must be positive numbers, not {more}")
-    if f.measured_by and f.kind != "discrete" and "step" not in tighter:
-        out["step"] = REACH * out["velocity"]
+    if f.measured_by and f.kind != "discrete" and "max_following_error" not in tighter:
+        out["max_following_error"] = REACH * out["velocity"]
     if (out["low"] > out["high"]).any():
         raise RobotError(
             f"limits of {key!r}: nothing lies between low {out['low']} and high {out['high']}"

@@ -19,7 +19,7 @@ LOST = 1.5  # times the largest distance of setpoint and measurement, beyond whi
 class Plausibility:
     """Judges what is measured of each action element (A,) by the limits: where none is given, anything is plausible.
 
-    A robot may move as fast as its velocity limit, and at any moment close the distance `limits.step` to its setpoint.
+    A robot may move as fast as its velocity limit, and at any moment close the distance `limits.max_following_error` to its setpoint.
     """
 
     def __init__(self, spec: Spec, limits: Limits) -> None:
@@ -47,7 +47,7 @@ class Plausibility:
         """Return why the robot does not follow its setpoint; "" where it does."""
         distance = np.abs(self._difference(measured, setpoint))
         return self._told(
-            distance > LOST * self._limits.step,
+            distance > LOST * self._limits.max_following_error,
             measured,
             "is {} away from where it was sent",
             distance,
@@ -69,7 +69,7 @@ class Plausibility:
         return self.still and seen >= STILL_SECONDS - 1e-6
 
     def _outside(self, measured: np.ndarray) -> str:
-        low, high, reach = self._limits.low, self._limits.high, self._limits.step
+        low, high, reach = self._limits.low, self._limits.high, self._limits.max_following_error
         with np.errstate(invalid="ignore"):
             outside = (measured < low - reach) | (measured > high + reach)
         return self._told(
@@ -81,7 +81,7 @@ class Plausibility:
             return ""
         passed = np.maximum(stamps - self._stamps, 1 / self._spec.command_hz)
         distance = np.abs(self._difference(measured, self._recent[-1][1]))
-        allowed = self._limits.velocity * passed + self._limits.step
+        allowed = self._limits.velocity * passed + self._limits.max_following_error
         return self._told(distance > allowed, measured, "jumped by {}", distance)
 
     def _told(

@@ -87,8 +87,10 @@ class SafeRobot:
             raise RobotError(f"what is measured cannot be: {self._trouble}")
         if not self._plausible.still:
             raise RobotError("the robot moves: it can be armed where it stands still only")
-        followed = np.isfinite(self.limits.step) & self._taken
-        self._limiter.start(self._measured, np.where(followed, self.limits.step, -1.0))
+        followed = np.isfinite(self.limits.max_following_error) & self._taken
+        self._limiter.start(
+            self._measured, np.where(followed, self.limits.max_following_error, -1.0)
+        )
 
     def _observed_now(self) -> Obs:
         """Observe; RobotError where the robot gives no new observation, whatever it gave before."""

@@ -42,7 +42,7 @@ class Run:
 
     robot: "simulated", a task in real time, "module:callable" or an installed one; options: what its maker takes.
     actions: a store whose recorded `episode` is replayed in place of a policy. episodes, seconds: how many, and how
-    long at most. limits: a YAML file {action: {low, high, velocity, acceleration, step}} that tightens those of the
+    long at most. limits: a YAML file {action: {low, high, velocity, acceleration, max_following_error}} that tightens those of the
     robot; unlimited: actions that go without. shadow: everything runs, nothing is sent. unattended: ask nobody anything,
     and end with the first fault.
     calibrate: in place of a policy a small motion of one joint after the other; it tells how old observations are and

@@ -190,7 +190,9 @@ def test_differences_keep_their_bounds_and_hold_by_zero(sequence: list[float | N
 
 
 def test_limits_are_the_tightest_of_spec_and_file() -> None:
-    found = Limits.of(SPEC, {"joints": {"velocity": 0.5, "low": [-3, -1], "step": 0.1}})
+    found = Limits.of(
+        SPEC, {"joints": {"velocity": 0.5, "low": [-3, -1], "max_following_error": 0.1}}
+    )
     assert found.velocity.tolist() == [0.5, 0.5, 2.0, np.inf]
     assert found.low.tolist() == [-1, -1, -np.inf, 0] and found.step.tolist()[:2] == [0.1, 0.1]
     assert LIMITS.step.tolist()[:2] == [0.25, 0.75]
