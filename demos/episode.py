@@ -9,7 +9,7 @@ import numpy as np
 
 from ..envs import DataError, Spec, caps
 from ..envs.errors import names
-from .storage.images import Pictures
+from .storage.images import EncodedImages
 
 ACTION, TIME = "action", "time"
 
@@ -51,7 +51,7 @@ def columns(spec: Spec) -> dict[str, Column]:
 class Episode:
     """T frames of one attempt.
 
-    data: observations as the Spec says, each (T, ...), images also as Pictures; "action" (T, A), what was sent; "time"
+    data: observations as the Spec says, each (T, ...), images also as EncodedImages; "action" (T, A), what was sent; "time"
     (T,) [s] float64.
     success: None where nobody judged it.
     """
@@ -81,14 +81,14 @@ class Episode:
 
 
 def _column(key: str, values: Any, column: Column) -> Any:
-    values = values if isinstance(values, Pictures) else np.asarray(values)
+    values = values if isinstance(values, EncodedImages) else np.asarray(values)
     if not values.shape or values.shape[1:] != column.shape:
         raise DataError(
             f"{key!r} has shape {values.shape}, expected (T, {', '.join(map(str, column.shape))})"
         )
     if column.dtype == np.uint8 and values.dtype != np.uint8:
         raise DataError(f"{key!r} is an image field of uint8 (0 to 255), not {values.dtype}")
-    if isinstance(values, Pictures):
+    if isinstance(values, EncodedImages):
         return values
     if values.dtype.kind not in "fiub":
         raise DataError(f"{key!r} holds {values.dtype}, which is no real number")

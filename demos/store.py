@@ -16,7 +16,7 @@ from ..envs.errors import names, pick, refusing
 from .episode import Column, Episode, columns
 from .storage.atomic_files import AtomicStore, lock, new_folder
 from .storage.curation import Marks
-from .storage.images import CHUNK, ENCODINGS, Blobs, Pictures, encoded
+from .storage.images import CHUNK, ENCODINGS, Blobs, EncodedImages, encoded
 from .storage.store_header import FORMAT, VERSION, read_head, read_spec
 from .storage.zarr_layout import SLACK
 from .storage.zarr_store import create, find, opened, read, reading, sync, write
@@ -179,7 +179,7 @@ class DemoStore:
         return np.concatenate(parts) if len(parts) != 1 else parts[0]
 
     @reading
-    def pictures(self, key: str) -> Pictures:
+    def pictures(self, key: str) -> EncodedImages:
         """All images of a field; those that are indexed are read and decoded, no others."""
         ends = self._read(self._array(f"data/{key}/{PLACES}"), 0, self._recorded)
         if (np.diff(ends, prepend=0) <= 0).any() or len(ends) < self._recorded:
@@ -196,13 +196,13 @@ class DemoStore:
         blobs = Blobs(
             self.path / "data" / key / BYTES, np.concatenate(seen) if seen else bounds[:0]
         )
-        return Pictures(
+        return EncodedImages(
             blobs, self.spec.observations[key].shape, self.images, f"{self.path}, {key}"
         )
 
     @reading
     def episode(self, index: int) -> Episode:
-        """One episode, its images as Pictures; negative indices count from the last."""
+        """One episode, its images as EncodedImages; negative indices count from the last."""
         if not -len(self) <= index < len(self):
             raise DataError(f"{self.path} has no episode {index}: it holds {len(self)}")
         start, stop = np.concatenate([[0], self.ends])[index % len(self) :][:2]

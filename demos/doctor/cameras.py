@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..storage.images import Pictures
+from ..storage.images import EncodedImages
 from ..store import DemoStore
 from .findings import Finding, Report, count
 from .frozen import rare, slow_words, slowness, stalls
@@ -92,7 +92,7 @@ def _film(store: DemoStore, key: str, r: Recording, still: np.ndarray) -> Iterat
         yield replace(finding, message=finding.message + looked)
 
 
-def _changes(pictures: Pictures, start: int, stop: int) -> np.ndarray:
+def _changes(pictures: EncodedImages, start: int, stop: int) -> np.ndarray:
     """Mean change of the pixels from the picture before, (stop - start,); 0 only where two are the same."""
     _, height, width, _ = pictures.shape
     step, block = -(-max(height, width) // GRID), max(BLOCK // (height * width * 3), 1)

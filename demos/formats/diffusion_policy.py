@@ -18,7 +18,7 @@ from ...envs.sim.push_t_geometry import SPEC as PUSHT
 from ...envs.sim.push_t_geometry import corners
 from ..episode import ACTION, TIME, Episode, columns
 from ..storage.atomic_files import new_folder
-from ..storage.images import Pictures, Raw
+from ..storage.images import EncodedImages, Raw
 from ..store import DemoStore
 from .foreign_zarr import Archive, Folder
 from .source import Choice, Source, observing, reader, save
@@ -107,7 +107,7 @@ def _part(arrays: Mapping[str, zarr.Array], start: int, stop: int, images: str) 
         if not _pictures(array) or array.dtype != np.uint8:
             return _numbers(array, start, stop)
         store: Any = array.store
-        return Pictures(
+        return EncodedImages(
             Raw(array, start, stop, images, f"{store.place}, {array.path}"), array.shape[1:], images
         )
 

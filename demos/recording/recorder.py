@@ -13,7 +13,7 @@ from ...envs.control.frames import Periods
 from ...envs.errors import names
 from ...envs.interrupts import handled_signals
 from ..episode import ACTION, TIME, Episode
-from ..storage.images import ENCODINGS, Pictures
+from ..storage.images import ENCODINGS, EncodedImages
 from ..store import DemoStore
 from .start_seeds import Starts
 
@@ -82,7 +82,7 @@ class Recorder:
         field = self.store.spec.observations.get(key)
         if field is None or field.kind != "image":
             return np.stack(parts)
-        return Pictures(parts, field.shape, self.store.images)
+        return EncodedImages(parts, field.shape, self.store.images)
 
 
 def record(

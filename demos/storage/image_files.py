@@ -1,4 +1,4 @@
-"""Pictures as files hold them: their size is compared before they are decoded."""
+"""EncodedImages as files hold them: their size is compared before they are decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures: the images of a field, each compressed on its own, so that one is decoded without the others."""
+"""EncodedImages: the images of a field, each compressed on its own, so that one is decoded without the others."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ENCODINGS = {
 }
 
 
-class Pictures(Sequence[np.ndarray]):
+class EncodedImages(Sequence[np.ndarray]):
     """T encoded pictures; indexing decodes one, slicing none, and numpy sees an array (T, height, width, 3) uint8.
 
     where: the place that a DataError names.
@@ -77,7 +77,7 @@ class Pictures(Sequence[np.ndarray]):
         self._decode = pick(ENCODINGS, encoding, "encoding of images").decode
 
     @classmethod
-    def encode(cls, pictures: Pictures | np.ndarray, encoding: str) -> Pictures:
+    def encode(cls, pictures: EncodedImages | np.ndarray, encoding: str) -> EncodedImages:
         """Compress (T, height, width, 3)."""
         encode = pick(ENCODINGS, encoding, "encoding of images").encode
         return cls([encode(picture) for picture in pictures], pictures.shape[1:], encoding)
@@ -95,7 +95,7 @@ class Pictures(Sequence[np.ndarray]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return Pictures(self.encoded[index], self.shape[1:], self.encoding, self._where)
+            return EncodedImages(self.encoded[index], self.shape[1:], self.encoding, self._where)
         if not isinstance(index, int | np.integer):
             return np.asarray(self)[index]
         content = self.encoded[int(index)]
@@ -169,10 +169,10 @@ class Raw(Sequence[bytes]):
         return self._encode(self._read[frame - first])
 
 
-def encoded(pictures: Pictures | np.ndarray, encoding: str) -> Sequence[bytes]:
+def encoded(pictures: EncodedImages | np.ndarray, encoding: str) -> Sequence[bytes]:
     """The bytes of pictures in an encoding; what has it already is not touched."""
-    if not isinstance(pictures, Pictures) or pictures.encoding != encoding:
-        pictures = Pictures.encode(pictures, encoding)
+    if not isinstance(pictures, EncodedImages) or pictures.encoding != encoding:
+        pictures = EncodedImages.encode(pictures, encoding)
     return pictures.encoded
 
 

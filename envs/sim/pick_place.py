@@ -103,8 +103,8 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
         self._substeps = round(1 / (HZ * self.model.opt.timestep))
         self._post, self._cube = self.model.geom("post").id, self.model.geom("cube").id
         self._fingers = [self.model.geom(f"{side}_finger").id for side in ("left", "right")]
-        self._pictures = rendering.Pictures(self.model, PICTURE, PICTURE)
-        self._view = rendering.Pictures(
+        self._pictures = rendering.Renderer(self.model, PICTURE, PICTURE)
+        self._view = rendering.Renderer(
             self.model, height, width, samples=samples, shadow=2048 if shadows else 0
         )
 

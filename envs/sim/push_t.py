@@ -53,7 +53,7 @@ class PushT(gym.Env[dict[str, np.ndarray], np.ndarray]):
         self._substeps = round(DT / self.model.opt.timestep)
         self._goal, self._view = (
             _shape(GOAL),
-            rendering.Pictures(self.model, size, size, samples=samples),
+            rendering.Renderer(self.model, size, size, samples=samples),
         )
 
     @property

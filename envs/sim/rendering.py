@@ -1,4 +1,4 @@
-"""Pictures without a screen: choose MuJoCo's OpenGL backend, and say in one line what is missing.
+"""Renderer without a screen: choose MuJoCo's OpenGL backend, and say in one line what is missing.
 
 Importing this module sets MUJOCO_GL where the user has not. MuJoCo reads it once, when it is imported.
 """
@@ -57,7 +57,7 @@ choose_backend()
 import mujoco  # noqa: E402  (after the choice)
 
 
-class Pictures:
+class Renderer:
     """Draws what a model's cameras see, at one size; opens OpenGL at the first picture.
 
     samples: per pixel, 0 for jagged edges; shadow: size of the shadow map [px], 0 for none. Both are slow in software.

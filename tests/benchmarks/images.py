@@ -25,7 +25,7 @@ FRAMES, WINDOWS, ROUNDS, NOISE = 480, 20, 5, 2.0
 
 
 def scenes() -> np.ndarray:
-    """Pictures (FRAMES, 480, 640, 3) of the task."""
+    """EncodedImages (FRAMES, 480, 640, 3) of the task."""
     robot: Any = make_robot("pickplace", pictures=True)
     out, seed = [], 0
     while len(out) < FRAMES:

@@ -173,7 +173,7 @@ def test_a_zip_of_one_large_file(tmp_path: Path) -> None:
         refused(path, r"of 134217728 bytes, at most \d+ can belong to it")
 
 
-# Pictures
+# EncodedImages
 
 
 def black(height: int, width: int, kind: str) -> bytes:

@@ -16,7 +16,7 @@ from ....envs import DataError, caps
 from ....envs.caps import require_ratio
 from ....envs.errors import names, refusing
 from ....envs.files import require_plain
-from ...storage.images import ENCODINGS, Pictures, Spool
+from ...storage.images import ENCODINGS, EncodedImages, Spool
 
 ROWS = 512  # of parquet that are read at once, fewer where they are large
 MARGIN = 64  # pixels at each side that a decoder may add to a picture
@@ -130,7 +130,7 @@ class Video:
         self._file, self._frames = Path(), iter(())
         self._time = 0.0
 
-    def take(self, row: Mapping[str, Any], encoding: str) -> Pictures:
+    def take(self, row: Mapping[str, Any], encoding: str) -> EncodedImages:
         """Those of an episode."""
         where = {
             k: row[f"videos/{self._feature}/{k}"]
@@ -156,5 +156,5 @@ class Video:
             found.put(encode(picture), count)
             count += 1
             if count == row["length"]:
-                return Pictures(found, self._shape, encoding)
+                return EncodedImages(found, self._shape, encoding)
         raise DataError(f"{file} ends before episode {row['episode_index']} does")

@@ -17,7 +17,7 @@ from ....envs.errors import names
 from ....envs.tables import read_json
 from ...episode import ACTION, TIME, Episode
 from ...storage.image_files import open_picture
-from ...storage.images import ENCODINGS, Pictures, Spool
+from ...storage.images import ENCODINGS, EncodedImages, Spool
 from ..source import Choice, Source, observing, reader
 from .files import Video, batches, episode_rows, filled
 
@@ -136,7 +136,7 @@ class Dataset:
                 what=f"a picture of {column.feature}",
             )
             found.put(ENCODINGS[images].encode(picture), number)
-        return Pictures(found, shape, images)
+        return EncodedImages(found, shape, images)
 
     def _values(self, table: pa.Table, feature: str) -> np.ndarray:
         """A column as an array (T, ...)."""

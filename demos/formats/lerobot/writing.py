@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from ....envs import Spec
 from ...episode import Episode
 from ...storage.atomic_files import new_folder
-from ...storage.images import Pictures
+from ...storage.images import EncodedImages
 from ...store import DemoStore
 from .metadata import DATA, FILES, VIDEO, numbers, schema, statistics, write_meta
 from .reading import CLOCK, IMAGES
@@ -116,7 +116,7 @@ class Video:
             self._container.mux(self._stream.encode())
             self._container.close()
 
-    def add(self, pictures: Pictures) -> dict[str, Any]:
+    def add(self, pictures: EncodedImages) -> dict[str, Any]:
         """Write an episode's (T, height, width, 3); returns where."""
         container, stream = self._opened(*pictures.shape[1:3])
         first, self._frames = self._frames, self._frames + len(pictures)

@@ -16,7 +16,7 @@ from ....envs.caps import require_ratio, require_room
 from ....envs.errors import names, refusing
 from ....envs.files import require_plain
 from ...episode import ACTION, TIME, Episode
-from ...storage.images import Pictures, Raw
+from ...storage.images import EncodedImages, Raw
 from ..natural_order import natural
 from ..source import Choice, Source, observing, reader
 
@@ -133,7 +133,7 @@ def _values(path: Path, array: h5py.Dataset, field: Field, images: str) -> Any:
             raise DataError(
                 f"{_name(array)!r} has {array.shape} {array.dtype}: no images of uint8 as in the first one"
             )
-        return Pictures(
+        return EncodedImages(
             Raw(array, 0, len(array), images, f"{path}, {array.name}"), array.shape[1:], images
         )
     values = _numbers(array)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ....envs import DataError, Field
 from ....envs.errors import names, pick
-from ...storage.images import ENCODINGS, Pictures, Spool
+from ...storage.images import ENCODINGS, EncodedImages, Spool
 from .bag import Bag, damage, saying
 from .fields import Entry
 from .values import CAMERAS, follow, is_quaternion, joints, paths, picture, stamp, value
@@ -81,7 +81,7 @@ def hear(bag: Bag, streams: Sequence[Stream]) -> list[Heard]:
 
 def pictures(
     bag: Bag, streams: Sequence[Stream], wanted: Mapping[str, np.ndarray], encoding: str
-) -> dict[str, Pictures]:
+) -> dict[str, EncodedImages]:
     """T pictures of each camera. wanted: of which times (T,)."""
     encode = pick(ENCODINGS, encoding, "encoding of images").encode
     out = {s.key: Spool(len(wanted[s.key])) for s in streams}
@@ -90,7 +90,7 @@ def pictures(
         for s in (s for s in streams if s.entry.topic == topic and time in frames[s.key]):
             with saying(f"{bag.where(topic)} for {s.key!r}"), damage(bag.path):
                 out[s.key].put(encode(_picture(message, s)), *frames[s.key][time])
-    return {s.key: Pictures(out[s.key], s.field.shape, encoding) for s in streams}
+    return {s.key: EncodedImages(out[s.key], s.field.shape, encoding) for s in streams}
 
 
 def _field(message: Any, entry: Entry, camera: bool) -> Field | None:

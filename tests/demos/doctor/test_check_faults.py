@@ -71,7 +71,7 @@ def place(joints: np.ndarray) -> np.ndarray:
 
 
 def draw(rng: np.random.Generator, spots: list[np.ndarray]) -> np.ndarray:
-    """Pictures (T, 24, 24, 3) of soft spots, seen by a camera with noise."""
+    """EncodedImages (T, 24, 24, 3) of soft spots, seen by a camera with noise."""
     grid = np.stack(np.meshgrid(*[np.linspace(-0.6, 0.6, 24)] * 2), axis=-1)
     out = np.full((len(spots[0]), 24, 24, 3), 40.0)
     for channel, spot in enumerate(spots):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fewstep.demos import DemoStore, Episode, Recorder
-from fewstep.demos.storage.images import CHUNK, ENCODINGS, Blobs, Pictures
+from fewstep.demos.storage.images import CHUNK, ENCODINGS, Blobs, EncodedImages
 from fewstep.envs import Command, ConfigError, DataError, Field, Obs, Outcome, Spec, Step
 
 SHAPE = (60, 80, 3)
@@ -70,7 +70,7 @@ def test_a_picture_in_the_middle_is_read_alone(
 
 
 def test_what_is_encoded_already_is_stored_as_it_is(tmp_path: Path) -> None:
-    encoded = Pictures.encode(smooth(5), "jpeg")
+    encoded = EncodedImages.encode(smooth(5), "jpeg")
     again = store_with(tmp_path / "s", encoded, images="jpeg").episode(0).data["camera"]
     assert list(again.encoded) == list(encoded.encoded)
     other = store_with(tmp_path / "t", encoded).array("camera")
@@ -97,7 +97,7 @@ def test_wrong_encodings_and_shapes_are_refused(tmp_path: Path) -> None:
         DemoStore.create(tmp_path / "s", SPEC, images="gif")
     assert not (tmp_path / "s").exists()
     with pytest.raises(DataError, match=r"shape \(3, 8, 8, 3\)"):
-        episode(Pictures.encode(np.zeros((3, 8, 8, 3), np.uint8), "jpeg"))
+        episode(EncodedImages.encode(np.zeros((3, 8, 8, 3), np.uint8), "jpeg"))
 
 
 def test_a_recorder_keeps_pictures_encoded_and_episodes_do_not_pile_up(tmp_path: Path) -> None:

@@ -257,7 +257,7 @@ def test_nothing_happens_after_the_end() -> None:
     assert robot.elapsed == pytest.approx(0.1)
 
 
-# Pictures
+# Renderer
 
 
 def test_an_environment_that_draws_nothing_says_so() -> None:
