@@ -19,7 +19,7 @@ FREQUENCIES = (0.5, 1.5)  # Hz, at the beginning and at the end of a motion
 SIZES = {"rad": math.radians(2), "deg": 2.0, "m": 0.01, "mm": 10.0}  # a hand 1 m away: 3.5 cm
 SPEEDS = {"rad": 0.25, "deg": math.degrees(0.25), "m": 0.25, "mm": 250.0}  # that hand: 0.25 m/s
 RANGE_SHARE = 0.01  # of its range that an element of another unit moves
-LIMIT_SHARE = 0.5  # of the limits on velocity, acceleration and step that the motion uses at most
+LIMIT_SHARE = 0.5  # of the limits on velocity, acceleration and max_following_error that the motion uses at most
 
 GRID = 0.001  # s
 LONGEST = PAUSE  # s of delay that are looked for
@@ -33,7 +33,7 @@ class Sweep:
 
     An element moves by 2 degrees or 1 cm at most, with up to 0.25 m/s at the hand of an arm of 1 m;
     in other units by 1 % of its range. It never goes beyond its limits, and uses half of their
-    velocity, acceleration and step. Beside an end stop it only moves away from it.
+    velocity, acceleration and max_following_error. Beside an end stop it only moves away from it.
 
     spec: of the robot; limits: those in use. moved: the elements that it moves; skipped: why not
     the others.

@@ -511,7 +511,9 @@ def test_an_answer_that_never_comes_is_asked_for_again() -> None:
 @pytest.mark.parametrize("actuation_delay", [0.0, 0.1, 0.25])
 def test_an_action_is_sent_as_much_early_as_it_takes_to_act(actuation_delay: float) -> None:
     robot = Watch(20.0)
-    agent = Agent(Oracle(12), robot.spec, observation_steps=2, action_steps=4, actuation_delay=lead)
+    agent = Agent(
+        Oracle(12), robot.spec, observation_steps=2, action_steps=4, actuation_delay=actuation_delay
+    )
     for step in run_episode(robot, agent, seed=0, max_seconds=2.0):
         assert step is not None and wanted(step) == pytest.approx(step.obs.time + actuation_delay)
 

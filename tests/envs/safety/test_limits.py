@@ -124,7 +124,7 @@ def test_a_soft_start_is_slow_and_keeps_all_limits() -> None:
 def test_an_arm_that_is_held_fast_is_not_left_behind() -> None:
     made, stuck = limiter(), START.copy()
     path = np.stack([made.next(np.array([1.0, 0.5, 3.0, 0.0]), stuck) for _ in range(200)])
-    assert np.abs(path[-1] - stuck)[0] == pytest.approx(LIMITS.step[0], abs=1e-6)
+    assert np.abs(path[-1] - stuck)[0] == pytest.approx(LIMITS.max_following_error[0], abs=1e-6)
 
 
 readings = st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=1, max_size=40)
@@ -194,8 +194,10 @@ def test_limits_are_the_tightest_of_spec_and_file() -> None:
         SPEC, {"joints": {"velocity": 0.5, "low": [-3, -1], "max_following_error": 0.1}}
     )
     assert found.velocity.tolist() == [0.5, 0.5, 2.0, np.inf]
-    assert found.low.tolist() == [-1, -1, -np.inf, 0] and found.step.tolist()[:2] == [0.1, 0.1]
-    assert LIMITS.step.tolist()[:2] == [0.25, 0.75]
+    assert found.low.tolist() == [-1, -1, -np.inf, 0] and found.max_following_error.tolist()[
+        :2
+    ] == [0.1, 0.1]
+    assert LIMITS.max_following_error.tolist()[:2] == [0.25, 0.75]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_limits_are_the_tightest_of_spec_and_file() -> None:
         (
             {},
             {"joints": {"speed": 1}},
-            "unknown speed; valid: acceleration, high, low, step, velocity",
+            "unknown speed; valid: acceleration, high, low, max_following_error, velocity",
         ),
         ({}, {"joints": {"velocity": -1}}, "velocity must be positive"),
         ({}, {"joints": {"low": 2}}, "nothing lies between"),
@@ -231,7 +233,7 @@ def test_limits_are_the_tightest_of_spec_and_file() -> None:
         (
             {},
             {"joints": 3},
-            "limits of 'joints' must be a table of acceleration, high, low, step, velocity, not 3",
+            "limits of 'joints' must be a table of acceleration, high, low, max_following_error, velocity, not 3",
         ),
     ],
 )
