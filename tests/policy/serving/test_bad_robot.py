@@ -291,7 +291,7 @@ def test_options_are_in_no_process_list_and_no_log(cell: Cell) -> None:
     watcher.start()
     assert cell.run("seconds=2", "+options.password=hunter2") == 0
     watcher.join()
-    assert any("control_process" in text for text in seen) and not any(
+    assert any("envs.control.process" in text for text in seen) and not any(
         "hunter2" in text for text in seen
     )
     assert not any("hunter2" in file.read_text(errors="replace") for file in cell.out.iterdir())
