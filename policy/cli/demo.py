@@ -26,10 +26,11 @@ from ..policy import Policy
 from ..serving.runners import InlineRunner, agent
 from ..training.log import LOG
 from ..training.train import TrainConfig
+from .evaluate import run_evaluation
+from .record import Record, record
 from .tables import results_table, versions
+from .train import run_training
 from .tune import Tune, tune
-from .verbs import run_evaluation, run_training
-from .verbs_demos import Record, record
 
 COUNTS = (1, 2, 3, 10)  # network evaluations that the report compares
 

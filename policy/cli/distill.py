@@ -21,7 +21,7 @@ from ..policy import Policy
 from ..training.dataset import Data, read_data
 from ..training.threads import threads
 from ..training.train import TrainConfig, fit
-from .verbs import with_progress
+from .train import with_progress
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from ..evaluation import rollouts
 from ..evaluation.chunk_quality import Nearby, unlike
 from ..evaluation.statistics import paired_mean, paired_success
 from ..policy import Policy
+from .evaluate import run_evaluation
 from .tables import tuning_tables
-from .verbs import run_evaluation
 
 GRIDS = (
     *((1.0, 0.0), (1.0, 0.1, 0.0), (1.0, 0.2, 0.0), (1.0, 0.3, 0.0)),

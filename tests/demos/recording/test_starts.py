@@ -16,7 +16,7 @@ from fewstep.demos import DemoStore, record
 from fewstep.demos.recording.recorder import Recorder
 from fewstep.demos.recording.start_seeds import FILE, SEEDS, Starts
 from fewstep.envs import Command, DataError, FewstepWarning, Obs, Outcome, Step
-from fewstep.policy.cli import verbs_demos
+from fewstep.policy.cli import record as record_verb
 from fewstep.policy.cli.main import main
 
 FIRST = SEEDS.start
@@ -182,8 +182,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     robot = luck(set(range(1, 100, 3)))
     reset = robot.reset
     robot.reset = lambda seed=None: (found.append(seed), reset(seed))[1]  # pyright: ignore
-    monkeypatch.setattr(verbs_demos, "make_robot", lambda *_, **__: robot)
-    monkeypatch.setattr(verbs_demos, "make_expert", lambda *_: Turns())
+    monkeypatch.setattr(record_verb, "make_robot", lambda *_, **__: robot)
+    monkeypatch.setattr(record_verb, "make_expert", lambda *_: Turns())
     yield found
 
 

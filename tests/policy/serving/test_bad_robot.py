@@ -437,7 +437,7 @@ def booth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Booth:
     keys = Keys()
     monkeypatch.setenv("PYTHONPATH", TESTS)
     monkeypatch.setenv("BAD_LEADER", str(tmp_path / "leader"))
-    monkeypatch.setattr("fewstep.policy.cli.sitting.Keyboard", lambda: keys)
+    monkeypatch.setattr("fewstep.policy.cli.teleop_session.Keyboard", lambda: keys)
     return Booth(tmp_path, keys)
 
 

@@ -41,7 +41,7 @@ Open = Callable[[Spec], DemoStore]
 
 
 @dataclass(frozen=True)
-class Sitting:
+class TeleopSession:
     """What is driven, with what. device: PAGE, one of DEVICES, or a robot that leads; the rest as in `fewstep run`."""
 
     name: str
