@@ -110,7 +110,7 @@ def _job(run: Path, policy: Policy, evaluations: int, seed: int, episodes: int) 
 def _report(
     c: Demo, out: Path, policy: Policy, evaluation: dict[str, Any], cost: dict[str, str]
 ) -> None:
-    own = policy.config.drawn_by.network_evaluations
+    own = policy.config.drawn_by.cost
     row = next(r for r in evaluation["results"] if r["network_evaluations"] == own)
     sides = demonstrated_sides(DemoStore.open(out / "demos"))
     share = (

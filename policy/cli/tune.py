@@ -112,7 +112,7 @@ def choose(rows: Sequence[Mapping[str, Any]], tried: Sequence[Sampler], margin: 
     key = "success_difference" if "success_difference" in rows[-1] else "like_difference"
     good = [i for i, row in enumerate(rows[:-1]) if row[key][1] > -margin]
     return min(
-        good, key=lambda i: (tried[i].network_evaluations, -rows[i][key][0]), default=len(rows) - 1
+        good, key=lambda i: (tried[i].cost, -rows[i][key][0]), default=len(rows) - 1
     )
 
 

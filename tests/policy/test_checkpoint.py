@@ -144,7 +144,7 @@ def test_policies_that_could_not_act_cannot_be_described(change: dict, says: str
 @pytest.mark.parametrize("name, path", [(n, p) for n, o in OBJECTIVES.items() for p in o.paths])
 def test_every_objective_has_a_sampler_that_serves_it(name: str, path: str) -> None:
     policy = build(replace(CONFIG, objective=name, path=path, sampler=None))
-    if policy.config.drawn_by.network_evaluations > 100:
+    if policy.config.drawn_by.cost > 100:
         policy = policy.with_sampler(policy.config.drawn_by.at(5))
     assert chunk(policy).isfinite().all()
 
@@ -170,7 +170,7 @@ def edit(folder: Path, **changes) -> None:
         ({"config__colour": "red"}, "config: unknown entry colour; valid: .*horizon"),
         ({"config__horizon": "4"}, "config.horizon: expected int, not '4'"),
         ({"config__horizon": 3}, "horizon 3 must be a multiple of 2"),
-        ({"config__execute": 9}, "action_steps must lie between"),
+        ({"config__action_steps": 9}, "action_steps must lie between"),
         ({"config__objective": "os.system"}, "unknown objective 'os.system'; valid: eps"),
         ({"config__path": "spiral"}, "unknown path 'spiral'; valid: beta"),
         ({"config__sampler__step": "euler"}, "unknown sampler 'euler'; valid: ddim"),
@@ -440,7 +440,7 @@ def test_a_shipped_policy_goes_by_its_name(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", [path.name for path in sorted(checkpoint.SHIPPED.iterdir())])
 def test_what_comes_with_the_package_is_whole_small_and_of_no_machine(name: str):
     policy, folder = load_policy(name), checkpoint.SHIPPED / name
-    assert policy.config.net.prefix and policy.config.drawn_by.network_evaluations <= 3
+    assert policy.config.net.prefix and policy.config.drawn_by.cost <= 3
     assert sum(file.stat().st_size for file in folder.iterdir()) < 10e6
     card, meta = ((folder / file).read_text() for file in ("README.md", "policy.json"))
     assert (

@@ -70,7 +70,7 @@ def test_without_rollouts_the_chunks_decide():
 
 def test_every_kind_of_policy_has_its_modes():
     flow, v, eps = (modes(policy_for(SPEC, objective=o)) for o in ("flow_atoms", "v", "eps"))
-    assert [s.grid() for s in flow[:-1]] == list(GRIDS) and flow[-1].network_evaluations == 10
+    assert [s.grid() for s in flow[:-1]] == list(GRIDS) and flow[-1].cost == 10
     assert [(s.step, s.cost) for s in v] == [
         ("ddim", 2),
         ("ddim", 3),

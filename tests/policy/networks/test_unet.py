@@ -52,12 +52,12 @@ def at(t: float, rows: int = B) -> Tensor:
 def test_folded_network_is_the_network(prefix: bool) -> None:
     net = shaken(build(replace(SMALL, prefix=prefix)))
     folded = FoldedUnet(net, TIMES)
-    promise = (draw(B, H, A, seed=2), torch.tensor([0, 3, 8])) if prefix else ()
+    prefix = (draw(B, H, A, seed=2), torch.tensor([0, 3, 8])) if prefix else ()
     for t in torch.tensor(TIMES):
-        cond = net.condition(draw(B, C), *promise)
+        cond = net.condition(draw(B, C), *prefix)
         args = draw(B, H, A, seed=1), t.expand(B), cond
         torch.testing.assert_close(folded(*args), net(*args), rtol=1e-6, atol=1e-6)
-        assert torch.equal(folded.condition(draw(B, C), *promise).film, cond.film)
+        assert torch.equal(folded.condition(draw(B, C), *prefix).film, cond.film)
 
 
 @pytest.mark.parametrize("evaluations", [1, 2, 3, 5])
@@ -116,10 +116,10 @@ def test_network_without_prefix_refuses_promises() -> None:
         build().condition(draw(B, C), draw(B, H, A), torch.tensor([1, 1, 1]))
 
 
-@pytest.mark.parametrize("promise", [(draw(B, H, A), None), (None, torch.tensor([1, 1, 1]))])
-def test_promises_need_their_lengths(promise) -> None:
+@pytest.mark.parametrize("prefix", [(draw(B, H, A), None), (None, torch.tensor([1, 1, 1]))])
+def test_promises_need_their_lengths(prefix) -> None:
     with pytest.raises(ConfigError, match="prefix_length"):
-        build(replace(SMALL, prefix=True)).condition(draw(B, C), *promise)
+        build(replace(SMALL, prefix=True)).condition(draw(B, C), *prefix)
 
 
 @settings(deadline=None, max_examples=25)

@@ -260,8 +260,8 @@ def test_promised_actions_begin_the_chunk_and_leave_the_rest_of_the_batch_alone(
     assert np.abs(chunks[2].actions - inline(policy, bound).actions)[:3].max() > 0.01
     np.testing.assert_allclose(chunks[1].actions, inline(policy, free).actions, atol=1e-5)
     assert (
-        agent(policy, InlineRunner(policy))._promise == 4
-        and agent(policy_for(SPEC), InlineRunner(policy))._promise == 0
+        agent(policy, InlineRunner(policy))._prefix_length == 4
+        and agent(policy_for(SPEC), InlineRunner(policy))._prefix_length == 0
     )
 
 
@@ -269,6 +269,6 @@ def test_promised_actions_begin_the_chunk_and_leave_the_rest_of_the_batch_alone(
 def test_what_a_policy_cannot_do_while_late_is_refused(on_delay: str, prefix: bool) -> None:
     policy = Policy(SPEC, PolicyConfig(horizon=8, action_steps=4, net=replace(NET, prefix=prefix)))
     with pytest.raises(
-        ConfigError, match=f"on_delay='{on_delay}' is not for this policy; valid: .*switch, hold"
+        ConfigError, match=f"on_delay='{on_delay}' is not for this policy; valid: .*hold,.*switch"
     ):
         agent(policy, InlineRunner(policy), on_delay)

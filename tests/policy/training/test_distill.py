@@ -57,7 +57,7 @@ def test_a_student_comes_to_say_in_one_evaluation_what_its_teacher_says_in_ten(f
     c = Distill(f"{folder}/teacher", f"{folder}/demos", f"{tmp_path}/out", copies=4)
     done = train_student(c, TrainConfig(steps=300, batch=64, lr=1e-2, warmup=10, ema=0.9))
     assert error(done) < 0.85 * error(ignorant)
-    assert (done.config.drawn_by.network_evaluations, done.config.drawn_by.start) == (1, 1.0)
+    assert (done.config.drawn_by.cost, done.config.drawn_by.start) == (1, 1.0)
     assert read_meta(tmp_path / "out")["provenance"]["teacher"] == f"{folder}/teacher"
 
 
