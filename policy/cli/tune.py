@@ -111,9 +111,7 @@ def choose(rows: Sequence[Mapping[str, Any]], tried: Sequence[Sampler], margin: 
     """The cheapest mode whose loss against the last one is surely below `margin`; among equals the best."""
     key = "success_difference" if "success_difference" in rows[-1] else "like_difference"
     good = [i for i, row in enumerate(rows[:-1]) if row[key][1] > -margin]
-    return min(
-        good, key=lambda i: (tried[i].cost, -rows[i][key][0]), default=len(rows) - 1
-    )
+    return min(good, key=lambda i: (tried[i].cost, -rows[i][key][0]), default=len(rows) - 1)
 
 
 def _rolled(
