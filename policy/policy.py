@@ -49,6 +49,11 @@ class PolicyConfig:
         require_fit(self.drawn_by, path, objective.prediction_type)
 
     @property
+    def longest_prefix(self) -> int:
+        """Return how many promised actions the policy can go on from; 0 where it has not learnt to."""
+        return self.horizon - self.action_steps if self.net.prefix else 0
+
+    @property
     def drawn_by(self) -> Sampler:
         """The sampler, given or default."""
         return self.sampler or default_sampler(self.objective, self.path)
@@ -119,15 +124,17 @@ class Policy(nn.Module):
         prefix: Tensor | None = None,
         prefix_length: Tensor | None = None,
         sampler: Sampler | None = None,
+        net: Net | None = None,
     ) -> Tensor:
-        """Chunks (B, H, A) in robot units.
+        """Return chunks (B, H, A) in robot units.
 
-        obs[key] (B, O, ...); noise (K, B, H, noise_size) with K = sampler.noises; prefix (B, H, A): actions
-        that are promised already, the first `prefix_length` (B,) of each chunk.
+        obs[key]: (B, O, ...). noise: (K, B, H, noise_size) with K = sampler.noises. prefix: (B, H, A),
+        actions that are promised already, the first prefix_length (B,) of each chunk. sampler: by
+        default the policy's own. net: what stands for the network, by default itself.
         """
         encoded_prefix = None if prefix is None else self.normaliser.encode_actions(prefix)
         cond = self.net.condition(self.features(obs), encoded_prefix, prefix_length)
-        x = sample(self.denoiser(), sampler or self.config.drawn_by, noise, cond)
+        x = sample(self.denoiser(net), sampler or self.config.drawn_by, noise, cond)
         actions = self.normaliser.decode_actions(x.clamp(-REACH, REACH))
         if prefix is None:
             return actions
@@ -135,8 +142,13 @@ class Policy(nn.Module):
 
     @property
     def noise_size(self) -> int:
-        """Numbers of noise per action, which angles and rotations make larger than A."""
+        """Return the numbers of noise per action, which angles and rotations make larger than A."""
         return self.normaliser.action_size
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the weights lie."""
+        return next(self.parameters()).device
 
     @torch.no_grad()
     def with_prefix(self) -> Policy:

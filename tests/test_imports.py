@@ -26,6 +26,7 @@ LAYERS = {
         ("normaliser",),
         ("policy",),
         ("checkpoint",),
+        ("engines",),
         ("training", "serving"),
         ("evaluation",),
         ("cli",),

@@ -17,7 +17,7 @@ from gymnasium import spaces
 
 from fewstep.envs import Field, Spec, run_episode
 from fewstep.envs.sim.gym_robot import GymRobot
-from fewstep.policy import InlineRunner, agent, load_policy
+from fewstep.policy import InlineRunner, load_engine, make_agent
 from fewstep.policy.evaluation.statistics import wilson
 
 HZ = 20
@@ -63,8 +63,8 @@ gym.register("examples/Cup-v0", CupEnv, max_episode_steps=4 * HZ)
 def main(run: Path, episodes: int = 20) -> None:
     """Play some episodes and print the success rate with its 95 % interval."""
     robot = GymRobot(gym.make("examples/Cup-v0"), hz=HZ)
-    policy = load_policy(run)
-    actor = agent(policy, InlineRunner(policy))
+    engine = load_engine(run)
+    actor = make_agent(engine, InlineRunner(engine))
     successes = 0
     for seed in range(episodes):
         ticks = sum(1 for _ in run_episode(robot, actor, seed=seed, max_seconds=robot.seconds))

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,11 @@ import torch
 from omegaconf import MISSING
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from ..checkpoint import load_policy, write_file
-from ..diffusion.samplers import sample
-from ..networks.temporal_unet import FoldedUnet
+from ..engines.eager import EagerEngine
 from ..policy import Policy
+from ..serving.runners import draw_noise
 
 
 @dataclass(frozen=True)
@@ -42,10 +40,7 @@ def bench(c: Bench, console: Console) -> int:
     """Time every engine and number of evaluations in turn."""
     torch.set_num_threads(c.threads)
     policy = load_policy(c.policy)
-    runs = {
-        (e, n): _engine(policy, e, n) for n in c.network_evaluations for e in ("eager", "folded")
-    }
-    runs |= {("eager", 100): _engine(policy, "eager", 100)}
+    runs = {("eager", n): _engine(policy, n) for n in (*c.network_evaluations, 100)}
     rows = [
         {
             "engine": engine,
@@ -84,31 +79,14 @@ def measure(
     return {key: np.array(ms) for key, ms in times.items()}
 
 
-def _engine(policy: Policy, engine: str, evaluations: int) -> Callable[[], Tensor]:
-    """A whole `act` for one observation: "eager", or with the time FiLM "folded" into a table."""
-    config, spec = policy.config, policy.spec
-    sampler = config.drawn_by.at(evaluations)
-    obs = {
-        k: torch.zeros(1, config.observation_steps, *f.shape) for k, f in spec.observations.items()
-    }
-    noise = torch.randn(
-        sampler.noises,
-        1,
-        config.horizon,
-        policy.noise_size,
-        generator=torch.Generator().manual_seed(0),
-    )
-    if engine == "eager":
-        return lambda: policy.act(obs, noise, sampler=sampler)
-    times = [t for t, _ in pairwise(torch.tensor(sampler.grid()).tolist())]
-    denoiser = policy.denoiser(FoldedUnet(policy.net, times))
-
-    @torch.no_grad()
-    def folded() -> Tensor:
-        cond = policy.net.condition(policy.features(obs))
-        return policy.normaliser.decode_actions(sample(denoiser, sampler, noise, cond))
-
-    return folded
+def _engine(policy: Policy, evaluations: int) -> Callable[[], np.ndarray]:
+    """A whole chunk for one observation, from an engine."""
+    engine = EagerEngine(policy, policy.config.drawn_by.at(evaluations))
+    obs = {}
+    for key, field in policy.spec.observations.items():
+        obs[key] = np.zeros((1, policy.config.observation_steps, *field.shape), np.float32)
+    noise = draw_noise(engine, seed=0)[:, None]
+    return lambda: engine.predict(obs, noise)
 
 
 def _figures(ms: np.ndarray) -> dict[str, float]:

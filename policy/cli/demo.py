@@ -19,11 +19,12 @@ from ...demos.store import DemoStore
 from ...envs import RobotError, run_episode
 from ...envs.sim.registry import make_robot
 from ..checkpoint import MODEL, load_policy, read_meta, write_file
+from ..engines.eager import EagerEngine
 from ..evaluation import rollouts
 from ..evaluation.report import Plan, success_picture, write_report
 from ..evaluation.statistics import wilson
 from ..policy import Policy
-from ..serving.runners import InlineRunner, agent
+from ..serving.runners import InlineRunner, make_agent
 from ..training.log import LOG
 from ..training.train import TrainConfig
 from .evaluate import run_evaluation
@@ -153,7 +154,8 @@ def demonstrated_sides(store: DemoStore) -> dict[str, Any]:
 
 def _plan(policy: Policy, seed: int = rollouts.TEST) -> Plan:
     """One test episode with every chunk that its Agent made."""
-    robot, actor = make_robot("pickplace"), agent(policy, InlineRunner(policy))
+    engine = EagerEngine(policy)
+    robot, actor = make_robot("pickplace"), make_agent(engine, InlineRunner(engine))
     steps, chunks = [], {}
     for step in run_episode(robot, actor, seed=seed, max_seconds=float("inf")):
         if step is not None and actor.chunk is not None:

@@ -18,8 +18,8 @@ from ...demos.store import DemoStore
 from ...envs import ConfigError, Outcome, Spec
 from ...envs.errors import pick
 from ...envs.sim.registry import make_expert, make_robot
-from ..checkpoint import load_policy
-from ..serving.runners import InlineRunner, agent
+from ..engines.loading import load_engine
+from ..serving.runners import InlineRunner, make_agent
 from .tables import bar, versions
 from .teleop_session import TeleopSession
 
@@ -70,7 +70,11 @@ def record(c: Record, console: Console) -> int:
             "robot= is for recordings by hand: teleop=keyboard, gamepad, spacemouse, or a leader arm"
         )
     robot: Any = make_robot(c.task, hz=c.hz, seconds=c.seconds)
-    actor = agent(p := load_policy(c.policy), InlineRunner(p)) if c.policy else make_expert(c.task)
+    if c.policy:
+        engine = load_engine(c.policy)
+        actor = make_agent(engine, InlineRunner(engine))
+    else:
+        actor = make_expert(c.task)
     notes = {"task": c.task, "actor": c.policy or "scripted expert", **versions()}
     with _writable(Path(c.data), robot.spec, notes, c.images) as store:
         given = (c.seed + i // c.repeats for i in count())

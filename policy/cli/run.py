@@ -27,7 +27,6 @@ from ...envs.safety.states import State, WatchdogConfig
 from ...envs.tables import read_table
 from ..checkpoint import MODEL, find_policy, load_policy, write_file, writing
 from ..serving.run_log import LATENCY, RunLog, missed, read_ticks
-from ..serving.runners import longest_prefix
 from ..serving.supervisor import START_SECONDS, Node, Served, notify
 from .prompts import Person
 from .tables import say
@@ -214,7 +213,7 @@ def _acting(c: Run) -> tuple[ControlConfig, Served | None]:
     acting = PolicyActor(
         observation_steps=p.observation_steps,
         action_steps=p.action_steps,
-        prefix_length=longest_prefix(policy),
+        prefix_length=p.longest_prefix,
         patience=p.horizon / spec.policy_hz,
         actuation_delay=c.actuation_delay,
         horizon=p.horizon,

@@ -20,9 +20,10 @@ from ...envs.modules import restore_safe_path, safe_children
 from ...envs.sim.registry import make_robot
 from ..checkpoint import load_policy, require_match
 from ..diffusion.samplers import Sampler
+from ..engines.eager import EagerEngine
 from ..policy import Policy
 from ..serving.run_log import latencies
-from ..serving.runners import DelayedRunner, InlineRunner, RequestBatch, agent
+from ..serving.runners import DelayedRunner, InlineRunner, RequestBatch, make_agent
 from ..training.threads import threads
 from .smoothness import Smoothness
 from .statistics import mean_interval, wilson
@@ -118,7 +119,8 @@ def roll_out(
     watch: hears every step with its seed and robot, which then can draw pictures.
     """
     policy = load_policy(job.policy)
-    batch = RequestBatch(policy, GROUP, job.sampler)
+    engine = EagerEngine(policy, job.sampler)
+    batch = RequestBatch(engine, GROUP)
     chosen = [(i, s) for i, s in enumerate(seeds) if only is None or s in only]
     with ExitStack() as stack:
         robots = {
@@ -131,7 +133,7 @@ def roll_out(
             robot = robots[seed]
             require_match(policy, robot.spec)
             runner = job.late_runner(batch.place(i), robot)
-            actor = agent(policy, runner, job.on_delay)
+            actor = make_agent(engine, runner, job.on_delay)
             runs[seed] = run_episode(robot, actor, seed=seed, max_seconds=float("inf")), actor
         while runs:
             for seed, (run, actor) in list(runs.items()):
@@ -160,9 +162,10 @@ def _ended(seed: int, robot: Any, smooth: Smoothness) -> Rollout:
 @threads(1)
 def latency(policy: Policy, sampler: Sampler, obs: Obs, calls: int = 50) -> dict[str, float]:
     """Wall time of one `act` for one observation on this machine [ms]: p50, p99, max; one thread, after warm-up."""
+    engine = EagerEngine(policy, sampler)
     times = []
     for i in range(calls + 5):
-        actor = agent(policy, InlineRunner(policy, sampler))
+        actor = make_agent(engine, InlineRunner(engine))
         actor.reset(i)
         began = time.perf_counter()
         actor.act(obs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -198,19 +198,22 @@ def mish(x: Tensor) -> Tensor:
 
 
 class FoldedUnet:
-    """The same network with its time FiLM tabled for one grid: a Net for serving."""
+    """A TemporalUnet that acts: the time part of FiLM is computed once per time and batch size.
 
-    def __init__(self, net: TemporalUnet, times: Sequence[float]) -> None:
-        t = torch.tensor(
-            times, dtype=net.film_time.weight.dtype, device=net.film_time.weight.device
-        )
-        with torch.no_grad():
-            self._films = dict(zip(t.tolist(), net.time_film(t).split(1), strict=True))
-        self._net, self.condition = net, net.condition
+    Its outputs are those of the network to the last bit, as long as the weights stay as they are.
+    """
+
+    def __init__(self, net: TemporalUnet) -> None:
+        self._net = net
+        self._time_films: dict[tuple[float, int], Tensor] = {}
+        self.condition = net.condition
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
-        """As TemporalUnet, for t (B,) all equal and on the grid."""
-        return self._net.trunk(x, cond, self._films[t[0].item()])
+        """Return what TemporalUnet returns, for times t (B,) that are all equal."""
+        key = (t[0].item(), len(t))
+        if key not in self._time_films:
+            self._time_films[key] = self._net.time_film(t)
+        return self._net.trunk(x, cond, self._time_films[key])
 
 
 def time_embedding(t: Tensor, size: int) -> Tensor:

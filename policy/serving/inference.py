@@ -12,8 +12,8 @@ import torch
 from ...envs.agent import Request
 from ...envs.control.mailbox import Mailbox
 from ...envs.control.messages import Messages
-from ..checkpoint import load_policy
-from ..policy import Policy
+from ..engines.engine import Engine
+from ..engines.loading import load_engine
 from .runners import answer
 
 WARM = 3  # chunks made before the first request: the first one is slow
@@ -25,11 +25,13 @@ def main(policy: str, requests: int, chunks: int, threads: int = 1) -> None:
     Says on the standard output, one JSON object a line, when it is ready and how long a chunk takes.
     """
     torch.set_num_threads(threads)
-    served = load_policy(policy)
-    c = served.config
-    messages = Messages(served.spec, observation_steps=c.observation_steps, horizon=c.horizon)
+    engine = load_engine(policy)
+    config = engine.config
+    messages = Messages(
+        engine.spec, observation_steps=config.observation_steps, horizon=config.horizon
+    )
     asked, given = Mailbox(messages.request, requests), Mailbox(messages.chunk, chunks)
-    seconds = [_answer(served, messages, given, _blank(served)) for _ in range(WARM)]
+    seconds = [_answer(engine, messages, given, _blank(engine)) for _ in range(WARM)]
     print(
         json.dumps({"event": "inference ready", "pid": os.getpid(), "seconds": min(seconds)}),
         flush=True,
@@ -37,24 +39,24 @@ def main(policy: str, requests: int, chunks: int, threads: int = 1) -> None:
     while os.read(0, 4096):
         record = asked.read()
         if record is not None:
-            _answer(served, messages, given, messages.unpack(record))
+            _answer(engine, messages, given, messages.unpack(record))
 
 
-def _answer(policy: Policy, messages: Messages, given: Mailbox, request: Request) -> float:
+def _answer(engine: Engine, messages: Messages, given: Mailbox, request: Request) -> float:
     began = time.monotonic()
-    chunk = answer(policy, [request])[0]
+    chunk = answer(engine, [request])[0]
     seconds = time.monotonic() - began
     if chunk is not None:
         given.write(messages.pack_chunk(chunk, seconds))
     return seconds
 
 
-def _blank(policy: Policy) -> Request:
+def _blank(engine: Engine) -> Request:
     """A request of no episode, to warm up with."""
-    steps = policy.config.observation_steps
+    steps = engine.config.observation_steps
     obs = {
         k: torch.zeros(steps, *f.shape).numpy().astype(f.dtype)
-        for k, f in policy.spec.observations.items()
+        for k, f in engine.spec.observations.items()
     }
     return Request(-1, obs, 0, 0.0)
 

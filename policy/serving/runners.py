@@ -1,4 +1,4 @@
-"""Runners: how a Policy answers an Agent's requests."""
+"""Runners: how an Engine answers an Agent's requests."""
 
 from __future__ import annotations
 
@@ -6,65 +6,65 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...envs import Clock, ConfigError
 from ...envs.agent import Agent, Chunk, Request, Runner
 from ...envs.errors import names
-from ..diffusion.samplers import Sampler
-from ..policy import Policy
+from ..engines.engine import Engine
 
 
-def answer(
-    policy: Policy, requests: list[Request | None], sampler: Sampler | None = None
-) -> list[Chunk | None]:
-    """One chunk per request, in one batch as long as the list; None keeps a place free.
+def answer(engine: Engine, requests: list[Request | None]) -> list[Chunk | None]:
+    """Return one chunk per request, computed in one batch as long as the list; None keeps a place free.
 
     The noise of a request comes from its own seed, so the rest of the batch changes nothing.
     """
-    first = next(r for r in requests if r is not None)
-    filled = [r or first for r in requests]
-    sampler = sampler or policy.config.drawn_by
-    device = next(policy.parameters()).device
-    obs = {
-        k: torch.as_tensor(np.stack([r.obs[k] for r in filled])).to(device)
-        for k in policy.spec.observations
-    }
-    noise = torch.stack([_noise(policy, sampler, r.seed) for r in filled], 1).to(device)
-    prefixes = _prefixes(policy, filled)
-    actions = policy.act(obs, noise, *prefixes, sampler=sampler).cpu().numpy()
-    dt = 1 / policy.spec.policy_hz
-    return [r and Chunk(r.episode, r.time, dt, a) for r, a in zip(requests, actions, strict=True)]
+    first = next(request for request in requests if request is not None)
+    filled = [request or first for request in requests]
+    obs = {}
+    for key in engine.spec.observations:
+        obs[key] = np.stack([request.obs[key] for request in filled])
+    noise = np.stack([draw_noise(engine, request.seed) for request in filled], 1)
+    actions = engine.predict(obs, noise, *_stack_prefixes(engine, filled))
+    period = 1 / engine.spec.policy_hz
+    chunks: list[Chunk | None] = []
+    for request, chosen in zip(requests, actions, strict=True):
+        chunks.append(request and Chunk(request.episode, request.time, period, chosen))
+    return chunks
 
 
-def _prefixes(policy: Policy, requests: list[Request]) -> tuple[Tensor, ...]:
-    """Prefixes (B, H, A), the last action repeated, with their lengths (B,); nothing where all are empty."""
-    counts, device = [len(r.prefix) for r in requests], next(policy.parameters()).device
-    if not any(counts):
+def draw_noise(engine: Engine, seed: int) -> np.ndarray:
+    """Return the noise (K, H, E) of a chunk, which its seed alone decides."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(engine.noise_shape, generator=generator).numpy()
+
+
+def _stack_prefixes(engine: Engine, requests: list[Request]) -> tuple[np.ndarray, ...]:
+    """Return prefixes (B, H, A), the last action repeated, and their lengths (B,).
+
+    Returns nothing where all are empty.
+    """
+    lengths = np.array([len(request.prefix) for request in requests])
+    if not lengths.any():
         return ()
-    full = np.zeros((len(requests), policy.config.horizon, policy.spec.action_size), np.float32)
-    for row, r in zip(full, requests, strict=True):
-        row[:] = (
-            r.prefix[np.minimum(np.arange(len(row)), len(r.prefix) - 1)] if len(r.prefix) else 0
-        )
-    return torch.as_tensor(full).to(device), torch.tensor(counts, device=device)
-
-
-def _noise(policy: Policy, sampler: Sampler, seed: int) -> Tensor:
-    shape = (sampler.noises, policy.config.horizon, policy.noise_size)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    shape = (len(requests), engine.config.horizon, engine.spec.action_size)
+    prefixes = np.zeros(shape, np.float32)
+    for row, request in zip(prefixes, requests, strict=True):
+        if len(request.prefix):
+            repeated = np.minimum(np.arange(len(row)), len(request.prefix) - 1)
+            row[:] = request.prefix[repeated]
+    return prefixes, lengths
 
 
 class InlineRunner:
     """Answers at once, in the caller's thread."""
 
-    def __init__(self, policy: Policy, sampler: Sampler | None = None) -> None:
-        self._policy, self._sampler = policy, sampler
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._chunk: Chunk | None = None
 
     def submit(self, request: Request) -> None:
         """Compute the chunk."""
-        self._chunk = answer(self._policy, [request], self._sampler)[0]
+        self._chunk = answer(self._engine, [request])[0]
 
     def poll(self) -> Chunk | None:
         """The chunk, once."""
@@ -79,8 +79,8 @@ class InlineRunner:
 class RequestBatch:
     """Collects the requests of up to `size` episodes and answers them in one pass of that size, whoever asked."""
 
-    def __init__(self, policy: Policy, size: int, sampler: Sampler | None = None) -> None:
-        self._policy, self._sampler = policy, sampler
+    def __init__(self, engine: Engine, size: int) -> None:
+        self._engine = engine
         self.asked: list[Request | None] = [None] * size
         self.answers: list[Chunk | None] = [None] * size
 
@@ -91,7 +91,7 @@ class RequestBatch:
     def flush(self) -> None:
         """Answer all that have asked."""
         if any(r is not None for r in self.asked):
-            fresh = answer(self._policy, self.asked, self._sampler)
+            fresh = answer(self._engine, self.asked)
             self.answers = [new or old for new, old in zip(fresh, self.answers, strict=True)]
             self.asked = [None] * len(self.asked)
 
@@ -148,28 +148,26 @@ class DelayedRunner:
         return self._clock.now() >= self._ready and self._runner.stalls()
 
 
-def longest_prefix(policy: Policy) -> int:
-    """Return how long a prefix the policy can go on from; 0 where it has not learnt to."""
-    return policy.config.horizon - policy.config.action_steps if policy.config.net.prefix else 0
-
-
 ON_DELAY = ("prefix", "switch", "hold")  # what an Agent does while its answer is on the way
 
 
-def agent(policy: Policy, runner: Runner, on_delay: str = "") -> Agent:
-    """The Agent that this policy was trained for.
+def make_agent(engine: Engine, runner: Runner, on_delay: str = "") -> Agent:
+    """Return the Agent that a policy was trained for, which asks `runner`.
 
-    on_delay: "prefix" tells the policy what will be sent meanwhile, the default of one with a prefix; "switch" changes over
-    when the answer comes; "hold" holds still until then.
+    on_delay: "prefix" tells the policy what will be sent meanwhile, the default of one with a
+    prefix; "switch" changes over when the answer comes; "hold" holds still until then.
     """
-    c = policy.config
-    on_delay = on_delay or ("prefix" if c.net.prefix else "switch")
-    if on_delay not in ON_DELAY or (on_delay == "prefix" and not c.net.prefix):
-        raise ConfigError(
-            f"on_delay={on_delay!r} is not for this policy; valid: {names(ON_DELAY if c.net.prefix else ON_DELAY[1:])}"
-        )
-    prefix_length = longest_prefix(policy) if on_delay == "prefix" else 0
+    config = engine.config
+    valid = ON_DELAY if config.net.prefix else ON_DELAY[1:]
+    on_delay = on_delay or valid[0]
+    if on_delay not in valid:
+        raise ConfigError(f"on_delay={on_delay!r} is not for this policy; valid: {names(valid)}")
     return Agent(
-        runner, policy.spec, observation_steps=c.observation_steps, action_steps=c.action_steps, prefix_length=prefix_length,
-        wait=on_delay == "hold", patience=c.horizon / policy.spec.policy_hz,
-    )  # fmt: skip
+        runner,
+        engine.spec,
+        observation_steps=config.observation_steps,
+        action_steps=config.action_steps,
+        prefix_length=config.longest_prefix if on_delay == "prefix" else 0,
+        wait=on_delay == "hold",
+        patience=config.horizon / engine.spec.policy_hz,
+    )

@@ -13,9 +13,9 @@ from collect import RESULTS, between, keep, paired, signed
 
 from fewstep.envs.agent import Agent, Chunk
 from fewstep.policy.checkpoint import load_policy
+from fewstep.policy.engines.engine import Engine
 from fewstep.policy.evaluation import rollouts
-from fewstep.policy.policy import Policy
-from fewstep.policy.serving.runners import LATE, Runner, agent
+from fewstep.policy.serving.runners import ON_DELAY, Runner, make_agent
 
 FADE = 0.01  # weights exp(-FADE i), i = 0 the oldest
 
@@ -49,13 +49,16 @@ class Ensemble(Agent):
         return Chunk(last.episode, last.time, last.dt, np.stack(rows))
 
 
-def ensemble(policy: Policy, runner: Runner, on_delay: str = "") -> Agent:
-    """In place of runner.agent."""
+def ensemble(engine: Engine, runner: Runner, on_delay: str = "") -> Agent:
+    """In place of runners.make_agent."""
     if on_delay != "ensemble":
-        return agent(policy, runner, on_delay)
-    c = policy.config
+        return make_agent(engine, runner, on_delay)
+    config = engine.config
     return Ensemble(
-        runner, policy.spec, observation_steps=c.observation_steps, action_steps=c.action_steps
+        runner,
+        engine.spec,
+        observation_steps=config.observation_steps,
+        action_steps=config.action_steps,
     )
 
 
@@ -64,14 +67,14 @@ def main() -> None:
     path, task, *numbers = sys.argv[1:]
     episodes, *delays = [int(n) for n in numbers] or [200]
     policy, results = load_policy(path), json.loads(RESULTS.read_text())
-    rollouts.agent = ensemble
+    rollouts.make_agent = ensemble
     seeds, kept, first = rollouts.seed_range(rollouts.TEST, episodes), [], None
     print(
         "| while late | delay | success | minus delay 0 | score | seam | jerk |\n|---|---|---|---|---|---|---|"
     )
     for delay in delays or range(7):
         for on_delay in (
-            (*(LATE if policy.config.net.prefix else LATE[1:]), "ensemble")
+            (*(ON_DELAY if policy.config.net.prefix else ON_DELAY[1:]), "ensemble")
             if delay
             else ("switch",)
         ):

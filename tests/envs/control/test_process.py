@@ -20,6 +20,7 @@ from fewstep.envs.agent import Chunk, Request
 from fewstep.envs.control.mailbox import Mailbox
 from fewstep.envs.control.messages import Messages, ProcessRunner
 from fewstep.policy.checkpoint import save_policy
+from fewstep.policy.engines.eager import EagerEngine
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.serving.runners import InlineRunner
@@ -113,7 +114,7 @@ def test_the_other_process_says_what_the_policy_says_and_ends_with_its_bell(poli
     for seed in (1, 2):
         asked = request(seed, STATE, prefix=seed)
         node.runner.submit(asked)
-        inline = InlineRunner(policy[0])
+        inline = InlineRunner(EagerEngine(policy[0]))
         inline.submit(asked)
         found, wanted = node.wait(seed), inline.poll()
         assert found is not None and wanted is not None

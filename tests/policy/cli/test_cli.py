@@ -242,7 +242,6 @@ def test_bench_measures_the_textbook_beside(workshop):
     bench = json.loads((workshop / "bench/bench.json").read_text())
     assert [(r["engine"], r["network_evaluations"]) for r in bench["rows"]] == [
         ("eager", 2),
-        ("folded", 2),
         ("eager", 100),
     ]
     assert all(

@@ -13,9 +13,10 @@ from fewstep.envs import ConfigError, Field, Spec, run_episode
 from fewstep.envs.agent import Chunk, Request
 from fewstep.envs.sim.registry import make_robot
 from fewstep.policy.diffusion.samplers import Sampler
+from fewstep.policy.engines.eager import EagerEngine
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
-from fewstep.policy.serving.runners import DelayedRunner, InlineRunner, RequestBatch, agent
+from fewstep.policy.serving.runners import DelayedRunner, InlineRunner, RequestBatch, make_agent
 
 SIZE = 6  # of the batch
 SPEC = Spec(
@@ -58,7 +59,7 @@ def request_for(i: int) -> Request:
 
 def ask(policy: Policy, asking: dict[int, Request]) -> dict[int, Chunk]:
     """The answers of one batch to requests at given places."""
-    batch = RequestBatch(policy, SIZE)
+    batch = RequestBatch(EagerEngine(policy), SIZE)
     places = {i: batch.place(i) for i in asking}
     for i, request in asking.items():
         places[i].submit(request)
@@ -67,7 +68,7 @@ def ask(policy: Policy, asking: dict[int, Request]) -> dict[int, Chunk]:
 
 
 def inline(policy: Policy, request: Request) -> Chunk:
-    runner = InlineRunner(policy)
+    runner = InlineRunner(EagerEngine(policy))
     runner.submit(request)
     chunk = runner.poll()
     assert chunk
@@ -82,12 +83,12 @@ def test_a_chunk_belongs_to_its_request(policy: Policy) -> None:
 
 
 def test_an_answer_is_given_once(policy: Policy) -> None:
-    runner = InlineRunner(policy)
+    runner = InlineRunner(EagerEngine(policy))
     assert runner.poll() is None
     runner.submit(request_for(0))
     assert runner.poll()
     assert runner.poll() is None
-    place = RequestBatch(policy, SIZE).place(2)
+    place = RequestBatch(EagerEngine(policy), SIZE).place(2)
     place.submit(request_for(0))
     place._batch.flush()
     assert place.poll()
@@ -141,7 +142,7 @@ def test_an_answer_is_exactly_the_same_whoever_else_asks(
 
 
 def test_flushing_for_one_keeps_the_answers_of_others(policy: Policy) -> None:
-    batch = RequestBatch(policy, SIZE)
+    batch = RequestBatch(EagerEngine(policy), SIZE)
     early, late = batch.place(0), batch.place(1)
     early.submit(request_for(0))
     batch.flush()
@@ -151,7 +152,7 @@ def test_flushing_for_one_keeps_the_answers_of_others(policy: Policy) -> None:
 
 
 def test_a_place_stalls_from_its_request_to_the_flush(policy: Policy) -> None:
-    batch = RequestBatch(policy, SIZE)
+    batch = RequestBatch(EagerEngine(policy), SIZE)
     mine, other = batch.place(0), batch.place(1)
     assert not mine.stalls()
     mine.submit(request_for(0))
@@ -163,7 +164,7 @@ def test_a_place_stalls_from_its_request_to_the_flush(policy: Policy) -> None:
 
 
 def test_a_new_request_replaces_an_answer_that_nobody_took(policy: Policy) -> None:
-    batch = RequestBatch(policy, SIZE)
+    batch = RequestBatch(EagerEngine(policy), SIZE)
     place = batch.place(0)
     place.submit(request_for(0))
     batch.flush()
@@ -180,7 +181,7 @@ def test_a_new_request_replaces_an_answer_that_nobody_took(policy: Policy) -> No
 
 def test_a_delayed_answer_comes_exactly_when_it_is_due(policy: Policy) -> None:
     clock = FakeClock(0.3)
-    runner = DelayedRunner(InlineRunner(policy), 0.2, clock)
+    runner = DelayedRunner(InlineRunner(EagerEngine(policy)), 0.2, clock)
     runner.submit(request_for(3))
     seen = []
     for tick in (3, 4, 5, 6):
@@ -190,7 +191,7 @@ def test_a_delayed_answer_comes_exactly_when_it_is_due(policy: Policy) -> None:
 
 
 def test_a_delayed_batch_stalls_only_once_the_answer_is_due(policy: Policy) -> None:
-    batch, clock = RequestBatch(policy, SIZE), FakeClock()
+    batch, clock = RequestBatch(EagerEngine(policy), SIZE), FakeClock()
     runner = DelayedRunner(batch.place(0), 0.2, clock)
     runner.submit(request_for(0))
     assert not runner.stalls()
@@ -204,7 +205,7 @@ def test_a_delayed_batch_stalls_only_once_the_answer_is_due(policy: Policy) -> N
 def waits(policy: Policy, seconds, jitter: float) -> list[float]:
     """How long the answers to 40 requests take, to a millisecond."""
     clock, found = FakeClock(), []
-    runner = DelayedRunner(InlineRunner(policy), seconds, clock, jitter)
+    runner = DelayedRunner(InlineRunner(EagerEngine(policy)), seconds, clock, jitter)
     for i in range(40):
         request = request_for(i)
         runner.submit(request)
@@ -228,11 +229,11 @@ def test_latencies_are_drawn_from_the_recorded_ones_and_jittered(policy: Policy)
 def actions(policy: Policy, delay: float | None) -> np.ndarray:
     robot = make_robot("fakes:Point-v0")
     runner = (
-        InlineRunner(policy)
+        InlineRunner(EagerEngine(policy))
         if delay is None
-        else DelayedRunner(InlineRunner(policy), delay, robot.clock)
+        else DelayedRunner(InlineRunner(EagerEngine(policy)), delay, robot.clock)
     )
-    steps = run_episode(robot, agent(policy, runner), seed=1, max_seconds=1.5)
+    steps = run_episode(robot, make_agent(EagerEngine(policy), runner), seed=1, max_seconds=1.5)
     return np.array([step.sent for step in steps if step])
 
 
@@ -259,10 +260,9 @@ def test_promised_actions_begin_the_chunk_and_leave_the_rest_of_the_batch_alone(
     np.testing.assert_allclose(chunks[2].actions[:3], prefix, atol=1e-5)
     assert np.abs(chunks[2].actions - inline(policy, bound).actions)[:3].max() > 0.01
     np.testing.assert_allclose(chunks[1].actions, inline(policy, free).actions, atol=1e-5)
-    assert (
-        agent(policy, InlineRunner(policy))._prefix_length == 4
-        and agent(policy_for(SPEC), InlineRunner(policy))._prefix_length == 0
-    )
+    runner = InlineRunner(EagerEngine(policy))
+    assert make_agent(EagerEngine(policy), runner)._prefix_length == 4
+    assert make_agent(EagerEngine(policy_for(SPEC)), runner)._prefix_length == 0
 
 
 @pytest.mark.parametrize("on_delay, prefix", [("prefix", False), ("never", True)])
@@ -271,4 +271,4 @@ def test_what_a_policy_cannot_do_while_late_is_refused(on_delay: str, prefix: bo
     with pytest.raises(
         ConfigError, match=f"on_delay='{on_delay}' is not for this policy; valid: .*hold,.*switch"
     ):
-        agent(policy, InlineRunner(policy), on_delay)
+        make_agent(EagerEngine(policy), InlineRunner(EagerEngine(policy)), on_delay)

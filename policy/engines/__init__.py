@@ -1,0 +1,1 @@
+"""Engines: how a chunk is computed. Everything that acts goes through one of them."""

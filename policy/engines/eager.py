@@ -1,0 +1,62 @@
+"""The eager engine: PyTorch, operation by operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from ...envs import Spec
+from ..diffusion.samplers import Sampler
+from ..networks.temporal_unet import FoldedUnet
+from ..policy import Policy, PolicyConfig
+
+
+class EagerEngine:
+    """An Engine over a Policy whose weights do not change any more.
+
+    sampler: by default the policy's own.
+    """
+
+    def __init__(self, policy: Policy, sampler: Sampler | None = None) -> None:
+        self._policy = policy
+        self._sampler = sampler or policy.config.drawn_by
+        self._net = FoldedUnet(policy.net)
+
+    @property
+    def spec(self) -> Spec:
+        """Return what the policy observes and commands."""
+        return self._policy.spec
+
+    @property
+    def config(self) -> PolicyConfig:
+        """Return what the policy is, apart from its weights."""
+        return self._policy.config
+
+    @property
+    def noise_shape(self) -> tuple[int, int, int]:
+        """Return the shape (K, H, E) of the noise for one chunk."""
+        return self._sampler.noises, self.config.horizon, self._policy.noise_size
+
+    def predict(
+        self,
+        obs: Mapping[str, np.ndarray],
+        noise: np.ndarray,
+        prefix: np.ndarray | None = None,
+        prefix_length: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return chunks (B, H, A) in robot units, as `Engine.predict` says."""
+        device = self._policy.device
+        history = {}
+        for key in self.spec.observations:
+            history[key] = torch.as_tensor(obs[key]).to(device)
+        actions = self._policy.act(
+            history,
+            torch.as_tensor(noise).to(device),
+            None if prefix is None else torch.as_tensor(prefix).to(device),
+            None if prefix_length is None else torch.as_tensor(prefix_length).to(device),
+            sampler=self._sampler,
+            net=self._net,
+        )
+        return actions.cpu().numpy()
