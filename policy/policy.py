@@ -23,20 +23,15 @@ REACH = (
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """What a policy is, apart from its weights.
+    """What a policy is, apart from its weights."""
 
-    observation_steps: O; horizon: H; action_steps: actions of a chunk that run before the next one is asked for.
-    objective, path: names of objectives.OBJECTIVES and path.PATHS; an empty path is the objective's first.
-    sampler: by default what `default_sampler` says.
-    """
-
-    observation_steps: int = 2
-    horizon: int = 16
-    action_steps: int = 8
-    objective: str = "flow_atoms"
-    path: str = ""
-    net: UnetConfig = field(default_factory=UnetConfig)
-    sampler: Sampler | None = None
+    observation_steps: int = 2  # O, the latest observations that it sees
+    horizon: int = 16  # H, actions of a chunk
+    action_steps: int = 8  # actions of a chunk that run before the next is asked for
+    objective: str = "flow_atoms"  # what the network learns, a name of objectives.OBJECTIVES
+    path: str = ""  # how noise is mixed in, a name of path.PATHS; empty: the objective's first
+    net: UnetConfig = field(default_factory=UnetConfig)  # the network
+    sampler: Sampler | None = None  # how chunks are drawn; none: `default_sampler` decides
 
     def __post_init__(self) -> None:
         if not 1 <= self.action_steps <= self.horizon:

@@ -22,19 +22,14 @@ MOST = 10_000  # evaluations, so that no file can ask for a grid that fills the 
 
 @dataclass(frozen=True)
 class Sampler:
-    """How a chunk is drawn.
+    """How a chunk is drawn."""
 
-    network_evaluations: per chunk; times: a grid from 1 down to 0 instead of the default one;
-    start: scale of the noise it starts from, 0 for none; noise: scale of the noise that "ddpm" adds on the way;
-    clip: largest |x0| along the way, 0 for no limit.
-    """
-
-    step: str = "ddim"
-    network_evaluations: int = 2
-    times: tuple[float, ...] = ()
-    start: float = 1.0
-    noise: float = 1.0
-    clip: float = 0.0
+    step: str = "ddim"  # the step rule, a name of STEPS
+    network_evaluations: int = 2  # per chunk
+    times: tuple[float, ...] = ()  # a grid from 1 down to 0 in place of the default one
+    start: float = 1.0  # scale of the noise that it starts from, 0 for none
+    noise: float = 1.0  # scale of the noise that "ddpm" adds on the way
+    clip: float = 0.0  # largest |x0| on the way, 0 for no limit
 
     def grid(self) -> tuple[float, ...]:
         """The times 1 = t0 > ... > tN = 0; ConfigError where they are no such grid."""

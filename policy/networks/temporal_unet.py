@@ -17,14 +17,14 @@ from ...envs import ConfigError
 
 @dataclass(frozen=True)
 class UnetConfig:
-    """channels per level, halving the horizon from one to the next; prefix: an input that marks the actions of a prefix."""
+    """The shape of a TemporalUnet."""
 
-    channels: tuple[int, ...] = (32, 64, 128)
-    kernel: int = 5
-    groups: int = 8
-    time_size: int = 64
-    condition: int = 256
-    prefix: bool = False
+    channels: tuple[int, ...] = (32, 64, 128)  # per level; from one to the next H is halved
+    kernel: int = 5  # [actions] width of the convolutions
+    groups: int = 8  # of GroupNorm
+    time_size: int = 64  # numbers that embed the diffusion time
+    condition: int = 256  # C, numbers that describe the observation
+    prefix: bool = False  # an input that marks the actions of a prefix
 
     def __post_init__(self) -> None:
         for name in ("groups", "time_size", "condition"):

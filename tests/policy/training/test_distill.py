@@ -11,11 +11,11 @@ from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs import CheckpointError
 from fewstep.policy.checkpoint import load_policy, read_meta
-from fewstep.policy.cli.distill import Distill, label, train_student
 from fewstep.policy.cli.main import main
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.policy import Policy
 from fewstep.policy.training.dataset import Data, read_data
+from fewstep.policy.training.distill import LabelConfig, distill, label
 from fewstep.policy.training.train import TrainConfig
 
 TINY = (
@@ -39,7 +39,7 @@ def folder(tmp_path_factory) -> Path:
 
 def labels(teacher: Policy, folder: Path, seed: int = 0, **how) -> Data:
     data = read_data(folder / "demos", teacher.config, torch.device("cpu"))
-    return label(teacher, data, Distill(**how), Generator().manual_seed(seed))
+    return label(teacher, data, LabelConfig(**how), Generator().manual_seed(seed))
 
 
 def test_a_student_comes_to_say_in_one_evaluation_what_its_teacher_says_in_ten(folder, tmp_path):
@@ -54,8 +54,9 @@ def test_a_student_comes_to_say_in_one_evaluation_what_its_teacher_says_in_ten(f
         teacher.spec, replace(teacher.config, objective="one_step"), teacher.normaliser
     )
     ignorant.load_state_dict(teacher.state_dict())
-    c = Distill(f"{folder}/teacher", f"{folder}/demos", f"{tmp_path}/out", copies=4)
-    done = train_student(c, TrainConfig(steps=300, batch=64, lr=1e-2, warmup=10, ema=0.9))
+    config = TrainConfig(steps=300, batch=64, lr=1e-2, warmup=10, ema=0.9, threads=1)
+    places = (folder / "teacher", folder / "demos", tmp_path / "out")
+    done = distill(*places, LabelConfig(copies=4), config)
     assert error(done) < 0.85 * error(ignorant)
     assert (done.config.drawn_by.cost, done.config.drawn_by.start) == (1, 1.0)
     assert read_meta(tmp_path / "out")["provenance"]["teacher"] == f"{folder}/teacher"
@@ -117,8 +118,6 @@ def test_demonstrations_of_another_robot_are_refused(folder, tmp_path):
     with DemoStore.create(tmp_path / "demos", other) as store:
         episode = DemoStore.open(folder / "demos").episode(0)
         store.append(Episode({k: v for k, v in episode.data.items() if k != "target"}, other))
+    places = (folder / "teacher", tmp_path / "demos", tmp_path / "out")
     with pytest.raises(CheckpointError, match="'target' is missing"):
-        train_student(
-            Distill(f"{folder}/teacher", f"{tmp_path}/demos", f"{tmp_path}/out"),
-            TrainConfig(steps=1),
-        )
+        distill(*places, LabelConfig(), TrainConfig(steps=1))

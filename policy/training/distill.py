@@ -1,0 +1,117 @@
+"""Distillation: a student gives in one network evaluation what its teacher needs many for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+from ...envs import ConfigError
+from ..checkpoint import load_policy, require_match, require_unused
+from ..diffusion.objectives import SINGLE_STEP
+from ..diffusion.samplers import Sampler
+from ..policy import Policy
+from .dataset import Data, read_data
+from .threads import threads
+from .train import TrainConfig, fit
+
+LABELLED_TOGETHER = 256  # chunks that the teacher makes in one batch
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """How a teacher labels observations."""
+
+    copies: int = 12  # labels per observation, each from noise of its own
+    perturb: float = 0.1  # [standard deviations] shift of the observation in every other copy
+    network_evaluations: int = 10  # of the teacher, per label
+
+    def __post_init__(self) -> None:
+        if self.copies < 1:
+            raise ConfigError(f"copies must be at least 1, not {self.copies}")
+        if not 0 <= self.perturb < math.inf:
+            raise ConfigError(f"perturb must be 0 or more and finite, not {self.perturb}")
+
+
+def distill(
+    policy: Path | str,
+    data: Path | str,
+    out: Path | str,
+    labels: LabelConfig,
+    config: TrainConfig,
+    device: str = "cpu",
+    report: Callable[[dict[str, float]], None] = lambda row: None,
+) -> Policy:
+    """Train a student, from its teacher's weights, to map noise and observation to the teacher's chunk.
+
+    policy: the teacher's run folder; data: demonstrations, of which only the observations are used;
+    out: the student's folder; config: its model is not used, since the student has its teacher's
+    shape; report: is given every row of the log. Luhman and Luhman 2021, arXiv 2101.02388. Labels
+    come without noise on the way, so that a noise has one answer.
+    """
+    out = Path(out)
+    require_unused(out)
+    teacher = load_policy(policy, device)
+    if teacher.config.objective in SINGLE_STEP:
+        raise ConfigError(f"{policy} is asked once per chunk already: there is nothing to distill")
+    with threads(config.threads or 1):
+        demonstrations = read_data(data, teacher.config, torch.device(device))
+        require_match(teacher, demonstrations.spec)
+        generator = Generator(device).manual_seed(config.seed)
+        labelled = label(teacher, demonstrations, labels, generator)
+    model = replace(teacher.config, objective="one_step", path="", sampler=None)
+    student = Policy(teacher.spec, model, teacher.normaliser).to(device)
+    student.load_state_dict(teacher.state_dict())
+    origin = {"teacher": str(policy), "data": str(data), "labels": asdict(labels)}
+    return fit(student.train(), labelled, out, replace(config, model=model), origin, report)
+
+
+def label(teacher: Policy, data: Data, labels: LabelConfig, generator: Generator) -> Data:
+    """Return the windows with the teacher's chunks in place of the demonstrated ones.
+
+    "noise" is what each chunk came from.
+    """
+    clip = teacher.config.drawn_by.clip
+    sampler = Sampler(network_evaluations=labels.network_evaluations, clip=clip)
+    copies: list[Mapping[str, Tensor]] = []
+    for index in range(labels.copies):
+        perturb = labels.perturb * (index % 2)
+        copies.append(_label_once(teacher, data, sampler, perturb, generator))
+    arrays: dict[str, Tensor] = {}
+    for key in copies[0]:
+        arrays[key] = torch.cat([copy[key] for copy in copies])
+    rows = torch.arange(len(arrays["action"]), device=generator.device)
+    return Data(teacher.spec, arrays, (rows, rows), None, teacher.normaliser)
+
+
+def _label_once(
+    teacher: Policy, data: Data, sampler: Sampler, perturb: float, generator: Generator
+) -> Mapping[str, Tensor]:
+    rows = torch.arange(len(data.train[0]), device=generator.device)
+    batch = data.batch(rows, data.train)
+    obs: dict[str, Tensor] = {}
+    for key in batch:
+        if key in teacher.spec.observations:
+            obs[key] = _shift(batch[key], perturb, generator)
+    shape = (len(rows), teacher.config.horizon, teacher.noise_size)
+    noise = torch.randn(shape, generator=generator, device=generator.device)
+    chunks: list[Tensor] = []
+    for part in rows.split(LABELLED_TOGETHER):
+        seen = {key: history[part] for key, history in obs.items()}
+        chunks.append(teacher.act(seen, noise[None, part], sampler=sampler))
+    return {**obs, "action": torch.cat(chunks), "noise": noise}
+
+
+def _shift(x: Tensor, amount: float, generator: Generator) -> Tensor:
+    """Return every history of x (W, O, ...) moved as a whole.
+
+    amount: in standard deviations of each element.
+    """
+    if not amount:
+        return x
+    by = torch.randn(x[:, :1].shape, generator=generator, device=generator.device)
+    return x + amount * x.flatten(0, 1).std(0) * by
