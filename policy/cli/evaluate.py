@@ -27,7 +27,7 @@ class Evaluate:
     """Roll a policy out on seeded starts: success with 95 % intervals, latency, score; writes evaluation.json.
 
     network_evaluations: per chunk, a number or a list, by default the policy's own.
-    sampler: ddim, ddpm, heun, dpmsolver++ or unipc; times: a grid from 1 to 0 in place of network_evaluations;
+    sampler: ddim or ddpm; times: a grid from 1 to 0 in place of network_evaluations;
     start, noise, clip: see samplers.Sampler.
     seed: of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting.
     workers: processes, 0 for one per core; they change nothing but the time.

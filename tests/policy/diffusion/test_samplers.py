@@ -5,7 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    UniPCMultistepScheduler,
+)
 from diffusers.schedulers import scheduling_ddim, scheduling_ddpm
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +20,6 @@ from fewstep.envs import ConfigError
 from fewstep.policy.diffusion.objectives import Denoiser
 from fewstep.policy.diffusion.path import BETA, COSINE, LINEAR, PATHS, Path
 from fewstep.policy.diffusion.samplers import STEPS, Sampler, sample
-from fewstep.policy.diffusion.schedulers import SCHEDULERS, sample_with_scheduler
 from fewstep.policy.networks.temporal_unet import Cond
 
 COND = Cond(torch.zeros(3, 1))
@@ -83,6 +87,17 @@ def scaled(noise: Tensor, path: Path, t: float) -> Tensor:
     )
 
 
+def sample_by_scheduler(denoiser: Denoiser, scheduler, evaluations: int, noise: Tensor) -> Tensor:
+    """What one of diffusers' schedulers makes of the same network and noise (K, B, H, A)."""
+    scheduler.set_timesteps(evaluations)
+    x = noise[0] * scheduler.init_noise_sigma
+    for k in scheduler.timesteps:
+        t = ((k.to(x) + 1) / scheduler.config.num_train_timesteps).expand(len(x))
+        out = denoiser.net(scheduler.scale_model_input(x, k), t, COND)
+        x = scheduler.step(out, k, x, return_dict=False)[0]
+    return x
+
+
 each_case = pytest.mark.parametrize(
     "path, steps", [(COSINE, 100), (COSINE, 10), (BETA, 50)], ids=["full", "ten", "beta"]
 )
@@ -138,7 +153,7 @@ def test_ddim_follows_diffusers_by_its_scheduler(path, steps, prediction_type, c
         clip_sample_range=clip,
     )
     denoiser, noise = Denoiser(Net(), path, prediction_type), noises(1)
-    theirs = sample_with_scheduler(denoiser, scheduler, steps, noise, COND)
+    theirs = sample_by_scheduler(denoiser, scheduler, steps, noise)
     times = (*((k.item() + 1) / path.steps for k in scheduler.timesteps), 0.0)
     ours = sample(
         denoiser, Sampler("ddim", times=times, clip=clip), scaled(noise, path, times[0]), COND
@@ -158,36 +173,34 @@ def test_default_grid_of_ddpm_is_the_discrete_schedule(path: Path) -> None:
 )  # diffusers with numpy 2
 @pytest.mark.parametrize("path", [COSINE, BETA], ids=["cosine", "beta"])
 @each_kind
-@pytest.mark.parametrize("name", SCHEDULERS)
-def test_a_solver_of_diffusers_finds_the_exact_flow(
-    path: Path, prediction_type: str, name: str
+@pytest.mark.parametrize("solver", [DPMSolverMultistepScheduler, UniPCMultistepScheduler])
+def test_many_steps_end_where_a_solver_of_higher_order_ends(
+    path: Path, prediction_type: str, solver: type
 ) -> None:
-    noise = noises(1)
-    found = sample(
-        Denoiser(Gaussian(path, prediction_type), path, prediction_type),
-        Sampler(name, 30),
-        noise,
-        COND,
+    scheduler = solver(
+        **SCHEDULES[path.name],
+        prediction_type=PREDICTION[prediction_type],
+        timestep_spacing="trailing",
     )
-    torch.testing.assert_close(found, 0.3 + 0.5 * noise[0], rtol=0, atol=0.015)
+    denoiser = Denoiser(Gaussian(path, prediction_type), path, prediction_type)
+    theirs = sample_by_scheduler(denoiser, scheduler, 30, noises(1))
+    ours = sample(denoiser, Sampler("ddim", 1000), noises(1), COND)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0.03)
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-@pytest.mark.parametrize("step, order", [("ddim", 1), ("heun", 2)])
-def test_halving_the_steps_of_a_sampler_shows_its_order(path: Path, step: str, order: int) -> None:
+def test_halving_the_steps_of_ddim_halves_its_error(path: Path) -> None:
     fine = torch.linspace(0, 0.9, 100_001, dtype=torch.float64)
 
     def error(steps: int) -> float:
         even = np.linspace(0, path.progress(fine)[-1].item(), steps + 1)[::-1]
         times = tuple(np.interp(even, path.progress(fine), fine).tolist())
         alpha, sigma = path.coefficients(fine[-1])
-        x = sample(
-            Denoiser(Gaussian(path, "v"), path, "v"), Sampler(step, times=times), noises(1), COND
-        )
+        x = sample(Denoiser(Gaussian(path, "v"), path, "v"), Sampler(times=times), noises(1), COND)
         z = (sigma * noises(1)[0] - alpha * 0.3) / ((alpha * 0.5) ** 2 + sigma**2).sqrt()
         return (x - 0.3 - 0.5 * z).abs().max().item()
 
-    assert math.log2(error(20) / error(40)) == pytest.approx(order, abs=0.2)
+    assert math.log2(error(20) / error(40)) == pytest.approx(1, abs=0.2)
 
 
 def test_ddim_on_the_linear_path_is_eulers_step() -> None:
@@ -200,31 +213,19 @@ def test_ddim_on_the_linear_path_is_eulers_step() -> None:
     torch.testing.assert_close(found, x, rtol=0, atol=1e-12)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning"
-)  # diffusers with numpy 2
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("evaluations", [1, 2, 3, 4, 7, 10])
 def test_network_evaluations_are_those_that_happen(step: str, evaluations: int) -> None:
     net, sampler = Net(), Sampler(step, evaluations)
     sample(Denoiser(net, COSINE, "v"), sampler, noises(sampler.noises), COND)
-    assert len(net.times) == sampler.cost <= evaluations
-    assert step == "heun" or sampler.cost == evaluations
-    assert step in SCHEDULERS or set(net.times) == set(sampler.grid()[:-1])
-
-
-@pytest.mark.parametrize("name", SCHEDULERS)
-def test_a_solver_of_diffusers_needs_a_discrete_path_and_its_own_times(name: str) -> None:
-    for path, sampler in [(LINEAR, Sampler(name)), (COSINE, Sampler(name, times=(1.0, 0.5, 0.0)))]:
-        with pytest.raises(ConfigError, match="own times"):
-            sample(Denoiser(Net(), path, "v"), sampler, noises(1), COND)
+    assert len(net.times) == sampler.cost == evaluations
+    assert set(net.times) == set(sampler.grid()[:-1])
 
 
 def test_two_and_three_evaluations_split_late() -> None:
     assert Sampler(network_evaluations=2).grid() == (1, 0.3, 0)
     assert Sampler(network_evaluations=3).grid() == (1, 0.5, 0.1, 0)
     assert Sampler(network_evaluations=4).grid() == (1, 0.75, 0.5, 0.25, 0)
-    assert Sampler("heun", 3).grid() == (1, 0.5, 0)
 
 
 @given(st.integers(1, 300))
@@ -273,9 +274,7 @@ def test_numbers_of_evaluations_without_a_grid_are_refused(step: str, evaluation
 def test_unknown_steps_are_refused_with_the_valid_ones(times: tuple[float, ...]) -> None:
     sampler = Sampler("euler", times=times)
     for use in (sampler.grid, lambda: sampler.noises, lambda: sampler.cost):
-        with pytest.raises(
-            ConfigError, match=r"'euler'; valid: ddim, ddpm, dpmsolver\+\+, heun, unipc"
-        ):
+        with pytest.raises(ConfigError, match="'euler'; valid: ddim, ddpm"):
             use()
 
 
@@ -287,7 +286,7 @@ def test_scales_that_mean_nothing_are_refused(setting: dict[str, float]) -> None
         Sampler(**setting).grid()
 
 
-@pytest.mark.parametrize("step", STEPS.keys() - SCHEDULERS.keys())
+@pytest.mark.parametrize("step", STEPS)
 def test_eps_on_the_linear_path_cannot_start_at_one(step: str) -> None:
     denoiser = Denoiser(Net(), LINEAR, "eps")
     with pytest.raises(ConfigError, match=r"0\.999"):

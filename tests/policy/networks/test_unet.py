@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from fewstep.envs import ConfigError
 from fewstep.policy.diffusion.objectives import Denoiser
-from fewstep.policy.diffusion.path import COSINE, LINEAR
+from fewstep.policy.diffusion.path import LINEAR
 from fewstep.policy.diffusion.samplers import STEPS, Sampler, sample
-from fewstep.policy.diffusion.schedulers import SCHEDULERS
 from fewstep.policy.networks.temporal_unet import (
     FoldedUnet,
     TemporalUnet,
@@ -92,18 +91,14 @@ def test_new_network_does_not_look_at_the_mask(action_size: int) -> None:
     assert (a[1:] - b[1:]).abs().amax((1, 2)).min() > 1e-3
 
 
-@pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning"
-)  # diffusers with numpy 2
 @pytest.mark.parametrize("step", STEPS)
 def test_promised_actions_are_kept_and_the_free_ones_follow_them(step: str) -> None:
     net, sampler = shaken(build(replace(SMALL, prefix=True))), Sampler(step, 4)
     noise, prefix_length = draw(sampler.noises, B, H, A), torch.tensor([0, 3, 8])
-    path = COSINE if step in SCHEDULERS else LINEAR
 
     def chunk(prefix: Tensor) -> Tensor:
         return sample(
-            Denoiser(net, path, "v"),
+            Denoiser(net, LINEAR, "v"),
             sampler,
             noise,
             net.condition(draw(B, C), prefix, prefix_length),
