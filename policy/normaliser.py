@@ -1,167 +1,188 @@
-"""Normaliser: robot units to about [-1, 1] and back."""
+"""Normaliser: robot units to about [-1, 1] and back, field by field."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..envs import DataError, Field, Spec
+from .field_codes import WIDTH, contract, expand, width
 
-WIDTH = {"angle": 2, "quaternion": 6 / 4}  # encoded numbers per stored number, where not one
-NARROW, FAR = 0.02, 2.0
+NARROWEST = 0.02  # share of its field's widest range that an element's range counts as at least
+FARTHEST = 2.0  # to which normalised observations are clipped
+BLOCK = 2**16  # frames that are looked at together, so that no copy of all of them is made
 
 
 class Normaliser(nn.Module):
     """Min-max to [-1, 1] per element; its statistics are buffers, so they travel inside the checkpoint.
 
-    Angles become a point on the unit circle and quaternions the first two columns of their rotation matrix (Zhou et al.
-    2019), so neither jumps where it wraps. An element whose range is at most 1e-6 + 1e-5 of its magnitude counts as
-    constant: it encodes to 0 and decodes to its constant. One that hardly moves beside the others of its field is not
-    blown up: its range counts as NARROW of the widest. Observations are clipped to FAR, so that a step beside the
-    demonstrations does not look like another world. Decoded angles lie in (-pi, pi], quaternions have w >= 0.
+    The statistics of the state fields stand end to end in the order of the Spec; images pass by.
+    Angles and quaternions are expanded first (see field_codes). An element whose range is at most
+    1e-6 + 1e-5 of its magnitude counts as constant: it encodes to 0 and decodes to its constant. One
+    that hardly moves beside the others of its field is not blown up: its range counts as NARROWEST
+    of the widest. Observations are clipped to FARTHEST, so that a step beside the demonstrations
+    does not look like another world.
     """
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.spec = spec
-        for group, table in (("observation", spec.observations), ("action", spec.actions)):
-            size = sum(width(f) for f in table.values())
+        self._places = {
+            "observation": place_fields(state_fields(spec)),
+            "action": place_fields(spec.actions),
+        }
+        for group, places in self._places.items():
+            size = max((place.stop for place in places.values()), default=0)
             self.register_buffer(f"{group}_low", -torch.ones(size))
             self.register_buffer(f"{group}_high", torch.ones(size))
 
     @classmethod
     def fit(cls, spec: Spec, data: Mapping[str, np.ndarray], ends: np.ndarray) -> Normaliser:
-        """Statistics of data[key] (N, ...), data["action"] (N, A), of episodes that end at `ends` (E,).
+        """Return the statistics of data[key] (N, ...) and data["action"] (N, A).
 
-        Raises DataError with key, episode and frame where a number is NaN or infinite, or a quaternion has no length.
+        ends: (E,), where the episodes end. Raises DataError with key, episode and frame where a
+        number is NaN or infinite, or a quaternion has no length.
         """
-        out = cls(spec)
-        for key, f in spec.observations.items():
-            _refuse(key, f, data[key], ends)
-        for f, s in out._action_fields():
-            _refuse("action", f, data["action"][:, s], ends)
-        observed = {k: torch.as_tensor(data[k]) for k in spec.observations}
-        out._span("observation", out._expand_observations(observed), spec.observations)
-        out._span("action", out._expand_actions(torch.as_tensor(data["action"])), spec.actions)
-        return out
+        normaliser = cls(spec)
+        for key, field in state_fields(spec).items():
+            normaliser._fit_field("observation", key, field, key, data[key], ends)
+        for key, place in spec.slices().items():
+            values = data["action"][:, place]
+            normaliser._fit_field("action", key, spec.actions[key], "action", values, ends)
+        return normaliser
 
     @property
     def observation_size(self) -> int:
-        """D, encoded numbers per observation."""
+        """Return D, the encoded numbers of all state fields of one observation."""
         return len(self.get_buffer("observation_low"))
 
     @property
     def action_size(self) -> int:
-        """Encoded numbers per action."""
+        """Return the encoded numbers per action."""
         return len(self.get_buffer("action_low"))
 
-    def encode_observations(self, data: Mapping[str, Tensor]) -> Tensor:
-        """data[key] (..., *shape) in robot units -> (..., D)."""
-        return self._encode("observation", self._expand_observations(data)).clamp(-FAR, FAR)
+    def encode_observations(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return obs[key] (..., *shape), in robot units, as (..., width); images as they are."""
+        encoded: dict[str, Tensor] = {}
+        for key, field in self.spec.observations.items():
+            encoded[key] = obs[key]
+            if key in self._places["observation"]:
+                flat = _flatten(field, obs[key])
+                encoded[key] = self._scale("observation", key, expand(field, flat))
+                encoded[key] = encoded[key].clamp(-FARTHEST, FARTHEST)
+        return encoded
+
+    def encode_states(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Return all state fields of obs[key] (..., *shape), encoded and end to end, (..., D)."""
+        encoded = self.encode_observations(obs)
+        return torch.cat([encoded[key] for key in self._places["observation"]], -1)
 
     def encode_actions(self, actions: Tensor) -> Tensor:
-        """(..., A) in robot units -> (..., encoded)."""
-        return self._encode("action", self._expand_actions(actions))
+        """Return actions (..., A), in robot units, encoded: (..., action_size)."""
+        parts: list[Tensor] = []
+        for key, place in self.spec.slices().items():
+            expanded = expand(self.spec.actions[key], actions[..., place])
+            parts.append(self._scale("action", key, expanded))
+        return torch.cat(parts, -1)
 
     def decode_actions(self, x: Tensor) -> Tensor:
-        """(..., encoded) -> (..., A) in robot units."""
-        low, high = self.get_buffer("action_low"), self.get_buffer("action_high")
+        """Return encoded actions x (..., action_size) in robot units: (..., A)."""
+        low = self.get_buffer("action_low")
+        high = self.get_buffer("action_high")
         x = (x + 1) / 2 * (high - low) + low
-        fields = list(self.spec.actions.values())
-        parts = x.split([width(f) for f in fields], -1)
-        return torch.cat([contract(f, part) for f, part in zip(fields, parts, strict=True)], -1)
+        parts: list[Tensor] = []
+        for key, place in self._places["action"].items():
+            parts.append(contract(self.spec.actions[key], x[..., place]))
+        return torch.cat(parts, -1)
 
-    def _encode(self, group: str, x: Tensor) -> Tensor:
-        low, high = self.get_buffer(f"{group}_low"), self.get_buffer(f"{group}_high")
-        span = high - low
+    def _scale(self, group: str, key: str, x: Tensor) -> Tensor:
+        """Return the expanded field x (..., width) scaled to [-1, 1], 0 where it is constant."""
+        place = self._places[group][key]
+        low = self.get_buffer(f"{group}_low")[place]
+        span = self.get_buffer(f"{group}_high")[place] - low
         return torch.where(span > 0, 2 * (x - low) / torch.where(span > 0, span, 1) - 1, 0)
 
-    def _expand_observations(self, data: Mapping[str, Tensor]) -> Tensor:
-        fields = self.spec.observations
-        return torch.cat([expand(f, _flat(f, data[k])) for k, f in fields.items()], -1)
-
-    def _expand_actions(self, actions: Tensor) -> Tensor:
-        return torch.cat([expand(f, actions[..., s]) for f, s in self._action_fields()], -1)
-
-    def _action_fields(self) -> list[tuple[Field, slice]]:
-        return list(zip(self.spec.actions.values(), self.spec.slices().values(), strict=True))
-
-    def _span(self, group: str, x: Tensor, table: Mapping[str, Field]) -> None:
-        low, high = x.amin(0), x.amax(0)
-        flat = high - low <= 1e-6 + 1e-5 * torch.maximum(low.abs(), high.abs())
-        widest = torch.cat(
-            [
-                part.amax().expand_as(part)
-                for part in (high - low).split([width(f) for f in table.values()])
-            ]
-        )
-        missing = (NARROW * widest - (high - low)).clamp(min=0) / 2
-        low, high = torch.where(flat, low, low - missing), torch.where(flat, low, high + missing)
-        wraps = torch.cat([torch.full((width(f),), f.kind in WIDTH) for f in table.values()])
-        self.get_buffer(f"{group}_low").copy_(torch.where(wraps, -1, low))
-        self.get_buffer(f"{group}_high").copy_(torch.where(wraps, 1, high))
+    def _fit_field(
+        self, group: str, key: str, field: Field, array: str, values: np.ndarray, ends: np.ndarray
+    ) -> None:
+        """Set the statistics of one field from values (N, ...), a part of the array of that name."""
+        low, high = measure_range(field, array, values, ends)
+        place = self._places[group][key]
+        self.get_buffer(f"{group}_low")[place] = low
+        self.get_buffer(f"{group}_high")[place] = high
 
 
-def width(f: Field) -> int:
-    """Numbers that a field takes once expanded."""
-    return int(f.size * WIDTH.get(f.kind, 1))
+def state_fields(spec: Spec) -> dict[str, Field]:
+    """Return the observations that are numbers and no images."""
+    return {key: field for key, field in spec.observations.items() if field.kind != "image"}
 
 
-def expand(f: Field, x: Tensor) -> Tensor:
-    """(..., size) -> (..., width): angles as cosine and sine, quaternions as two columns of their matrix."""
-    x = x.float()
-    if f.kind == "angle":
-        return torch.cat([x.cos(), x.sin()], -1)
-    if f.kind == "quaternion":
-        w, a, b, c = (x / x.norm(dim=-1, keepdim=True)).unbind(-1)
-        first = [1 - 2 * (b * b + c * c), 2 * (a * b + w * c), 2 * (a * c - w * b)]
-        second = [2 * (a * b - w * c), 1 - 2 * (a * a + c * c), 2 * (b * c + w * a)]
-        return torch.stack(first + second, -1)
-    return x
+def place_fields(fields: Mapping[str, Field]) -> dict[str, slice]:
+    """Return where each field lies once they are expanded and laid end to end."""
+    places: dict[str, slice] = {}
+    start = 0
+    for key, field in fields.items():
+        places[key] = slice(start, start + width(field))
+        start = places[key].stop
+    return places
 
 
-def contract(f: Field, x: Tensor) -> Tensor:
-    """(..., width) -> (..., size), the inverse of `expand`; any numbers give a valid angle or rotation."""
-    if f.kind == "angle":
-        cosine, sine = x.chunk(2, -1)
-        return torch.atan2(sine, cosine)
-    return _quaternion(x) if f.kind == "quaternion" else x
+def measure_range(
+    field: Field, array: str, values: np.ndarray, ends: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Return the lowest and highest (width,) of a field's values (N, ...), as they are normalised by.
+
+    Raises DataError, naming the array, where a value is no number.
+    """
+    if field.kind in WIDTH:
+        for first, block in _blocks(values):
+            _require_sound(field, array, block, first, ends)
+        return torch.tensor(-1.0), torch.tensor(1.0)
+    low = torch.full((width(field),), torch.inf)
+    high = torch.full((width(field),), -torch.inf)
+    for first, block in _blocks(values):
+        _require_sound(field, array, block, first, ends)
+        x = expand(field, _flatten(field, torch.as_tensor(np.array(block))))
+        low = torch.minimum(low, x.amin(0))
+        high = torch.maximum(high, x.amax(0))
+    return _widen(low, high)
 
 
-def _quaternion(x: Tensor) -> Tensor:
-    a = nn.functional.normalize(x[..., :3], dim=-1)
-    b = nn.functional.normalize(x[..., 3:] - (a * x[..., 3:]).sum(-1, keepdim=True) * a, dim=-1)
-    c = torch.linalg.cross(a, b)
-    # Four candidates, each exact but for the division by its own leading element: take the largest (Shepperd 1978).
-    d = torch.stack([a[..., 0], b[..., 1], c[..., 2]], -1)
-    trace = d.sum(-1)
-    lead = torch.stack([trace, *d.unbind(-1)], -1)
-    wx, wy, wz = b[..., 2] - c[..., 1], c[..., 0] - a[..., 2], a[..., 1] - b[..., 0]
-    xy, xz, yz = a[..., 1] + b[..., 0], c[..., 0] + a[..., 2], b[..., 2] + c[..., 1]
-    x2, y2, z2 = (1 + 2 * d - trace[..., None]).unbind(-1)
-    rows = [[1 + trace, wx, wy, wz], [wx, x2, xy, xz], [wy, xy, y2, yz], [wz, xz, yz, z2]]
-    q = torch.stack([torch.stack(row, -1) for row in rows], -2)
-    pick = lead.argmax(-1)[..., None, None].expand(*lead.shape[:-1], 1, 4)
-    q = nn.functional.normalize(q.gather(-2, pick).squeeze(-2), dim=-1)
-    return torch.where(q[..., :1] < 0, -q, q)
+def _widen(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the range of a field with narrow elements widened and constant ones without width."""
+    span = high - low
+    constant = span <= 1e-6 + 1e-5 * torch.maximum(low.abs(), high.abs())
+    missing = (NARROWEST * span.amax() - span).clamp(min=0) / 2
+    return torch.where(constant, low, low - missing), torch.where(constant, low, high + missing)
 
 
-def _flat(f: Field, x: Tensor) -> Tensor:
-    return x.reshape(*x.shape[: x.ndim - len(f.shape)], f.size)
+def _blocks(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    for first in range(0, len(values), BLOCK):
+        yield first, values[first : first + BLOCK]
 
 
-def _refuse(key: str, f: Field, x: np.ndarray, ends: np.ndarray) -> None:
-    rows = x.reshape(len(x), -1)
-    bad, what = ~np.isfinite(rows).all(1), "is not finite"
-    if f.kind == "quaternion" and not bad.any():
-        bad, what = ~rows.any(1), "is no rotation"
-    if bad.any():
-        frame = int(bad.argmax())
-        episode = int(np.searchsorted(ends, frame, side="right"))
-        start = int(ends[episode - 1]) if episode else 0
-        raise DataError(
-            f"{key!r} {what} in episode {episode}, frame {frame - start}: run `fewstep check`"
-        )
+def _flatten(field: Field, x: Tensor) -> Tensor:
+    return x.reshape(*x.shape[: x.ndim - len(field.shape)], field.size)
+
+
+def _require_sound(
+    field: Field, array: str, block: np.ndarray, first: int, ends: np.ndarray
+) -> None:
+    """Raise DataError with the place of the first frame of a block that is no number or rotation."""
+    rows = block.reshape(len(block), -1)
+    bad = ~np.isfinite(rows).all(1)
+    trouble = "is not finite"
+    if field.kind == "quaternion" and not bad.any():
+        bad = ~rows.any(1)
+        trouble = "is no rotation"
+    if not bad.any():
+        return
+    frame = first + int(bad.argmax())
+    episode = int(np.searchsorted(ends, frame, side="right"))
+    start = int(ends[episode - 1]) if episode else 0
+    raise DataError(
+        f"{array!r} {trouble} in episode {episode}, frame {frame - start}: run `fewstep check`"
+    )

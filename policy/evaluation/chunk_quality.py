@@ -45,7 +45,7 @@ class Nearby:
         ).long()
         obs, own = _read(policy, data, rows, data.held_out)
         others, chunks = _read(policy, data, torch.arange(len(data.train[0])), data.train)
-        here, there = (policy.normaliser.encode_observations(o).flatten(1) for o in (obs, others))
+        here, there = (policy.normaliser.encode_states(o).flatten(1) for o in (obs, others))
         near = chunks[torch.cdist(here, there).topk(NEAR, largest=False).indices]
         return cls(obs, near, _nearest(own, near).quantile(KNOWN).item())
 

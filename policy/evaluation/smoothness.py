@@ -7,7 +7,7 @@ import torch
 
 from ...envs import Step
 from ...envs.agent import Chunk
-from ..normaliser import width
+from ..field_codes import width
 from ..policy import Policy
 
 

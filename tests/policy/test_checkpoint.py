@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 
 from fewstep.demos.storage import atomic_files as files
 from fewstep.envs import CheckpointError, ConfigError, FewstepError, Field, Spec
+from fewstep.envs.schema import to_plain
 from fewstep.policy import checkpoint
 from fewstep.policy.checkpoint import (
     META,
@@ -28,7 +29,7 @@ from fewstep.policy.diffusion.objectives import OBJECTIVES
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.normaliser import Normaliser
-from fewstep.policy.policy import REACH, Policy, PolicyConfig
+from fewstep.policy.policy import FARTHEST_ACTION, Policy, PolicyConfig
 
 SPEC = Spec(
     {"pose": Field((2,), "m"), "turn": Field((1,), "rad", "angle")},
@@ -113,7 +114,7 @@ def test_free_actions_stay_near_the_demonstrated_range(folder: Path) -> None:
     policy = load_policy(folder)
     noise = 1e3 * torch.randn(1, 3, 4, 3, generator=torch.Generator().manual_seed(1))
     out = policy.normaliser.encode_actions(policy.act(history(), noise))
-    assert out.abs().max().item() == pytest.approx(REACH, abs=1e-4)
+    assert out.abs().max().item() == pytest.approx(FARTHEST_ACTION, abs=1e-4)
 
 
 def test_another_sampler_changes_the_sampler_only(folder: Path) -> None:
@@ -172,6 +173,10 @@ def edit(folder: Path, **changes) -> None:
         ({"config__horizon": 3}, "horizon 3 must be a multiple of 2"),
         ({"config__action_steps": 9}, "action_steps must lie between"),
         ({"config__objective": "os.system"}, "unknown objective 'os.system'; valid: eps"),
+        (
+            {"config__encoders__states": "os.path"},
+            "unknown encoder of states 'os.path'; valid: mlp",
+        ),
         ({"config__path": "spiral"}, "unknown path 'spiral'; valid: beta"),
         ({"config__sampler__step": "euler"}, "unknown sampler 'euler'; valid: ddim"),
         ({"config__sampler__network_evaluations": 10**12}, "evaluations"),
@@ -441,6 +446,7 @@ def test_a_shipped_policy_goes_by_its_name(tmp_path, monkeypatch):
 def test_what_comes_with_the_package_is_whole_small_and_of_no_machine(name: str):
     policy, folder = load_policy(name), checkpoint.SHIPPED / name
     assert policy.config.net.prefix and policy.config.drawn_by.cost <= 3
+    assert read_meta(name)["config"] == json.loads(json.dumps(to_plain(policy.config)))
     assert sum(file.stat().st_size for file in folder.iterdir()) < 10e6
     card, meta = ((folder / file).read_text() for file in ("README.md", "policy.json"))
     assert (

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fewstep.envs import DataError, Field, Spec
+from fewstep.policy import normaliser as normaliser_module
 from fewstep.policy.checkpoint import load_policy, save_policy
+from fewstep.policy.field_codes import contract, expand, width
 from fewstep.policy.networks.temporal_unet import UnetConfig
-from fewstep.policy.normaliser import Normaliser, contract, expand, width
+from fewstep.policy.normaliser import Normaliser
 from fewstep.policy.policy import Policy, PolicyConfig
 
 MIXED = Spec(
@@ -158,7 +161,7 @@ def test_mixed_fields_come_back_in_order() -> None:
     observed = {
         k: torch.as_tensor(v).reshape(4, 5, *v.shape[1:]) for k, v in data.items() if k != "action"
     }
-    code = normaliser.encode_observations(observed)
+    code = normaliser.encode_states(observed)
     assert code.shape == (4, 5, 3 + 4 + 6) and normaliser.observation_size == 13
     assert code.abs().max() <= 1 + 1e-5
 
@@ -170,7 +173,7 @@ def test_fields_of_any_shape_are_laid_flat(shape: tuple[int, ...]) -> None:
     normaliser = Normaliser.fit(
         spec, {"state": x, "action": np.ones((6, 1), np.float32)}, np.array([6])
     )
-    code = normaliser.encode_observations({"state": torch.as_tensor(x).reshape(2, 3, *shape)})
+    code = normaliser.encode_states({"state": torch.as_tensor(x).reshape(2, 3, *shape)})
     assert code.shape == (2, 3, math.prod(shape))
     assert (code.amin((0, 1)) == -1).all() and (code.amax((0, 1)) == 1).all()
 
@@ -236,6 +239,37 @@ def test_observations_far_outside_only_say_outside():
     seen = np.array([[0.0], [1.0]], np.float32)
     spec = Spec({"x": Field((1,))}, {"a": Field((1,))}, 10)
     normaliser = Normaliser.fit(spec, {"x": seen, "action": seen}, np.array([2]))
-    assert normaliser.encode_observations(
-        {"x": torch.tensor([[100.0], [-100.0], [1.2]])}
-    ).flatten().tolist() == (pytest.approx([2.0, -2.0, 1.4]))
+    far = normaliser.encode_observations({"x": torch.tensor([[100.0], [-100.0], [1.2]])})
+    assert far["x"].flatten().tolist() == pytest.approx([2.0, -2.0, 1.4])
+
+
+def test_each_observation_is_normalised_by_itself_and_images_pass_by():
+    data = mixed_data()
+    spec = replace(
+        MIXED, observations={"camera": Field((4, 6, 3), kind="image")} | dict(MIXED.observations)
+    )
+    normaliser = Normaliser.fit(spec, data, np.array([20]))
+    observed = {key: torch.as_tensor(data[key]) for key in MIXED.observations}
+    image = torch.randint(256, (20, 4, 6, 3), dtype=torch.uint8)
+    found = normaliser.encode_observations({"camera": image, **observed})
+    assert torch.equal(found["camera"], image)
+    assert {key: x.shape[-1] for key, x in found.items()} == {
+        "camera": 3,
+        "pose": 3,
+        "heading": 4,
+        "turn": 6,
+    }
+    states = normaliser.encode_states({"camera": image, **observed})
+    assert torch.equal(states, torch.cat([found[key] for key in MIXED.observations], -1))
+    assert torch.equal(states, Normaliser.fit(MIXED, data, np.array([20])).encode_states(observed))
+
+
+def test_statistics_do_not_depend_on_how_many_frames_are_looked_at_together(monkeypatch):
+    data = mixed_data()
+    whole = Normaliser.fit(MIXED, data, np.array([7, 20])).state_dict()
+    monkeypatch.setattr(normaliser_module, "BLOCK", 3)
+    parts = Normaliser.fit(MIXED, data, np.array([7, 20])).state_dict()
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    data["pose"][17, 1] = math.nan
+    with pytest.raises(DataError, match="'pose' is not finite in episode 1, frame 10"):
+        Normaliser.fit(MIXED, data, np.array([7, 20]))

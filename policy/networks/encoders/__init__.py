@@ -1,1 +1,1 @@
-"""Encoders: observation history -> condition features."""
+"""Encoders: normalised observation history -> condition features; a closed table of names."""

@@ -556,7 +556,7 @@ def test_half_of_the_chunks_are_trained_without_a_prefix_and_the_rest_with_any_t
     policy = Policy(
         SPEC, replace(TINY, horizon=8, action_steps=5, net=replace(TINY.net, prefix=True))
     )
-    prefix_length = policy._draw_prefix_length(10_000, torch.Generator().manual_seed(0))
+    prefix_length = policy.draw_prefix_length(10_000, torch.Generator().manual_seed(0))
     shares = torch.bincount(prefix_length.long(), minlength=4) / len(prefix_length)
     torch.testing.assert_close(
         shares, torch.tensor([1 / 2, 1 / 6, 1 / 6, 1 / 6]), atol=0.02, rtol=0
