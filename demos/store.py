@@ -12,9 +12,10 @@ import numpy as np
 import zarr
 
 from ..envs import DataError, Spec, differences
+from ..envs.atomic_files import lock, new_folder
 from ..envs.errors import names, pick, refusing
 from .episode import Column, Episode, columns
-from .storage.atomic_files import AtomicStore, lock, new_folder
+from .storage.atomic_store import AtomicStore
 from .storage.curation import Marks
 from .storage.images import CHUNK, ENCODINGS, Blobs, EncodedImages, encoded
 from .storage.store_header import FORMAT, VERSION, read_head, read_spec

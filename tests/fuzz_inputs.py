@@ -21,12 +21,12 @@ from fewstep.demos.formats.diffusion_policy import import_pusht
 from fewstep.demos.formats.source import Choice
 from fewstep.envs import Field, Spec
 from fewstep.envs.control.control_loop import STATES, tick_type
+from fewstep.envs.control.telemetry import RunLog, latencies
 from fewstep.envs.tables import read_table
 from fewstep.policy.checkpoint import load_policy, save_policy
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
-from fewstep.policy.serving.run_log import RunLog, latencies
 
 SPEC = Spec(
     {"joints": Field((2,), "rad", names=("a", "b")), "top": Field((16, 16, 3), kind="image")},

@@ -1,7 +1,7 @@
 """What an installed fewstep must do. Run it by path with the environment's Python; `make wheel` does.
 
 imports: without the packages that the extras bring, everything that a robot computer needs is importable
-base:    like imports, where the extras really are not installed
+base:    the same where the extras really are not installed; and its verbs work there
 full:    record, train and evaluate by the command line, in a folder with a user's own `envs` and `policy`
 """
 
@@ -9,10 +9,13 @@ import importlib
 import importlib.metadata
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
 EXTRAS = (
@@ -39,6 +42,7 @@ WITH_MUJOCO = (
     "metaworld",
     "rendering",
 )  # of envs.sim
+BASE_VERBS = ("check", "import", "export", "view", "record")
 FOREIGN = {"lerobot", "robomimic", "rosbag"}  # formats that need libraries of their own
 
 
@@ -63,12 +67,68 @@ def imports() -> None:
         sys.modules[name] = None  # type: ignore[assignment]  # makes `import name` raise
     for name in torch_free():
         importlib.import_module(name)
+    from fewstep.policy.cli.command import load
+
+    for verb in BASE_VERBS:
+        load(verb)
 
 
 def base() -> None:
     installed = [name for name in EXTRAS if importlib.util.find_spec(name)]
     assert not installed, f"the base install brought {installed}"
     imports()
+    with tempfile.TemporaryDirectory() as folder:
+        fewstep(folder, "--help")
+        for verb in BASE_VERBS:
+            fewstep(folder, f"{verb} --help")
+        record_by_hand(folder)
+        fewstep(folder, "check data=demos")
+        fewstep(folder, "export data=demos out=buffer.zarr format=diffusion_policy")
+        fewstep(folder, "import source=buffer.zarr data=again")
+        look(folder)
+        said = refused(folder, "train data=demos")
+        assert "pip install 'fewstep[train]'" in said, said
+
+
+def record_by_hand(folder: str) -> None:
+    """Record an episode of a simulated arm with the keyboard, typed on a terminal of its own."""
+    ours, theirs = os.openpty()
+    command = [script(), "record", "teleop=keyboard", "robot=simulated", "data=demos", "episodes=1"]
+    print("$ fewstep", *command[1:], flush=True)
+    streams = {"stdin": theirs, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, cwd=folder, text=True, **streams)
+    said = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        said += line
+        if "Enter" in line and "ready at" in said:
+            time.sleep(0.5)
+            os.write(ours, b"\r")
+        if "recording episode" in line:
+            time.sleep(1.0)
+            os.write(ours, b" ")
+    assert process.wait(60) == 0 and "1 kept" in said, said
+
+
+def look(folder: str) -> None:
+    """Open the page of `fewstep view`, once."""
+    command = [script(), "view", "data=demos", "port=0"]
+    process = subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    address = line.split("look at ")[1].split()[0]
+    with urllib.request.urlopen(address) as page:
+        assert b"<html" in page.read()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+
+
+def refused(folder: str, arguments: str) -> str:
+    """Return what a command says that cannot work here."""
+    command = [script(), *arguments.split()]
+    done = subprocess.run(command, cwd=folder, text=True, capture_output=True, check=False)
+    assert done.returncode == 1, done
+    return done.stderr
 
 
 def full() -> None:
@@ -84,9 +144,14 @@ def full() -> None:
         fewstep(folder, "evaluate policy=pusht task=pusht-mujoco episodes=1 out=pusht")
 
 
+def script() -> str:
+    """Return the console script of this environment."""
+    return str(Path(sysconfig.get_path("scripts"), "fewstep"))
+
+
 def fewstep(folder: str, arguments: str) -> None:
     """Run the console script in `folder`, with the folder first on the import path as in a user's own project."""
-    command = [str(Path(sysconfig.get_path("scripts"), "fewstep")), *arguments.split()]
+    command = [script(), *arguments.split()]
     print("$ fewstep", arguments, flush=True)
     subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": folder}, check=True)
 

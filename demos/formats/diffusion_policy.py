@@ -12,12 +12,12 @@ import numpy as np
 import zarr
 
 from ...envs import DataError, Field, Spec, caps
+from ...envs.atomic_files import new_folder
 from ...envs.caps import require_ratio
 from ...envs.errors import names
 from ...envs.sim.push_t_geometry import SPEC as PUSHT
 from ...envs.sim.push_t_geometry import corners
 from ..episode import ACTION, TIME, Episode, columns
-from ..storage.atomic_files import new_folder
 from ..storage.images import EncodedImages, Raw
 from ..store import DemoStore
 from .foreign_zarr import Archive, Folder

@@ -13,7 +13,7 @@ from ...envs import DataError, caps
 from ...envs.caps import require_room
 from ...envs.errors import refusing
 from ...envs.files import require_plain
-from ..storage.atomic_files import stored
+from ..storage.atomic_store import stored
 from ..storage.zarr_layout import Layout, require_chunk, require_ours, undressed
 
 META = (".zarray", ".zattrs", ".zgroup", "zarr.json")  # what is no chunk

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ...envs import DataError, Spec
+from ...envs.atomic_files import new_folder
 from ...envs.errors import refusing
 from ..episode import Episode, columns
-from ..storage.atomic_files import new_folder
 from ..store import DemoStore
 
 TOGETHER = (

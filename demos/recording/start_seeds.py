@@ -10,8 +10,8 @@ from itertools import count
 from pathlib import Path
 
 from ...envs import Actor, DataError, FewstepWarning
+from ...envs.atomic_files import replace
 from ...envs.tables import read_json
-from ..storage.atomic_files import replace
 from ..store import DemoStore
 
 FILE = "starts.json"  # in a store, beside its arrays

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from ...envs import DataError, FewstepWarning, caps
+from ...envs.atomic_files import replace as replace_file
+from ...envs.atomic_files import turn
 from ...envs.errors import names
 from ...envs.files import read_plain
-from .atomic_files import replace as replace_file
-from .atomic_files import turn
 
 FILE = "marks.json"  # in a store, beside its arrays
 

@@ -14,7 +14,7 @@ from ...envs import DataError, caps
 from ...envs.caps import require_ratio
 from ...envs.errors import refusing
 from ..episode import Column
-from .atomic_files import AtomicStore, stored
+from .atomic_store import AtomicStore, stored
 
 CHUNK_BYTES, CHUNK_FRAMES = 2**18, 4096  # a chunk has at most so many, and at least one frame
 LEFT = 2**16  # chunks that a killed writer may have left behind

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fewstep.policy.serving.run_log import latencies, read_ticks
+from fewstep.envs.control.telemetry import latencies, read_ticks
 
 
 def main(folder: Path) -> None:

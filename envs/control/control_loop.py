@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,6 +44,11 @@ def tick_type(actions: int, observations: int) -> np.dtype:
     )
 
 
+def never(now: float) -> bool:
+    """Say that an actor goes on for as long as it is let."""
+    return False
+
+
 class Timed(Protocol):
     """Whoever knows how long the last chunk took to make."""
 
@@ -61,6 +67,7 @@ class Control:
     """Ticks on, whoever asks for what, on one grid from its beginning to its end: holds between episodes, acts in them.
 
     Orders: `arm` (or leave a fault), `hold` what is active, `disarm`, `play SEED SECONDS STATE`, `stop`.
+    is_over: says at a time [s] whether the actor has nothing left to do, which ends its episode.
     """
 
     def __init__(
@@ -72,8 +79,10 @@ class Control:
         log: Wire,
         inference: Timed | None = None,
         listener: Listener | None = None,
+        is_over: Callable[[float], bool] = never,
     ) -> None:
         self.safe, self._actor, self._inference, self._listener = safe, actor, inference, listener
+        self._is_over = is_over
         self._orders, self._events, self._log = orders, events, log
         spec = safe.spec
         self._record = np.zeros((), tick_type(spec.action_size, len(spec.observations)))
@@ -132,7 +141,8 @@ class Control:
                 if self._listener:
                     self._listener.step(self._episode, step)
             self._obey()
-            if self.stopping or self.safe.state is not state:
+            is_over = step is not None and self._is_over(step.obs.time)
+            if is_over or self.stopping or self.safe.state is not state:
                 return self._ended()
         outcome = self._ended()
         self._hold(0.0)
@@ -203,6 +213,7 @@ class Control:
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
-    """Values for JSON, whatever kind of number a robot has used."""
+    """Return values for JSON, whatever kind of number a robot has used."""
     success = None if outcome.success is None else bool(outcome.success)
-    return {"success": success, "score": float(outcome.score), "why": str(outcome.why)}
+    score = float(outcome.score) if math.isfinite(outcome.score) else None
+    return {"success": success, "score": score, "why": str(outcome.why)}

@@ -29,7 +29,7 @@ from ..safety.states import WatchdogConfig
 from ..schema import from_plain
 from ..sim.registry import make_tool
 from ..spec import Spec, differences
-from .control_loop import Control, Timed
+from .control_loop import Control, Timed, never
 from .frames import FrameSender
 from .mailbox import Mailbox
 from .messages import Messages, ProcessRunner
@@ -77,6 +77,7 @@ class ControlConfig:
     options: dict[str, Any] = field(default_factory=dict)
     spec: dict[str, Any] | None = None
     limits: dict[str, Any] = field(default_factory=dict)
+    limits_file: str = ""
     unlimited: tuple[str, ...] = ()
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     priority: int = 0
@@ -147,7 +148,7 @@ def _control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
     if config.operator:
         events.tell("made", spec=robot.spec.to_json())
         _wait_to_begin(orders)
-    limits = Limits.of(robot.spec, config.limits, config.unlimited)
+    limits = Limits.of(robot.spec, config.limits, config.unlimited, config.limits_file)
     attended = HomingRobot(
         robot,
         alive=lambda seconds: events.tell("homing", spare=True, seconds=seconds),
@@ -160,7 +161,10 @@ def _control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
     safe = SafeRobot(attended, limits, config.watchdog, hear, WallClock())
     actor, inference = _actor(config, spec, robot.spec, limits)
     listener = FrameSender(robot.spec, config.operator.frames) if config.operator else None
-    control = Control(safe, actor, orders, events, Wire(config.ticks, TICKS), inference, listener)
+    ticks = Wire(config.ticks, TICKS)
+    is_over = actor.is_over if isinstance(actor, Replay) else never
+    control = Control(safe, actor, orders, events, ticks, inference, listener, is_over)
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: setattr(control, "stopping", True))
     safe.reset(None)

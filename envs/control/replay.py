@@ -44,6 +44,10 @@ class Replay:
             return Command(np.where(self._targets, self._actions[0], 0.0), "replay")
         return Command(self._chunk.at(obs.time, self._spec), "replay")
 
+    def is_over(self, now: float) -> bool:
+        """Return whether the last action has been followed for its time; now [s, robot's clock]."""
+        return self._chunk is not None and now >= self._chunk.time + self.seconds
+
     def sent(self, action: np.ndarray) -> None:
         """Hear where the robot was sent."""
         away = np.abs(action - self._actions[0])[self._targets]

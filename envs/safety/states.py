@@ -28,8 +28,8 @@ SILENT = (State.DISARMED, State.SHADOW)  # nothing is sent
 
 @dataclass(frozen=True)
 class WatchdogConfig:
-    """What becomes a fault, in seconds: observations that are older, no action for longer while ACTIVE."""
+    """What becomes a fault, and how softly a motion begins."""
 
-    observation_seconds: float = 0.25
-    action_seconds: float = 1.0
-    ramp_seconds: float = 1.0  # over which full speed is reached after HOLD
+    observation_seconds: float = 0.25  # [s] observations that are older are a fault
+    action_seconds: float = 1.0  # [s] without a usable action while ACTIVE, after which it is one
+    ramp_seconds: float = 1.0  # [s] over which full speed is reached after HOLD

@@ -2,46 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omegaconf import MISSING
 from rich.console import Console
 from rich.table import Table
 
-from ...demos.doctor import check as doctor
+from ...demos.doctor.check import Finding, broken, check
 from ...demos.store import DemoStore
 
 SHOWN = 5  # episodes of a finding that are named
+STYLES = {"error": "red", "warning": "yellow"}
 
 
 @dataclass(frozen=True)
-class Check:
-    """Look for what is wrong with demonstrations; exit code 1 where something would spoil the training.
+class CheckSettings:
+    """Look for what is wrong with demonstrations, and say what to do about it.
 
-    horizon: chunk length of the policy to train; shorter episodes are reported.
+    The exit code is 1 where something would spoil the training.
     """
 
-    data: str = MISSING
-    horizon: int = 16
+    data: str = MISSING  # a store of demonstrations
+    horizon: int = 16  # chunk length of the policy to train; shorter episodes are reported
 
 
-def check(c: Check, console: Console) -> int:
+def run(settings: CheckSettings, console: Console) -> int:
     """Print the findings of the dataset doctor."""
-    store = DemoStore.open(c.data)
-    findings = doctor.check(store, c.horizon)
-    table = Table("level", "key", "episodes", "frame", "finding")
-    for f in findings:
-        episodes = [str(episode) for episode, _ in f.places[:SHOWN]] + ["…"] * (
-            len(f.places) > SHOWN
-        )
-        frame = "" if f.frame is None else str(f.frame)
-        style = "red" if f.level == "error" else "yellow"
-        table.add_row(f.level, f.key, ", ".join(episodes), frame, f.message, style=style)
+    store = DemoStore.open(settings.data)
+    findings = check(store, settings.horizon)
     if findings:
-        console.print(table)
-    known = [s for s in store.success if s is not None]
-    judged = f"{sum(known)} of {len(known)} judged ones succeeded" if known else "none judged"
+        console.print(_table(findings))
+    judged = [success for success in store.success if success is not None]
+    verdicts = f"{sum(judged)} of {len(judged)} judged ones succeeded" if judged else "none judged"
     console.print(
-        f"{len(store)} episodes ({judged}), {store.frames} frames, {len(findings)} findings"
+        f"{len(store)} episodes ({verdicts}), {store.frames} frames, {len(findings)} findings"
     )
-    return int(doctor.broken(findings))
+    return int(broken(findings))
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table("level", "key", "episodes", "frame", "finding")
+    for finding in findings:
+        episodes = [str(episode) for episode, _ in finding.places[:SHOWN]]
+        if len(finding.places) > SHOWN:
+            episodes.append("…")
+        frame = "" if finding.frame is None else str(finding.frame)
+        table.add_row(
+            finding.level,
+            finding.key,
+            ", ".join(episodes),
+            frame,
+            finding.message,
+            style=STYLES[finding.level],
+        )
+    return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,160 +13,136 @@ from omegaconf import MISSING
 from rich.console import Console
 
 from ...envs import ConfigError, FewstepError
+from ...envs.atomic_files import write_file
 from ...envs.errors import refusing
-from ...envs.tables import read_json
-from ..checkpoint import load_policy, require_match, write_file
+from ..checkpoint import load_policy
 from ..diffusion.samplers import Sampler
-from ..evaluation import rollouts
-from ..policy import Policy
-from .tables import bar, comparison_table, results_table, versions
+from ..evaluation.evaluate import evaluate, film_failures, read_evaluation
+from ..evaluation.rollouts import TEST, Job, seed_range
+from .progress import Bars
+from .tables import comparison_table, results_table
 
 
 @dataclass(frozen=True)
-class Evaluate:
-    """Roll a policy out on seeded starts: success with 95 % intervals, latency, score; writes evaluation.json.
+class EvaluateSettings:
+    """Roll a policy out on seeded starts: success, score and latency, with 95 % intervals.
 
-    network_evaluations: per chunk, a number or a list, by default the policy's own.
-    sampler: ddim or ddpm; times: a grid from 1 to 0 in place of network_evaluations;
-    start, noise, clip: see samplers.Sampler.
-    seed: of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting.
-    workers: processes, 0 for one per core; they change nothing but the time.
-    delay: ticks from observation to chunk, a number or a list; jitter: at most so many more, drawn for each chunk;
-    recorded: the log of a `fewstep run`, whose chunks' times are drawn in place of `delay`.
-    on_delay: what the Agent does meanwhile: prefix, switch or hold.
-    replay: an evaluation.json whose failed episodes are rolled out again and filmed, at most `videos` of them.
-    compare: an evaluation.json on the same seeds to set beside this one.
+    Writes evaluation.json.
     """
 
-    policy: str = MISSING
-    task: str = MISSING
-    out: str = "out/evaluation"
-    episodes: int = 50
-    seed: int = rollouts.TEST
-    network_evaluations: Any = None
-    sampler: str = ""
-    times: tuple[float, ...] = ()
-    start: float | None = None
-    noise: float | None = None
-    clip: float | None = None
-    workers: int = 0
-    delay: Any = 0
-    jitter: float = 0.0
-    recorded: str = ""
-    on_delay: str = ""
-    hz: float | None = None
-    seconds: float | None = None
-    replay: str = ""
-    videos: int = 4
-    compare: str = ""
+    policy: str = MISSING  # a run folder, or a policy that comes with the package
+    task: str = MISSING  # a built-in task, metaworld/<name>, or any gymnasium id, also module:Id
+    out: str = "out/evaluation"  # folder of evaluation.json, and of videos
+    episodes: int = 50  # per number of network evaluations and delay
+    seed: int = TEST  # of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting
+    network_evaluations: Any = None  # per chunk, a number or a list; by default the policy's own
+    sampler: str = ""  # step rule; by default the policy's own
+    times: tuple[float, ...] = ()  # a grid from 1 to 0, in place of network_evaluations
+    start: float | None = None  # scale of the noise that a chunk starts from
+    noise: float | None = None  # scale of the noise that a stochastic sampler adds on the way
+    clip: float | None = None  # largest |x0| on the way, 0 for no limit
+    workers: int = 0  # processes, 0 for one per core; they change nothing but the time
+    delay: Any = 0  # [ticks] from an observation to its chunk, a number or a list
+    jitter: float = 0.0  # [ticks] at most so many more, drawn for each chunk
+    recorded: str = ""  # log of a `fewstep run` whose chunks' times are drawn in place of delay
+    on_delay: str = ""  # what the Agent does meanwhile: prefix, switch or hold
+    hz: float | None = None  # [1/s] control rate, where the environment does not say it
+    seconds: float | None = None  # [s] of an episode, at most; by default as the environment says
+    replay: str = ""  # an evaluation.json whose failed episodes are rolled out again and filmed
+    videos: int = 4  # most videos of replay
+    compare: str = ""  # an evaluation.json on the same seeds to set beside this one
 
 
-def evaluate(c: Evaluate, console: Console) -> int:
-    """Evaluate a policy with one or several numbers of network evaluations."""
-    policy, seeds = load_policy(c.policy), rollouts.seed_range(c.seed, c.episodes)
-    if not 0 <= c.jitter < math.inf:
-        raise ConfigError(f"jitter must be ticks, 0 or more, not {c.jitter}")
-    if c.seconds is not None and not c.seconds > 0:
-        raise ConfigError(f"seconds must be above 0, not {c.seconds}")
-    jobs = [
-        rollouts.Job(
-            c.policy, c.task, s, seeds, d, c.jitter, c.recorded, c.on_delay, c.hz, c.seconds
+def run(settings: EvaluateSettings, console: Console) -> int:
+    """Evaluate a policy with one or several numbers of network evaluations and delays."""
+    jobs = jobs_of(settings)
+    out = Path(settings.out)
+    if settings.replay:
+        return _replay(settings, jobs[0], console)
+    with Bars(console) as bars:
+        evaluation = evaluate(
+            jobs, workers=settings.workers, on_rollouts=lambda job, count: advance(bars, job, count)
         )
-        for s in samplers(c, policy.config.drawn_by)
-        for d in _whole("delay", c.delay)
-    ]
-    if c.replay:
-        return _replay(c, jobs[0], console)
-    evaluation = run_evaluation(policy, jobs, console, c.workers)
-    out = Path(c.out)
     out.mkdir(parents=True, exist_ok=True)
     write_file(out / "evaluation.json", json.dumps(evaluation, indent=1).encode())
     console.print(results_table(evaluation))
     console.print(f"written to {out / 'evaluation.json'}")
-    if c.compare:
-        with refusing(FewstepError, f"{c.compare} is no evaluation.json"):
-            console.print(comparison_table(evaluation, _read(c.compare)))
+    if settings.compare:
+        with refusing(FewstepError, f"{settings.compare} is no evaluation.json"):
+            console.print(comparison_table(evaluation, read_evaluation(settings.compare)))
     return 0
 
 
-def samplers(c: Evaluate, own: Sampler) -> list[Sampler]:
-    """The samplers that the settings name."""
-    given = {k: v for k in ("start", "noise", "clip") if (v := getattr(c, k)) is not None}
+def advance(bars: Bars, job: Job, count: int) -> None:
+    """Move the bar of a job."""
+    cost = job.sampler.cost
+    name = f"{cost} evaluation{'s' if cost > 1 else ''}"
+    if job.delay:
+        name += f", {job.delay} ticks late"
+    bars.advance(name, len(job.seeds), count)
+
+
+def jobs_of(settings: EvaluateSettings) -> list[Job]:
+    """Return a job for every sampler and delay that the settings name."""
+    policy = load_policy(settings.policy)
+    seeds = seed_range(settings.seed, settings.episodes)
+    if not 0 <= settings.jitter < math.inf:
+        raise ConfigError(f"jitter must be ticks, 0 or more, not {settings.jitter}")
+    if settings.seconds is not None and not settings.seconds > 0:
+        raise ConfigError(f"seconds must be above 0, not {settings.seconds}")
+    jobs = []
+    for sampler in samplers_of(settings, policy.config.drawn_by):
+        for delay in _whole_numbers("delay", settings.delay):
+            job = Job(
+                settings.policy,
+                settings.task,
+                sampler,
+                seeds,
+                delay,
+                settings.jitter,
+                settings.recorded,
+                settings.on_delay,
+                settings.hz,
+                settings.seconds,
+            )
+            jobs.append(job)
+    return jobs
+
+
+def samplers_of(settings: EvaluateSettings, own: Sampler) -> list[Sampler]:
+    """Return the samplers that the settings name; `own` is the policy's."""
+    given: dict[str, Any] = {}
+    for name in ("start", "noise", "clip"):
+        if getattr(settings, name) is not None:
+            given[name] = getattr(settings, name)
     base = replace(own, **given)
-    if c.sampler and c.sampler != own.step:
-        base = replace(base, step=c.sampler, times=())
-    if c.times:
-        return [replace(base, times=c.times, network_evaluations=len(c.times) - 1)]
-    if c.network_evaluations is None:
+    if settings.sampler and settings.sampler != own.step:
+        base = replace(base, step=settings.sampler, times=())
+    if settings.times:
+        count = len(settings.times) - 1
+        return [replace(base, times=settings.times, network_evaluations=count)]
+    if settings.network_evaluations is None:
         return [base]
-    counts = _whole("network_evaluations", c.network_evaluations)
-    return [base.at(n) for n in counts]
+    counts = _whole_numbers("network_evaluations", settings.network_evaluations)
+    return [base.at(count) for count in counts]
 
 
-def _whole(name: str, given: Any) -> list[int]:
-    """A whole number, or a list of such."""
+def _whole_numbers(name: str, given: Any) -> list[int]:
+    """Return a list of whole numbers, also where only one is given."""
     numbers = given if isinstance(given, list) else [given]
-    bad = [n for n in numbers if type(n) is not int or n < 0]
-    if bad or not numbers:
-        raise ConfigError(f"{name} must be whole numbers, not {bad}")
+    wrong = [number for number in numbers if type(number) is not int or number < 0]
+    if wrong or not numbers:
+        raise ConfigError(f"{name} must be whole numbers, not {wrong}")
     return numbers
 
 
-def run_evaluation(
-    policy: Policy, jobs: list[rollouts.Job], console: Console, workers: int = 0
-) -> dict[str, Any]:
-    """Roll out every job and measure its latency; the content of evaluation.json."""
-    rows, robot = [], jobs[0].robot()
-    require_match(policy, robot.spec)
-    robot.reset(0)
-    obs = robot.observe()
-    with bar(console) as progress:
-        for job in jobs:
-            n = job.sampler.cost
-            line = progress.add_task(f"{n} evaluation{'s' if n > 1 else ''}", total=len(job.seeds))
-            done = rollouts.evaluate(
-                job, workers or os.cpu_count() or 1, lambda k, i=line: progress.advance(i, k)
-            )
-            rows.append(rollouts.summary(job, done, rollouts.latency(policy, job.sampler, obs)))
-    job = jobs[0]
-    facts = {"task": job.task, "policy": job.policy, "seed": job.seeds[0], "versions": versions()}
-    return facts | {"results": rows}
-
-
-def _replay(c: Evaluate, job: rollouts.Job, console: Console) -> int:
-    before = _read(c.replay)
-    with refusing(FewstepError, f"{c.replay} is no evaluation.json", c.replay):
-        job, failed = _again(before, job)
-    Path(c.out).mkdir(parents=True, exist_ok=True)
-    for path in rollouts.film(job, failed, Path(c.out), c.videos):
+def _replay(settings: EvaluateSettings, job: Job, console: Console) -> int:
+    out = Path(settings.out)
+    out.mkdir(parents=True, exist_ok=True)
+    earlier: Mapping[str, Any] = read_evaluation(settings.replay)
+    with refusing(FewstepError, f"{settings.replay} is no evaluation.json", settings.replay):
+        failures = film_failures(earlier, job, out, settings.videos)
+    for path in failures.videos:
         console.print(f"written to {path}")
-    console.print(f"{len(failed)} of {len(job.seeds)} episodes had failed")
+    console.print(f"{failures.failed} of {failures.episodes} episodes had failed")
     return 0
-
-
-def _again(before: dict[str, Any], job: rollouts.Job) -> tuple[rollouts.Job, list[int]]:
-    """The job of an earlier evaluation, with this sampler where it is there, and the seeds on which it had failed."""
-    row = next(
-        (r for r in before["results"] if _same(r["sampler"], job.sampler)), before["results"][0]
-    )
-    given = row["sampler"] | {"times": tuple(row["sampler"]["times"])}
-    job = replace(
-        job,
-        sampler=Sampler(**given),
-        seeds=tuple(e["seed"] for e in row["rollouts"]),
-        delay=row["delay_ticks"],
-        jitter=row["jitter_ticks"],
-        recorded=row["recorded"],
-        on_delay=row["on_delay"],
-    )
-    return job, [e["seed"] for e in row["rollouts"] if not e["success"]]
-
-
-def _same(row: dict[str, Any], sampler: Sampler) -> bool:
-    return (row["step"], tuple(row["times"])) == (sampler.step, sampler.grid())
-
-
-def _read(path: str) -> dict[str, Any]:
-    with refusing(FewstepError, f"{path} is no evaluation.json", path):
-        evaluation = read_json(path, FewstepError)
-        return evaluation if evaluation["results"] else evaluation["results"][0]

@@ -9,27 +9,26 @@ from rich.console import Console
 
 from ...demos.formats import export_demonstrations
 from ...demos.store import DemoStore
+from .tables import say
 
 
 @dataclass(frozen=True)
-class Export:
-    """Export demonstrations to a format that others read.
+class ExportSettings:
+    """Export demonstrations to a format that others read."""
 
-    data: a store; out: a new place. format: lerobot (v3.0; images become videos), diffusion_policy (zarr v2, exact), or
-    robomimic (HDF5, exact).
-    task: what is done, in words, for lerobot; by default what the store says.
-    """
-
-    data: str = MISSING
-    out: str = MISSING
+    data: str = MISSING  # a store
+    out: str = MISSING  # a new place
+    # lerobot (v3.0; images become videos), diffusion_policy (zarr v2, exact) or robomimic
+    # (HDF5, exact)
     format: str = "lerobot"
-    task: str = ""
+    task: str = ""  # what is done, in words, for lerobot; by default what the store says
 
 
-def export(c: Export, console: Console) -> int:
+def run(settings: ExportSettings, console: Console) -> int:
     """Convert a store to another format."""
-    store = DemoStore.open(c.data)
+    store = DemoStore.open(settings.data)
     store.require()
-    export_demonstrations(store, c.out, c.format, **({"task": c.task} if c.task else {}))
-    console.print(f"{c.out}: {store.size}", markup=False)
+    options = {"task": settings.task} if settings.task else {}
+    export_demonstrations(store, settings.out, settings.format, **options)
+    say(console, f"{settings.out}: {store.size}")
     return 0

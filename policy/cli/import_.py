@@ -13,53 +13,53 @@ from ...demos.formats.diffusion_policy import import_pusht
 from ...demos.formats.source import Choice
 from ...demos.store import DemoStore
 from ...envs import ConfigError
+from .tables import say
 
 
 @dataclass(frozen=True)
-class Import:
+class ImportSettings:
     """Import demonstrations of another format; what lies at `source` says which.
 
-    source: a LeRobot v3.0 dataset, a replay buffer of Diffusion Policy (zarr, folder or zip), an HDF5 file of robomimic
-    or robosuite, a bag of ROS 1 or 2, or MCAP. data: the store to make.
-    keys: observations to take that are no images; cameras: images to take, [] for none; by default all.
-    hz: rate of the frames where the source does not say it, and to which a bag is resampled. fields: a YAML file that
-    maps topics to fields, for bags. images: jpeg or lossless, by default JPEG for videos.
-    task=pusht turns human Push-T states into what gym-pusht observes.
+    A LeRobot v3.0 dataset, a replay buffer of Diffusion Policy (zarr, folder or zip), an HDF5 file
+    of robomimic or robosuite, a bag of ROS 1 or 2, or MCAP.
     """
 
-    source: str = MISSING
-    data: str = MISSING
-    task: str = ""
-    keys: Any = None
-    cameras: Any = None
-    hz: float = 0.0
-    fields: str = ""
-    images: str = ""
+    source: str = MISSING  # a file or folder
+    data: str = MISSING  # the store to make
+    task: str = ""  # pusht turns human Push-T states into what gym-pusht observes
+    keys: Any = None  # observations to take that are no images; by default all
+    cameras: Any = None  # images to take, [] for none; by default all
+    hz: float = 0.0  # [1/s] where the source does not say it; to which a bag is resampled
+    fields: str = ""  # a YAML file that maps topics to fields, for bags
+    images: str = ""  # jpeg or lossless; by default JPEG for videos, else lossless
 
 
-def import_(c: Import, console: Console) -> int:
+def run(settings: ImportSettings, console: Console) -> int:
     """Convert another format to a store."""
-    if c.task == "pusht":
-        import_pusht(c.source, c.data)
-    elif c.task:
-        raise ConfigError(f"no conversion for task {c.task!r}; valid: pusht, or none")
+    if settings.task == "pusht":
+        import_pusht(settings.source, settings.data)
+    elif settings.task:
+        raise ConfigError(f"no conversion for task {settings.task!r}; valid: pusht, or none")
     else:
         choice = Choice(
-            _list("keys", c.keys), _list("cameras", c.cameras), c.hz, c.fields, c.images
+            _names("keys", settings.keys),
+            _names("cameras", settings.cameras),
+            settings.hz,
+            settings.fields,
+            settings.images,
         )
-        import_demonstrations(c.source, c.data, choice)
-    store = DemoStore.open(c.data)
-    console.print(f"{c.data}: {store.size} at {store.spec.policy_hz:g} Hz", markup=False)
-    console.print(
-        "observations: " + ", ".join(f"{k} {f.shape}" for k, f in store.spec.observations.items())
-    )
+        import_demonstrations(settings.source, settings.data, choice)
+    store = DemoStore.open(settings.data)
+    say(console, f"{settings.data}: {store.size} at {store.spec.policy_hz:g} Hz")
+    shapes = [f"{key} {field.shape}" for key, field in store.spec.observations.items()]
+    say(console, "observations: " + ", ".join(shapes))
     return 0
 
 
-def _list(name: str, given: Any) -> tuple[str, ...] | None:
-    """A list of names, or None."""
-    if given is not None and not (
-        isinstance(given, list) and all(isinstance(x, str) for x in given)
-    ):
-        raise ConfigError(f"{name} must be a list, as in {name}=[a,b], not {given!r}")
-    return None if given is None else tuple(given)
+def _names(key: str, given: Any) -> tuple[str, ...] | None:
+    """Return a list of names, or None where none is given."""
+    if given is None:
+        return None
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise ConfigError(f"{key} must be a list, as in {key}=[a,b], not {given!r}")
+    return tuple(given)

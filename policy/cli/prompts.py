@@ -13,43 +13,53 @@ from rich.console import Console
 from ...envs import RobotError
 
 LOOK_SECONDS = 0.05  # between two looks at what goes on while a person thinks
+VERDICTS = {"y": True, "n": False}
 
 
 class Person:
-    """Asks, and has an eye on what goes on meanwhile. meanwhile: called again and again; what it raises goes on."""
+    """Asks at the terminal, and has an eye on what goes on meanwhile: `poll` may raise, and ends the question."""
 
-    def __init__(self, console: Console, meanwhile: Callable[[], None] = lambda: None) -> None:
-        self._console, self._meanwhile, self._typed = console, meanwhile, b""
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._typed = b""
 
-    def begins(self, episode: int) -> bool:
-        """Whether the person begins: nothing but Enter does."""
+    def begins(self, episode: int, poll: Callable[[], None]) -> bool:
+        """Return whether the person begins: nothing but Enter does."""
         question = f"episode {episode}: set the scene, Enter to begin, q to end: "
-        while (said := self.answer(question)) not in ("", "q"):
-            self._console.print(f"{said!r} begins nothing", markup=False)
-        return said == ""
+        while True:
+            answer = self.answer(question, poll)
+            if answer in ("", "q"):
+                return answer == ""
+            self._console.print(f"{answer!r} begins nothing", markup=False)
 
-    def answer(self, question: str) -> str:
-        """What a person answers; what a terminal was told before the question is no answer to it."""
-        fd = sys.stdin.fileno()
-        if os.isatty(fd):
+    def judges(self, poll: Callable[[], None]) -> bool | None:
+        """Return whether an episode succeeded, None for unknown."""
+        answer = self.answer("success? y, n, or Enter for unknown: ", poll)
+        return VERDICTS.get(answer[:1])
+
+    def answer(self, question: str, poll: Callable[[], None] = lambda: None) -> str:
+        """Return what a person answers; what a terminal was told before the question is no answer to it."""
+        terminal = sys.stdin.fileno()
+        if os.isatty(terminal):
             self._typed = b""
             with suppress(ImportError, OSError):
                 import termios
 
-                termios.tcflush(fd, termios.TCIFLUSH)
+                termios.tcflush(terminal, termios.TCIFLUSH)
         self._console.print(question, end="", markup=False, soft_wrap=True)
-        return self._line(fd).decode(errors="replace").strip().lower()
+        return self._line(terminal, poll).decode(errors="replace").strip().lower()
 
-    def _line(self, fd: int) -> bytes:
+    def _line(self, terminal: int, poll: Callable[[], None]) -> bytes:
         while b"\n" not in self._typed:
-            self._meanwhile()
-            if not select.select([fd], [], [], LOOK_SECONDS)[0]:
+            poll()
+            readable, _, _ = select.select([terminal], [], [], LOOK_SECONDS)
+            if not readable:
                 continue
-            content = os.read(fd, 1024)
+            content = os.read(terminal, 1024)
             if not content:
                 raise RobotError(
                     "the standard input has ended: nobody answers; unattended=true asks nobody"
                 )
             self._typed += content
-        line, self._typed = self._typed.split(b"\n", 1)
+        line, _, self._typed = self._typed.partition(b"\n")
         return line

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -11,114 +10,111 @@ from omegaconf import MISSING
 from rich.console import Console
 
 from ...demos.episode import Episode
-from ...demos.recording.recorder import record as record_episodes
-from ...demos.recording.start_seeds import Starts
-from ...demos.storage.images import ENCODINGS
+from ...demos.recording.experts import open_writable, record_expert
 from ...demos.store import DemoStore
-from ...envs import ConfigError, Outcome, Spec
-from ...envs.errors import pick
+from ...envs import Actor, ConfigError, Outcome, Spec
 from ...envs.sim.registry import make_expert, make_robot
-from ..engines.loading import load_engine
-from ..serving.runners import InlineRunner, make_agent
-from .tables import bar, versions
-from .teleop_session import TeleopSession
+from ...envs.versions import versions
+from ..serving.teleop_session import TeleopSession
+from .progress import Bars
+from .tables import print_raw, say
 
 
 @dataclass(frozen=True)
-class Record:
+class RecordSettings:
     """Record demonstrations: the task's scripted expert acts, or a policy, or a person.
 
-    teleop: page (in a browser, at `port`), keyboard, gamepad, spacemouse, or a leader arm, named as robot= is; a person
-    then drives `robot` (by default the task, in real time), says when an episode begins, and judges it. A robot that is
-    no simulation moves within its limits only; limits, unlimited: as in `fewstep run`; options: what its maker takes; out:
-    the log of its control process.
-    data: the store, made where there is none, else appended to. episodes: how many to keep; unsuccessful ones are
-    dropped unless failures=true, and after twice as many starts it gives up. policy: a run folder whose policy acts in
-    place of the expert. seed: of the first start, by default one after those that were tried for the store.
-    repeats: episodes from each start; an expert with several ways shows them in turn. images: jpeg or lossless,
-    by default jpeg; a store goes on as it began.
+    With teleop= a person drives, says when an episode begins, and judges it. A robot that is no
+    simulation moves within its limits only, as in `fewstep run`.
     """
 
-    data: str = MISSING
-    task: str = "pickplace"
-    episodes: int = 100
-    seed: int = -1
-    repeats: int = 1
-    policy: str = ""
-    failures: bool = False
-    images: str = ""
+    data: str = MISSING  # the store, made where there is none, else appended to
+    task: str = "pickplace"  # a simulated task
+    episodes: int = 100  # to keep; after twice as many starts it gives up
+    seed: int = -1  # of the first start; -1 for the one after those that were tried
+    repeats: int = 1  # episodes from each start; an expert with several ways shows them in turn
+    policy: str = ""  # a policy that acts in place of the expert
+    failures: bool = False  # keep unsuccessful episodes too
+    images: str = ""  # jpeg or lossless; by default jpeg, and a store goes on as it began
+    # page (in a browser), keyboard, gamepad, spacemouse, or a leader arm, named as robot= is
     teleop: str = ""
-    port: int = 8007
-    robot: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
-    limits: str = ""
-    unlimited: tuple[str, ...] = ()
-    hz: float | None = None
-    seconds: float | None = None
-    out: str = "out/record"
+    port: int = 8007  # of the page
+    robot: str = ""  # what a person drives in place of the task; as in `fewstep run`
+    options: dict[str, Any] = field(
+        default_factory=dict
+    )  # what the robot's maker takes: +options.x=1
+    limits: str = ""  # a YAML file that tightens the robot's limits
+    unlimited: tuple[str, ...] = ()  # actions that go without limits
+    hz: float | None = None  # [1/s] control rate, where the environment does not say it
+    seconds: float | None = None  # [s] of an episode, at most; by default as the environment says
+    out: str = "out/record"  # log of the control process of a robot that is no simulation
 
 
-def record(c: Record, console: Console) -> int:
+def run(settings: RecordSettings, console: Console) -> int:
     """Record episodes into a store."""
     for name in ("episodes", "repeats"):
-        if getattr(c, name) < 1:
-            raise ConfigError(f"{name} must be at least 1, not {getattr(c, name)}")
-    if c.teleop:
-        return _by_hand(c, console)
-    if c.robot:
+        if getattr(settings, name) < 1:
+            raise ConfigError(f"{name} must be at least 1, not {getattr(settings, name)}")
+    if settings.teleop:
+        return _record_person(settings, console)
+    if settings.robot:
         raise ConfigError(
-            "robot= is for recordings by hand: teleop=keyboard, gamepad, spacemouse, or a leader arm"
+            "robot= is for recordings by hand: "
+            "teleop=keyboard, gamepad, spacemouse, or a leader arm"
         )
-    robot: Any = make_robot(c.task, hz=c.hz, seconds=c.seconds)
-    if c.policy:
-        engine = load_engine(c.policy)
-        actor = make_agent(engine, InlineRunner(engine))
-    else:
-        actor = make_expert(c.task)
-    notes = {"task": c.task, "actor": c.policy or "scripted expert", **versions()}
-    with _writable(Path(c.data), robot.spec, notes, c.images) as store:
-        given = (c.seed + i // c.repeats for i in count())
-        seeds = given if c.seed >= 0 else Starts(store).go_on(actor, c.repeats)
-        failed: list[Outcome] = []
-        with bar(console) as progress:
-            line = progress.add_task("recording", total=c.episodes)
+    robot = make_robot(settings.task, hz=settings.hz, seconds=settings.seconds)
+    notes = {"task": settings.task, "actor": settings.policy or "scripted expert", **versions()}
+    with Bars(console) as bars:
 
-            def heard(outcome: Outcome, stored: Episode | None) -> None:
-                failed.extend([] if outcome.success else [outcome])
-                progress.advance(line, stored is not None)
+        def heard(outcome: Outcome, episode: Episode | None) -> None:
+            bars.advance("recording", settings.episodes, int(episode is not None))
 
-            kept = record_episodes(
-                robot, actor, store, islice(seeds, 2 * c.episodes), float("inf"),
-                keep=lambda o: c.failures or bool(o.success), progress=heard, most=c.episodes,
-            )  # fmt: skip
-        console.print(
-            f"{kept} kept, {len(failed)} failed; {c.data} now has {store.size}", markup=False
+        recorded = record_expert(
+            robot,
+            _actor(settings),
+            Path(settings.data),
+            settings.episodes,
+            notes=notes,
+            seed=settings.seed,
+            repeats=settings.repeats,
+            failures=settings.failures,
+            images=settings.images,
+            on_episode=heard,
         )
-    return 0 if kept else 1
-
-
-def _by_hand(c: Record, console: Console) -> int:
-    session = TeleopSession(
-        c.robot or c.task, c.options, c.teleop, c.limits, c.unlimited, c.port, out=c.out
+    say(
+        console,
+        f"{recorded.kept} kept, {recorded.failed} failed; {settings.data} now has {recorded.size}",
     )
-    notes = {"robot": session.name, "actor": c.teleop}
+    return 0 if recorded.kept else 1
 
-    def make(spec: Spec) -> DemoStore:
-        return _writable(Path(c.data), spec, notes, c.images)
 
-    kept = session.record(make, c.episodes, c.seed, console)
+def _actor(settings: RecordSettings) -> Actor:
+    if not settings.policy:
+        return make_expert(settings.task)
+    from ..engines.loading import load_engine  # with torch, which a person at a robot goes without
+    from ..serving.runners import InlineRunner, make_agent
+
+    engine = load_engine(settings.policy)
+    return make_agent(engine, InlineRunner(engine))
+
+
+def _record_person(settings: RecordSettings, console: Console) -> int:
+    session = TeleopSession(
+        settings.robot or settings.task,
+        settings.options,
+        settings.teleop,
+        settings.limits,
+        settings.unlimited,
+        settings.port,
+        out=settings.out,
+    )
+    notes = {"robot": session.name, "actor": settings.teleop}
+
+    def make_store(spec: Spec) -> DemoStore:
+        return open_writable(Path(settings.data), spec, notes, settings.images)
+
+    def log(text: str) -> None:
+        print_raw(console, text)
+
+    kept = session.record(make_store, settings.episodes, settings.seed, log)
     return 0 if kept else 1
-
-
-def _writable(path: Path, spec: Any, notes: dict[str, Any], images: str) -> DemoStore:
-    if images:
-        pick(ENCODINGS, images, "encoding of images")
-    if not path.exists():
-        return DemoStore.create(path, spec, notes, images or "jpeg")
-    store = DemoStore.open(path, "a")
-    if images not in ("", store.images):
-        store.close()
-        raise ConfigError(
-            f"{path} keeps its images as {store.images}: leave out images={images}, or record elsewhere"
-        )
-    return store

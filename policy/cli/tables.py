@@ -1,22 +1,13 @@
-"""What the verbs show: progress, tables, versions."""
+"""What the verbs print: lines and tables."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from ...envs import ConfigError
@@ -28,27 +19,10 @@ def say(console: Console, text: str, style: str = "", end: str = "\n") -> None:
     console.print(text, style=style, markup=False, soft_wrap=True, end=end)
 
 
-def bar(console: Console) -> Progress:
-    """A progress bar with counts and the time left."""
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    return Progress(TextColumn("{task.description}"), *columns, console=console)
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides how a simulation runs."""
-    found = {}
-    for name in ("fewstep", "mujoco", "gymnasium", "gym-pusht", "torch"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def print_raw(console: Console, text: str) -> None:
+    """Print on a raw terminal, which does not return to the left by itself."""
+    for line in text.splitlines():
+        say(console, line, end="\r\n")
 
 
 def results_table(evaluation: dict[str, Any]) -> Table:

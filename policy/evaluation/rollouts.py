@@ -16,13 +16,13 @@ import numpy as np
 
 from ...envs import ConfigError, Obs, Robot, RobotError, Step, run_episode
 from ...envs.agent import Agent, Runner
+from ...envs.control.telemetry import latencies
 from ...envs.modules import restore_safe_path, safe_children
 from ...envs.sim.registry import make_robot
 from ..checkpoint import load_policy, require_match
 from ..diffusion.samplers import Sampler
 from ..engines.eager import EagerEngine
 from ..policy import Policy
-from ..serving.run_log import latencies
 from ..serving.runners import DelayedRunner, InlineRunner, RequestBatch, make_agent
 from ..training.threads import threads
 from .smoothness import Smoothness
@@ -86,7 +86,7 @@ def seed_range(first: int, episodes: int) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def evaluate(
+def roll_out_all(
     job: Job, workers: int = 1, progress: Callable[[int], None] = lambda n: None
 ) -> list[Rollout]:
     """Roll out every seed of a job; the result depends on the seeds, not on `workers`."""

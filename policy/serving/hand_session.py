@@ -14,7 +14,7 @@ from ...envs.control.frames import FrameReader
 from ...envs.control.remote_hand import HandSender
 from ...envs.robot import measured
 from ...envs.teleop.drive import Device
-from .supervisor import Node
+from .supervisor import Supervisor
 
 LOOK_SECONDS = 0.008  # between two looks at the device
 WORDS = {"success": True, "failure": False}
@@ -31,7 +31,7 @@ class HandSession:
 
     def __init__(
         self,
-        node: Node,
+        supervisor: Supervisor,
         frames: FrameReader,
         hand: HandSender,
         device: Device,
@@ -40,8 +40,8 @@ class HandSession:
         seed: Callable[[], int],
         tell: Callable[[str], None],
     ) -> None:
-        self._node, self._frames, self._hand, self._device, self._leader = (
-            node,
+        self._supervisor, self._frames, self._hand, self._device, self._leader = (
+            supervisor,
             frames,
             hand,
             device,
@@ -56,9 +56,9 @@ class HandSession:
         """Until so many episodes are kept, or the person quits; returns how many."""
         while self.kept < episodes:
             words = self._read_device()
-            self._node.poll(LOOK_SECONDS)
+            self._supervisor.poll(LOOK_SECONDS)
             self._take_frames()
-            if (ended := self._node.next_event("ended")) is not None:
+            if (ended := self._supervisor.next_event("ended")) is not None:
                 self._take_frames()
                 self._end(ended)
             for word in words:
@@ -99,16 +99,16 @@ class HandSession:
             self._begin()
         elif self._playing and (word in WORDS or word in DROPPED):
             self._verdict = word
-            self._node.order("hold")
+            self._supervisor.order("hold")
 
     def _begin(self) -> None:
         self._playing, self._recording, self._verdict = True, False, ""
         self._lost = self._frames.lost
         if self._leader is not None:
             self._tell("the robot comes to its leader; recording begins when it is there")
-        self._node.order("arm")
+        self._supervisor.order("arm")
         self._start = self._seed()
-        self._node.order(f"play {self._start} inf active")
+        self._supervisor.order(f"play {self._start} inf active")
 
     def _end(self, ended: dict[str, Any]) -> None:
         """Keep or drop what was recorded, as the person, the robot or a fault has decided."""

@@ -1,4 +1,4 @@
-"""The node: starts the control process, keeps its log, watches over it, and over the inference."""
+"""The supervisor: starts the control process, keeps its log, watches over it, and over the inference."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from typing import Any
 from ...envs import RobotError
 from ...envs.control.messages import Messages
 from ...envs.control.process import ControlConfig
+from ...envs.control.telemetry import RunLog
 from .inference_process import Inference
 from .processes import large_pipe, listen, start
-from .run_log import RunLog
 
 START_SECONDS = 120.0  # that either process has to get ready
 GRACE_SECONDS = 15.0  # that the control process has to brake and end
@@ -39,15 +39,15 @@ KILLED = "the control process was killed: nothing has braked the robot, and noth
 
 
 @dataclass(frozen=True)
-class Served:
-    """The policy that acts: its folder, threads of its inference, and what is exchanged with it."""
+class InferenceConfig:
+    """The policy that acts: its folder, CPU threads of its inference, and what is exchanged with it."""
 
     policy: str
     threads: int
     messages: Messages
 
 
-class Node:
+class Supervisor:
     """One control process, and whoever has an eye on it.
 
     config: what it is told; fds: what it inherits besides; tell: hears, in words and within `poll`, what goes wrong.
@@ -60,7 +60,7 @@ class Node:
         log: RunLog,
         config: ControlConfig,
         tell: Callable[[str], None],
-        served: Served | None = None,
+        inference: InferenceConfig | None = None,
         fds: Sequence[int] = (),
         hang_seconds: float = math.inf,
     ) -> None:
@@ -72,17 +72,19 @@ class Node:
         self._control: subprocess.Popen[bytes] | None = None
         self._threads: list[threading.Thread] = []
         try:
-            if served:
-                config, fds = self._with_inference(served, config)
+            if inference:
+                config, fds = self._with_inference(inference, config)
             self._start_control(config, fds)
         except BaseException:
             self.close()
             raise
 
     def _with_inference(
-        self, served: Served, config: ControlConfig
+        self, inference: InferenceConfig, config: ControlConfig
     ) -> tuple[ControlConfig, Sequence[int]]:
-        self._inference = Inference(served.policy, served.threads, served.messages, self.hear)
+        self._inference = Inference(
+            inference.policy, inference.threads, inference.messages, self.hear
+        )
         self.wait_for_inference()
         requests, chunks, bell = (
             self._inference.requests.fd,

@@ -11,10 +11,11 @@ import torch
 from torch import Generator, Tensor
 
 from ...envs import ConfigError
-from ..checkpoint import load_policy, require_match, require_unused
+from ..checkpoint import load_policy, require_match
 from ..diffusion.objectives import SINGLE_STEP
 from ..diffusion.samplers import Sampler
 from ..policy import Policy
+from ..policy_folder import require_unused
 from .dataset import Data, read_data
 from .threads import threads
 from .train import TrainConfig, fit

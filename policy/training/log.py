@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from ..checkpoint import write_file, writing
+from ...envs.atomic_files import write_file, writing
 
 LOG = "log.jsonl"
 

@@ -18,16 +18,11 @@ from safetensors.torch import save
 from torch import Generator, Tensor
 
 from ...envs import ConfigError
+from ...envs.atomic_files import write_file
 from ...envs.schema import to_plain
-from ..checkpoint import (
-    load_policy,
-    read_tensors,
-    require_match,
-    require_unused,
-    save_policy,
-    write_file,
-)
+from ..checkpoint import load_policy, read_tensors, require_match, save_policy
 from ..policy import Policy, PolicyConfig
+from ..policy_folder import require_unused
 from .dataset import Data, read_data
 from .interrupt import Interrupt
 from .log import Log

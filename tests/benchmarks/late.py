@@ -79,7 +79,7 @@ def main() -> None:
             else ("switch",)
         ):
             job = rollouts.Job(path, task, policy.config.drawn_by, seeds, delay, on_delay=on_delay)
-            row = keep(rollouts.summary(job, rollouts.evaluate(job), {}))
+            row = keep(rollouts.summary(job, rollouts.roll_out_all(job), {}))
             first = first or row
             cells = [
                 on_delay if delay else "any",

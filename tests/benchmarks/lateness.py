@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fewstep.envs.control.telemetry import read_ticks
 from fewstep.envs.hardware.registry import make_live
 from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.cli.main import main as cli
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.policy import Policy, PolicyConfig
-from fewstep.policy.serving.run_log import read_ticks
 
 RATE = 60.0  # Hz of the policy, which executes 8 actions of a chunk
 

@@ -12,24 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 
-from fewstep.demos.storage import atomic_files as files
 from fewstep.envs import CheckpointError, ConfigError, FewstepError, Field, Spec
+from fewstep.envs import atomic_files as files
 from fewstep.envs.schema import to_plain
-from fewstep.policy import checkpoint
-from fewstep.policy.checkpoint import (
-    META,
-    MODEL,
-    find_policy,
-    load_policy,
-    read_meta,
-    require_match,
-    save_policy,
-)
+from fewstep.policy import load_spec, policy_folder
+from fewstep.policy.checkpoint import load_policy, require_match, save_policy
 from fewstep.policy.diffusion.objectives import OBJECTIVES
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.normaliser import Normaliser
 from fewstep.policy.policy import FARTHEST_ACTION, Policy, PolicyConfig
+from fewstep.policy.policy_folder import META, MODEL, find_policy, read_meta
 
 SPEC = Spec(
     {"pose": Field((2,), "m"), "turn": Field((1,), "rad", "angle")},
@@ -431,7 +424,7 @@ def test_no_entry_of_the_description_can_cause_anything_but_an_error_of_ours(
 def test_a_shipped_policy_goes_by_its_name(tmp_path, monkeypatch):
     policy = build()
     save_policy(policy, tmp_path / "shipped" / "arm", {})
-    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(policy_folder, "SHIPPED", tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
     assert load_policy("arm").config == policy.config
     with pytest.raises(CheckpointError, match=r"leg holds no policy.*brings along: arm"):
@@ -442,10 +435,11 @@ def test_a_shipped_policy_goes_by_its_name(tmp_path, monkeypatch):
     assert find_policy("arm") == Path("arm")
 
 
-@pytest.mark.parametrize("name", [path.name for path in sorted(checkpoint.SHIPPED.iterdir())])
+@pytest.mark.parametrize("name", [path.name for path in sorted(policy_folder.SHIPPED.iterdir())])
 def test_what_comes_with_the_package_is_whole_small_and_of_no_machine(name: str):
-    policy, folder = load_policy(name), checkpoint.SHIPPED / name
+    policy, folder = load_policy(name), policy_folder.SHIPPED / name
     assert policy.config.net.prefix and policy.config.drawn_by.cost <= 3
+    assert load_spec(name) == load_spec(folder) == policy.spec
     assert read_meta(name)["config"] == json.loads(json.dumps(to_plain(policy.config)))
     assert sum(file.stat().st_size for file in folder.iterdir()) < 10e6
     card, meta = ((folder / file).read_text() for file in ("README.md", "policy.json"))

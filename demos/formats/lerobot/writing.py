@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ....envs import Spec
+from ....envs.atomic_files import new_folder
 from ...episode import Episode
-from ...storage.atomic_files import new_folder
 from ...storage.images import EncodedImages
 from ...store import DemoStore
 from .metadata import DATA, FILES, VIDEO, numbers, schema, statistics, write_meta

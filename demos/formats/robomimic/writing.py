@@ -10,8 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ....envs.atomic_files import new_file
 from ...episode import ACTION, TIME, Episode
-from ...storage.atomic_files import new_file
 from ...store import DemoStore
 from .reading import OURS
 

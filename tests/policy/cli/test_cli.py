@@ -9,7 +9,9 @@ import pytest
 
 from fewstep.demos.store import DemoStore
 from fewstep.envs import ConfigError, DataError
-from fewstep.policy.cli.main import VERBS, load, main, settings
+from fewstep.policy.cli.command import load, settings_from
+from fewstep.policy.cli.help import settings_of
+from fewstep.policy.cli.main import VERBS, main, overview
 from fewstep.policy.evaluation.statistics import wilson
 
 TINY = (
@@ -49,10 +51,26 @@ def test_overview_names_every_verb(capsys):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_shows_every_key(verb, capsys):
+def test_help_shows_every_key_with_its_meaning(verb, capsys):
+    settings = list(settings_of(load(verb).settings))
+    assert all(setting.meaning for setting in settings)
     assert main([verb, "--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(key in shown for key in load(verb).settings.__dataclass_fields__)
+    assert all(setting.key in shown for setting in settings)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_overview_says_what_the_verb_says_of_itself(verb):
+    summary = (load(verb).settings.__doc__ or "").splitlines()[0]
+    assert f"{verb:9} {summary}" in overview()
+
+
+def test_help_shows_nested_keys_units_and_recipes(capsys):
+    units = {setting.key: setting.unit for setting in settings_of(load("run").settings)}
+    assert units["watchdog.ramp_seconds"] == "s" and units["threads"] == ""
+    assert main(["train", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "model.net.channels" in shown and "pickplace" in shown and "required" in shown
 
 
 def test_unknown_verb_lists_the_valid_ones(capsys):
@@ -90,11 +108,11 @@ def test_a_wrong_type_names_the_key(capsys):
     ["Größe ü", "demos (1)", "[a]", "a,b=c", "it's", 'say "hi"', "a\\'b\\", "5", "null", "~/x"],
 )
 def test_a_path_may_have_any_name(name):
-    assert settings("check", load("check"), [f"data={name}"]).data == name
+    assert settings_from(load("check"), [f"data={name}"]).data == name
 
 
 def test_quotes_around_a_path_are_none_of_it():
-    assert settings("check", load("check"), ["data='a b'"]).data == "a b"
+    assert settings_from(load("check"), ["data='a b'"]).data == "a b"
 
 
 def test_what_refers_to_nothing_is_an_error_not_a_trace(capsys):
@@ -103,13 +121,13 @@ def test_what_refers_to_nothing_is_an_error_not_a_trace(capsys):
 
 
 def test_recipe_changes_only_what_it_names():
-    plain = settings("train", load("train"), ["data=x"])
-    pusht = settings("train", load("train"), ["data=x", "recipe=pusht", "seed=3"])
+    plain = settings_from(load("train"), ["data=x"])
+    pusht = settings_from(load("train"), ["data=x", "recipe=pusht", "seed=3"])
     assert (plain.held_out, pusht.held_out, pusht.seed, pusht.lr) == (0.04, 0.0, 3, plain.lr)
 
 
 def test_sampler_follows_the_objective():
-    c = settings("train", load("train"), ["data=x", "model.objective=eps", "model.path=cosine"])
+    c = settings_from(load("train"), ["data=x", "model.objective=eps", "model.path=cosine"])
     assert (c.model.drawn_by.step, c.model.drawn_by.network_evaluations, c.model.drawn_by.clip) == (
         "ddpm",
         100,
@@ -121,7 +139,7 @@ def test_unknown_names_list_the_valid_ones():
     with pytest.raises(
         ConfigError, match="valid: eps, flow, flow_atoms, one_step, regression, v, x0"
     ):
-        settings("train", load("train"), ["data=x", "model.objective=magic"])
+        settings_from(load("train"), ["data=x", "model.objective=magic"])
 
 
 def test_missing_store_is_an_error_not_a_trace(tmp_path, capsys):

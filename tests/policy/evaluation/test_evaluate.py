@@ -18,10 +18,10 @@ from fewstep.policy.evaluation.rollouts import (
     GROUP,
     Job,
     Rollout,
-    evaluate,
     film,
     latency,
     roll_out,
+    roll_out_all,
     seed_range,
     summary,
 )
@@ -94,12 +94,12 @@ def test_seeds_of_demonstrations_and_mixtures_are_refused(first: int, episodes: 
 def test_the_result_depends_on_the_seeds_not_on_the_workers(folder: Path) -> None:
     job = job_for(folder, seeds=seed_range(100_000, GROUP + 3))
     told: list[int] = []
-    alone = evaluate(job, 1, told.append)
+    alone = roll_out_all(job, 1, told.append)
     assert [e.seed for e in alone] == list(job.seeds)
     assert sum(told) == len(alone)
     assert len({e.score for e in alone}) == len(alone), "every seed has a start of its own"
-    assert evaluate(job, 2) == alone
-    assert evaluate(job, 1) == alone
+    assert roll_out_all(job, 2) == alone
+    assert roll_out_all(job, 1) == alone
 
 
 @pytest.mark.parametrize(("delay", "jitter"), [(0, 0.0), (3, 0.0), (1, 2.5)])
@@ -114,7 +114,7 @@ def test_what_else_runs_in_a_group_changes_nothing(folder: Path, delay: int, jit
 def test_a_replay_equals_the_full_run(folder: Path, delay: int) -> None:
     job = job_for(folder, seeds=seed_range(0, GROUP), delay=delay)
     (group,) = job.groups()
-    full = evaluate(job)
+    full = roll_out_all(job)
     for only in ([0], [17, 3], [GROUP - 1]):
         assert roll_out(job, group, only=only) == [e for e in full if e.seed in only]
 
@@ -126,19 +126,21 @@ def test_groups_are_cut_from_the_seeds_in_order(folder: Path) -> None:
 
 
 def test_a_delay_changes_what_happens(folder: Path) -> None:
-    assert evaluate(job_for(folder)) != evaluate(job_for(folder, delay=3))
-    assert evaluate(job_for(folder, delay=3)) != evaluate(job_for(folder, delay=3, jitter=2.0))
+    assert roll_out_all(job_for(folder)) != roll_out_all(job_for(folder, delay=3))
+    assert roll_out_all(job_for(folder, delay=3)) != roll_out_all(
+        job_for(folder, delay=3, jitter=2.0)
+    )
 
 
 def test_the_sampler_of_the_job_is_the_one_that_draws(folder: Path) -> None:
     job = job_for(folder)
-    assert evaluate(job) == evaluate(replace(job, sampler=Sampler(times=(1.0, 0.3, 0.0))))
-    assert evaluate(job) != evaluate(replace(job, sampler=Sampler(network_evaluations=1)))
+    assert roll_out_all(job) == roll_out_all(replace(job, sampler=Sampler(times=(1.0, 0.3, 0.0))))
+    assert roll_out_all(job) != roll_out_all(replace(job, sampler=Sampler(network_evaluations=1)))
 
 
 def test_seconds_shorten_the_episodes(folder: Path) -> None:
     assert [
-        e.seconds for e in evaluate(job_for(folder, seeds=(0, 5), seconds=0.3))
+        e.seconds for e in roll_out_all(job_for(folder, seeds=(0, 5), seconds=0.3))
     ] == pytest.approx([0.3, 0.3])
 
 
@@ -163,7 +165,7 @@ def test_every_step_is_heard_with_its_seed_and_robot(folder: Path) -> None:
 
 
 def test_the_built_in_task_is_evaluated(folder: Path) -> None:
-    first, second = evaluate(job_for(folder, "pickplace", seeds=(3, 4), seconds=0.5))
+    first, second = roll_out_all(job_for(folder, "pickplace", seeds=(3, 4), seconds=0.5))
     assert (first.seed, first.success, first.seconds) == (3, False, pytest.approx(0.5))
     assert first.info == {"is_success": False, "post_touched": False, "side": ""}
     assert 0 < first.score < 1
@@ -183,7 +185,7 @@ def test_a_policy_of_another_robot_is_refused_with_every_difference(folder: Path
         "'force' is missing.*'action': unit is .*, expected rad.*policy_hz is 10.0, expected 20"
     )
     with pytest.raises(CheckpointError, match=differences):
-        evaluate(job)
+        roll_out_all(job)
 
 
 def test_an_environment_that_judges_nothing_is_refused(folder: Path) -> None:
@@ -192,12 +194,12 @@ def test_an_environment_that_judges_nothing_is_refused(folder: Path) -> None:
         RobotError,
         match=r"UnjudgedPoint-v0 ended without info\['is_success'\] or info\['success'\]",
     ):
-        evaluate(job)
+        roll_out_all(job)
 
 
 def test_an_error_in_a_worker_reaches_the_user(folder: Path) -> None:
     with pytest.raises(RobotError, match="UnjudgedPoint-v0 ended without"):
-        evaluate(
+        roll_out_all(
             job_for(folder, "fakes:UnjudgedPoint-v0", seeds=seed_range(0, GROUP + 1), seconds=0.2),
             workers=2,
         )
@@ -227,7 +229,7 @@ def test_a_summary_is_a_row_of_the_contract() -> None:
 
 def test_what_the_environment_said_can_be_reported_as_json(folder: Path) -> None:
     job = job_for(folder)
-    rows = summary(job, evaluate(job), {})["rollouts"]
+    rows = summary(job, roll_out_all(job), {})["rollouts"]
     assert [row["seed"] for row in json.loads(json.dumps(rows, allow_nan=False))] == [0, 1, 2]
     assert rows[0]["info"].keys() == {"success", "away"}
 
@@ -247,7 +249,7 @@ def test_films_show_the_episodes_of_the_evaluation(folder: Path, tmp_path: Path)
     iio = pytest.importorskip("imageio.v3")
     pytest.importorskip("imageio_ffmpeg")
     job = job_for(folder, seeds=seed_range(0, GROUP + 2))
-    full = {e.seed: e for e in evaluate(job)}
+    full = {e.seed: e for e in roll_out_all(job)}
     seeds = [2, 3, GROUP, GROUP + 1]
     paths = film(job, seeds, tmp_path / "videos", limit=3)
     assert [p.name for p in paths] == [

@@ -10,13 +10,14 @@ import torch
 from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs import ConfigError, DataError, Field, Spec
-from fewstep.policy.checkpoint import load_policy, read_meta, save_policy
+from fewstep.policy.checkpoint import load_policy, save_policy
 from fewstep.policy.cli.main import main
-from fewstep.policy.cli.tune import GRIDS, choose, modes
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.evaluation.chunk_quality import NEAR, Nearby, _outside, unlike
+from fewstep.policy.evaluation.tune import GRIDS, choose, modes
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
+from fewstep.policy.policy_folder import read_meta
 
 SPEC = Spec({"q": Field((2,), "rad")}, {"q": Field((2,), "rad")}, 10)
 NET = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16)

@@ -268,7 +268,7 @@ def test_a_constructor_that_fails_is_an_error_in_one_line(cell: Cell, capsys) ->
 
 
 def test_a_log_on_a_full_disk_is_told_and_stops_nothing(cell: Cell, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("fewstep.policy.serving.run_log.TICKS", "/dev/full")
+    monkeypatch.setattr("fewstep.envs.control.telemetry.TICKS", "/dev/full")
     assert cell.run("seconds=2") == 1
     said = capsys.readouterr().out
     assert (

@@ -23,6 +23,7 @@ from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError, RobotError, Spec
 from fewstep.envs.control.control_loop import tick_type
+from fewstep.envs.control.telemetry import RunLog, latencies, set_aside
 from fewstep.envs.hardware.registry import make_live
 from fewstep.envs.safety.states import State
 from fewstep.policy.checkpoint import save_policy
@@ -30,7 +31,6 @@ from fewstep.policy.cli.main import main
 from fewstep.policy.cli.prompts import Person
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
-from fewstep.policy.serving.run_log import RunLog, latencies, set_aside
 
 OPTIONS = ("+options.hz=100", "+options.joints=3")
 PATIENT = (
@@ -231,13 +231,17 @@ def person(monkeypatch) -> Iterator[tuple[Person, int]]:
         yield Person(Console(quiet=True)), typing
 
 
+def nothing() -> None:
+    """Happens while the person thinks."""
+
+
 def test_nothing_but_enter_begins_an_episode(person: tuple[Person, int]):
     asked, typing = person
     os.write(typing, b"quit\nn\nq\nno\n\n")
-    assert not asked.begins(0) and asked.begins(1)
+    assert not asked.begins(0, nothing) and asked.begins(1, nothing)
     os.close(typing)
     with pytest.raises(RobotError, match="nobody answers"):
-        asked.begins(2)
+        asked.begins(2, nothing)
 
 
 def test_while_a_person_thinks_what_goes_wrong_is_heard(person: tuple[Person, int]):
@@ -249,7 +253,7 @@ def test_while_a_person_thinks_what_goes_wrong_is_heard(person: tuple[Person, in
             raise RobotError("the arm has gone")
 
     with pytest.raises(RobotError, match="the arm has gone"):
-        Person(Console(quiet=True), meanwhile).begins(0)
+        Person(Console(quiet=True)).begins(0, meanwhile)
     assert max(np.diff(looks)) < 1.0
 
 
@@ -259,7 +263,11 @@ def test_what_was_typed_before_the_question_is_no_answer(monkeypatch):
         monkeypatch.setattr("sys.stdin", terminal)
         os.write(ours, b"\n\n")
         typed = iter([b"q\n"])
-        assert not Person(Console(quiet=True), lambda: os.write(ours, next(typed, b""))).begins(0)
+
+        def type_on() -> None:
+            os.write(ours, next(typed, b""))
+
+        assert not Person(Console(quiet=True)).begins(0, type_on)
     os.close(ours)
 
 

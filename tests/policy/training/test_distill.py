@@ -10,10 +10,11 @@ from torch import Generator
 from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs import CheckpointError
-from fewstep.policy.checkpoint import load_policy, read_meta
+from fewstep.policy.checkpoint import load_policy
 from fewstep.policy.cli.main import main
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.policy import Policy
+from fewstep.policy.policy_folder import read_meta
 from fewstep.policy.training.dataset import Data, read_data
 from fewstep.policy.training.distill import LabelConfig, distill, label
 from fewstep.policy.training.train import TrainConfig

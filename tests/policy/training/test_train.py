@@ -19,14 +19,15 @@ from diffusers.training_utils import EMAModel
 from safetensors import safe_open
 
 from fewstep.demos.episode import Episode
-from fewstep.demos.storage import atomic_files as files
 from fewstep.demos.store import DemoStore
 from fewstep.envs import CheckpointError, ConfigError, DataError, FewstepError, Field, Spec
+from fewstep.envs import atomic_files as files
 from fewstep.envs.schema import to_plain
-from fewstep.policy.checkpoint import META, MODEL, load_policy, read_meta
+from fewstep.policy.checkpoint import load_policy
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.normaliser import Normaliser
 from fewstep.policy.policy import Policy, PolicyConfig
+from fewstep.policy.policy_folder import META, MODEL, read_meta
 from fewstep.policy.training.log import LOG
 from fewstep.policy.training.train import RESUME, TrainConfig, train
 

@@ -1,6 +1,5 @@
 """Files and folders that are old or new, never half written, and have one writer at a time."""
 
-import asyncio
 import os
 import secrets
 import time
@@ -9,74 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
 
-from zarr.core.buffer import Buffer
-from zarr.storage import LocalStore
-
-from ...envs import DataError, caps
-from ...envs.files import require_plain
-from .zarr_layout import Layout, require_chunk, require_ours
-
-BLOCK = 4096  # bytes
+from .errors import CheckpointError, DataError
 
 LEFT_BEHIND = 3600.0  # s after which a file that was begun belongs to a writer that was killed
-TURN, LOOK = 10.0, 0.01  # s that a writer waits for its turn, and between two looks
-
-
-class AtomicStore(LocalStore):
-    """A zarr folder of ours whose files change in one step, also when the process is killed or power fails.
-
-    zarr itself wrote in place before its release 3.1.3, and never waits for the disk. The disk knows the names of what
-    was written once `sync_folders` has returned. What is read is first compared
-    with what fewstep writes: format 3, numbers, and chunks that decode to no more than their array says.
-    """
-
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self._layouts: dict[str, Layout] = {}
-        self._written: set[Path] = set()  # folders whose files the disk may know by old names
-
-    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Buffer | None:
-        """Read one file, or a part of it."""
-        path, folder = self.root / key, key.rpartition("/c/")[0]
-        require_plain(path, self.root)
-        described = path.name == "zarr.json"
-        layout = None if described else self._layouts.get(folder)
-        most = caps.JSON if layout is None else layout.most
-        if path.is_file() and (size := path.stat().st_size) > most:
-            raise DataError(
-                f"{path} is damaged: it has {size} bytes, at most {most} can belong to it"
-            )
-        found = await super().get(key, prototype, byte_range)
-        if (
-            found is not None
-            and described
-            and (about := require_ours(found.to_bytes(), f"{path} is damaged"))
-        ):
-            self._layouts[key.rpartition("/")[0]] = about
-        if found is not None and layout is not None and byte_range is None:
-            require_chunk(layout, found.to_bytes(), f"{path} is damaged")
-        return found
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Write one file; the only writer of a store overwrites what a killed one left behind."""
-        self._check_writable()
-        path = self.root / key
-        await asyncio.to_thread(_replace, path, f"{path.name}.partial", value.to_bytes())
-        self._written.add(path.parent)
-
-    def sync_folders(self) -> None:
-        """Wait until the disk knows everything that was written by its name."""
-        for folder in self._written:
-            _sync_folder(folder)
-        self._written.clear()
-
-
-def stored(folder: Path) -> int:
-    """Bytes that the files of a folder take; each takes a block of the disk at least."""
-    files = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
-    return sum(max(file.lstat().st_size, BLOCK) for file in files)
+TURN = 10.0  # s that a writer waits for its turn
+LOOK = 0.01  # s between two looks whether it has come
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -85,8 +22,24 @@ def replace(path: Path, content: bytes) -> None:
     Several writers may do so at once: each has a name of its own, and the last one's content stays.
     """
     _forget_killed_writers(path)
-    _replace(path, _own_name(path), content)
-    _sync_folder(path.parent)
+    write_beside(path, _own_name(path), content)
+    sync_folder(path.parent)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace a file in one step; where that fails the old one stays and CheckpointError says why."""
+    with writing(path):
+        replace(path, content)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says against writing `path` into CheckpointError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise CheckpointError(f"could not write {path}: {reason}; the last state stays") from error
 
 
 @contextmanager
@@ -110,7 +63,7 @@ def new_file(path: Path) -> Iterator[Path]:
         yield beside
         _sync_all(beside)
         os.replace(beside, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise DataError(f"could not write {path}: {error.strerror or error}") from error
     finally:
@@ -169,7 +122,8 @@ def _locked(handle: int, file: Path) -> bool:
     return True
 
 
-def _replace(path: Path, name: str, content: bytes) -> None:
+def write_beside(path: Path, name: str, content: bytes) -> None:
+    """Write a file as `name` beside `path`, wait until the disk has it, then rename it over `path`."""
     _make_folder(path.parent)
     beside = path.with_name(name)
     try:
@@ -205,7 +159,7 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
 def _sync_all(path: Path) -> None:
@@ -216,10 +170,10 @@ def _sync_all(path: Path) -> None:
     for folder, _, files in os.walk(path):
         for name in files:
             _sync(Path(folder, name))
-        _sync_folder(Path(folder))
+        sync_folder(Path(folder))
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Wait until the disk knows what its files are called now.
 
     Not every file system can. The file is in its place even so; an error would say it is not.

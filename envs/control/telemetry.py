@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ...demos.storage.atomic_files import lock
-from ...envs import RobotError, Spec
-from ...envs.control.control_loop import STATES, tick_type
-from ...envs.errors import refusing
-from ...envs.files import require_plain
-from ...envs.safety.states import State
-from ...envs.tables import read_json
-from ..checkpoint import write_file, writing
+from ..atomic_files import lock, write_file, writing
+from ..errors import RobotError, refusing
+from ..files import require_plain
+from ..safety.states import State
+from ..spec import Spec
+from ..tables import read_json
+from .control_loop import STATES, tick_type
 
 EVENTS, TICKS, FACTS, LATENCY = "events.jsonl", "ticks.bin", "run.json", "latency.json"
 

@@ -1,4 +1,4 @@
-"""Recordings by hand: a person, a device, and a robot, which is a simulation in real time or one with limits."""
+"""A person records demonstrations: a device, and a robot, which is a simulation in real time or one with limits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from ...demos.recording.session import Session
 from ...demos.recording.start_seeds import next_seed
 from ...demos.store import DemoStore
@@ -21,23 +19,23 @@ from ...envs.control.frames import FrameReader
 from ...envs.control.mailbox import empty_memory
 from ...envs.control.process import ControlConfig, OperatorActor
 from ...envs.control.remote_hand import HandSender
+from ...envs.control.telemetry import RunLog
 from ...envs.hardware.registry import is_driver, make_live
 from ...envs.interrupts import ended_by_signals
 from ...envs.robot import measured
+from ...envs.safety.limits import read_limits
 from ...envs.sim.real_time import Live
 from ...envs.sim.registry import METAWORLD, TASKS, make_tool
 from ...envs.teleop.devices import DEVICES, Keyboard
 from ...envs.teleop.drive import Device, Drive, Leader
 from ...envs.teleop.web_page import Page
-from ..serving.hand_session import HandSession
-from ..serving.run_log import RunLog
-from ..serving.supervisor import START_SECONDS, Node
-from .run import read_limits
-from .tables import say
+from .hand_session import HandSession
+from .supervisor import START_SECONDS, Supervisor
 
 PAGE = "page"
 PATIENCE = 600.0  # s that a person has for an episode in simulation
-Open = Callable[[Spec], DemoStore]
+MakeStore = Callable[[Spec], DemoStore]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -53,21 +51,21 @@ class TeleopSession:
     priority: int = 50
     out: str = "out/record"  # log of a robot that is no simulation
 
-    def record(self, make: Open, episodes: int, seed: int, console: Console) -> int:
+    def record(self, make_store: MakeStore, episodes: int, seed: int, log: Log) -> int:
         """Until so many are kept, or the person quits; the store is made once there are a robot and a device.
 
         seed: of the first start; negative for one after those of the episodes that the store holds.
         """
         if not is_driver(self.name):
-            return self._record_simulation(make, episodes, seed, console)
+            return self._record_simulation(make_store, episodes, seed, log)
         if self.device == PAGE:
             raise RobotError(f"a page shows simulated tasks only, and {self.name!r} is none")
         with ended_by_signals(), ExitStack() as stack:
-            return self._record_robot(make, episodes, seed, console, stack)
+            return self._record_robot(make_store, episodes, seed, log, stack)
 
-    def _record_simulation(self, make: Open, episodes: int, seed: int, console: Console) -> int:
+    def _record_simulation(self, make_store: MakeStore, episodes: int, seed: int, log: Log) -> int:
         def tell(text: str) -> None:
-            _print(console, text)
+            log(text)
             if isinstance(device, Page):
                 device.tell(text, recording=session.recording)
 
@@ -75,7 +73,7 @@ class TeleopSession:
             robot = self._simulation()
             stack.callback(robot.close)
             actor, device = self._hold(robot, stack)
-            store = stack.enter_context(make(robot.spec))
+            store = stack.enter_context(make_store(robot.spec))
             show = (
                 partial(device.show, robot.robot.render)
                 if isinstance(device, Page)
@@ -86,9 +84,7 @@ class TeleopSession:
             if isinstance(actor, Drive):
                 actor.hear = session.hear
             if isinstance(device, Page):
-                _print(
-                    console, f"open {device.address}"
-                )  # and not on the page: its address is a secret
+                log(f"open {device.address}")  # and not on the page: its address is a secret
             else:
                 tell(cleandoc(type(device).__doc__ or ""))
             kept = session.run(episodes)
@@ -119,13 +115,10 @@ class TeleopSession:
         return Leader(leader, robot.spec), device
 
     def _record_robot(
-        self, make: Open, episodes: int, seed: int, console: Console, stack: ExitStack
+        self, make_store: MakeStore, episodes: int, seed: int, log: Log, stack: ExitStack
     ) -> int:
         """Everything that moves the robot passes its control process, as in `fewstep run`."""
-        tell = partial(_print, console)
-        console.print(
-            "This is no certified safety function: the emergency stop comes first.", style="bold"
-        )
+        log("This is no certified safety function: the emergency stop comes first.")
         leader = None if self.device in DEVICES else make_live(self.device, {})
         if leader is not None:
             stack.callback(leader.close)
@@ -136,13 +129,14 @@ class TeleopSession:
             robot=self.name,
             options=dict(self.options),
             limits=read_limits(self.limits),
+            limits_file=self.limits,
             unlimited=tuple(self.unlimited),
             priority=self.priority,
             operator=OperatorActor(leader is not None, hands, frames),
         )
-        node = Node(RunLog(Path(self.out)), config, tell, fds=(hands, frames))
-        stack.callback(_close, node, tell)
-        spec = Spec.from_json(node.wait("made", seconds=START_SECONDS)["spec"])
+        supervisor = Supervisor(RunLog(Path(self.out)), config, log, fds=(hands, frames))
+        stack.callback(_close, supervisor, log)
+        spec = Spec.from_json(supervisor.wait("made", seconds=START_SECONDS)["spec"])
         if leader is None:
             make_tool(self.name, spec)  # says at once what it lacks
         else:
@@ -150,30 +144,27 @@ class TeleopSession:
         hand, reader = HandSender(spec, hands), FrameReader(spec, frames)
         stack.callback(hand.close)
         stack.callback(reader.close)
-        node.order("begin")
-        ready = node.wait("ready", seconds=START_SECONDS)
-        node.log.facts(spec, robot=self.name, options=sorted(self.options), teleop=self.device)
+        supervisor.order("begin")
+        ready = supervisor.wait("ready", seconds=START_SECONDS)
+        supervisor.log.facts(
+            spec, robot=self.name, options=sorted(self.options), teleop=self.device
+        )
         device = Keyboard() if leader is not None else DEVICES[self.device]()
         stack.callback(device.close)
-        store = stack.enter_context(make(spec))
-        tell(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}")
-        tell(cleandoc(type(device).__doc__ or ""))
+        store = stack.enter_context(make_store(spec))
+        log(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}")
+        log(cleandoc(type(device).__doc__ or ""))
         session = HandSession(
-            node, reader, hand, device, leader, store, next_seed(store, seed), tell
+            supervisor, reader, hand, device, leader, store, next_seed(store, seed), log
         )
         kept = session.run(episodes)
-        tell(f"{kept} kept; {store.path} now has {store.size}")
+        log(f"{kept} kept; {store.path} now has {store.size}")
         return kept
 
 
-def _print(console: Console, text: str) -> None:
-    """Say something on a raw terminal, which does not return to the left by itself."""
-    for line in text.splitlines():
-        say(console, line, end="\r\n")
-
-
-def _close(node: Node, tell: Callable[[str], None]) -> None:
+def _close(supervisor: Supervisor, log: Callable[[str], None]) -> None:
     """End the control process, which brakes first; RobotError where that went wrong."""
-    if wrong := node.close():
+    wrong = supervisor.close()
+    if wrong:
         raise RobotError("; ".join(wrong))
-    tell("stopped")
+    log("stopped")

@@ -1,0 +1,47 @@
+"""The progress bar of a training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+
+from ..training.train import RESUME, TrainConfig
+from .progress import Bars
+
+
+class TrainingBar(Bars):
+    """The bar of a training, which first says how long it will take here; after Ctrl-C it says what is kept."""
+
+    def __init__(self, console: Console, config: TrainConfig, out: Path | str) -> None:
+        super().__init__(console)
+        self._config = config
+        self._out = Path(out)
+        self._said_how_long = False
+
+    def report(self, row: dict[str, float]) -> None:
+        """Hear a row of the training's log."""
+        if not self._said_how_long:
+            self._say_how_long(row)
+            self._said_how_long = True
+        description = f"training, loss {row['loss']:.4f}"
+        self.update("training", self._config.steps, int(row["step"]), description)
+
+    def _say_how_long(self, row: dict[str, float]) -> None:
+        rate = row["steps_per_second"]
+        seconds = (self._config.steps - row["step"]) / rate
+        time = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+        self.console.print(
+            f"{rate:.1f} steps of {self._config.batch} windows a second here: about {time}"
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if kind is KeyboardInterrupt and (self._out / RESUME).exists():
+            self.console.print(f"saved in {self._out}: the same command goes on from here")

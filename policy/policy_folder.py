@@ -1,0 +1,60 @@
+"""The folder of a policy, as far as it is read without torch: where it lies, what policy.json says, its Spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..envs import CheckpointError, ConfigError, FewstepError, Spec
+from ..envs.errors import names
+from ..envs.tables import read_json
+
+FORMAT = "fewstep-policy"
+VERSION = 1
+MODEL = "model.safetensors"
+META = "policy.json"
+SHIPPED = Path(__file__).parent / "pretrained"  # policies that come with the package
+
+
+def load_spec(folder: Path | str) -> Spec:
+    """Return the Spec that a policy was trained for; `folder` as in `load_policy`. Needs no torch."""
+    meta = read_meta(folder)
+    try:
+        return Spec.from_json(meta["spec"])
+    except FewstepError as error:
+        raise CheckpointError(f"{find_policy(folder) / META}: {error}") from error
+
+
+def find_policy(name: Path | str) -> Path:
+    """A run folder, or the one that comes with the package under this name; the user's own goes first."""
+    if (Path(name) / META).is_file():
+        return Path(name)
+    shipped = {path.name: path for path in SHIPPED.iterdir()} if SHIPPED.is_dir() else {}
+    if str(name) not in shipped:
+        raise CheckpointError(
+            f"{name} holds no policy: {META} is missing; fewstep brings along: {names(shipped)}"
+        )
+    return shipped[str(name)]
+
+
+def read_meta(folder: Path | str) -> dict[str, Any]:
+    """The content of policy.json: format, version, spec, config and provenance."""
+    path = find_policy(folder) / META
+    meta = read_json(path, CheckpointError)
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no fewstep policy: its format must be {FORMAT!r}")
+    if meta.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path} has version {meta.get('version')!r}, this fewstep reads version {VERSION}"
+        )
+    if missing := {"spec", "config", "provenance"} - meta.keys():
+        raise CheckpointError(f"{path} lacks {names(missing)}")
+    return meta
+
+
+def require_unused(folder: Path) -> None:
+    """Raise ConfigError where a finished policy lies in the folder."""
+    if (folder / MODEL).exists():
+        raise ConfigError(
+            f"{folder} holds a finished policy: choose another out=, or go on from it: policy={folder}"
+        )

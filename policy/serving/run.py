@@ -1,0 +1,276 @@
+"""A run: a policy, or recorded actions, on a robot, with limits, watchdogs, a log, and a person in charge."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from ...demos.store import DemoStore
+from ...envs import Spec
+from ...envs.atomic_files import write_file, writing
+from ...envs.control.control_loop import NOT_BEGUN
+from ...envs.control.messages import Messages
+from ...envs.control.process import ControlConfig, PolicyActor
+from ...envs.control.telemetry import LATENCY, RunLog, missed, read_ticks
+from ...envs.interrupts import ended_by_signals, handled_signals
+from ...envs.safety.calibration import delays
+from ...envs.safety.limits import read_limits
+from ...envs.safety.states import State
+from ..policy_folder import MODEL, find_policy
+from .run_config import RunConfig, require_consistent
+from .supervisor import START_SECONDS, InferenceConfig, Supervisor, notify
+
+HANG_SECONDS = 10.0  # without a tick, after which a run that nobody attends ends
+MISSED_SHARE = 0.01  # of the ticks of an episode, above which it is told
+Level = Literal["info", "warning", "alarm"]
+Log = Callable[[str, Level], None]
+
+
+class Operator(Protocol):
+    """The person in charge. `poll` is to be called again and again while a question is open."""
+
+    def begins(self, episode: int, poll: Callable[[], None]) -> bool:
+        """Ask whether the next episode shall begin."""
+        ...
+
+    def judges(self, poll: Callable[[], None]) -> bool | None:
+        """Ask whether an episode succeeded; None where the person cannot say."""
+        ...
+
+
+def run(config: RunConfig, operator: Operator, log: Log) -> int:
+    """Start both processes, then let the person begin each episode and judge it.
+
+    Args:
+        config: What runs.
+        operator: Who is asked; nobody is where `config.unattended`.
+        log: Hears what a person has to know.
+
+    Returns:
+        0, or 1 where an episode failed or anything went wrong.
+    """
+    require_consistent(config)
+    control, inference = _acting(config)
+    run_log = RunLog(Path(config.out))
+    if config.actions:
+        control = replace(control, replay=str(_write_recorded_actions(config, run_log.folder)))
+    log("This is no certified safety function: the emergency stop comes first.", "warning")
+    with ended_by_signals():
+        return _run(config, run_log, control, inference, operator, log)
+
+
+def _run(
+    config: RunConfig,
+    run_log: RunLog,
+    control: ControlConfig,
+    inference: InferenceConfig | None,
+    operator: Operator,
+    log: Log,
+) -> int:
+    def warn(text: str) -> None:
+        log(text, "warning")
+
+    hang_seconds = HANG_SECONDS if config.unattended else math.inf
+    supervisor = Supervisor(run_log, control, warn, inference, hang_seconds=hang_seconds)
+    try:
+        ready = supervisor.wait("ready", seconds=START_SECONDS)
+        spec = Spec.from_json(ready["spec"])
+        _write_facts(config, run_log, spec)
+        notify("READY=1")
+        in_real_time = ready["scheduling"].startswith("SCHED_FIFO")
+        level: Level = "info" if in_real_time else "alarm"
+        log(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}", level)
+        if config.calibrate:
+            config = replace(config, episodes=1, seconds=ready["seconds"])
+            for name, reason in ready["skipped"].items():
+                log(f"{name} is left out: {reason}", "info")
+        code = _play_episodes(config, supervisor, ready["hz"], operator, log)
+    finally:
+        inference_seconds = supervisor.inference_seconds
+        wrong = supervisor.close()
+        for text in wrong:
+            log(text, "alarm")
+        log(f"stopped; log in {config.out}", "info")
+    if config.calibrate and not code:
+        code = _report_delays(Path(config.out), spec, inference_seconds, log)
+    return code or (1 if wrong else 0)
+
+
+def _acting(config: RunConfig) -> tuple[ControlConfig, InferenceConfig | None]:
+    """Return what the control process is told, and which policy is served to it."""
+    control = ControlConfig(
+        robot=config.robot,
+        options=config.options,
+        limits=read_limits(config.limits),
+        limits_file=config.limits,
+        unlimited=tuple(config.unlimited),
+        watchdog=config.watchdog,
+        priority=config.priority,
+        calibrate=config.calibrate,
+    )
+    if config.calibrate and not config.policy:
+        return control, None
+    if config.actions:
+        spec = DemoStore.open(config.actions).spec
+        watchdog = replace(config.watchdog, action_seconds=math.inf)
+        return replace(control, watchdog=watchdog, spec=spec.to_json()), None
+    return _served(config, control)
+
+
+def _served(
+    config: RunConfig, control: ControlConfig
+) -> tuple[ControlConfig, InferenceConfig | None]:
+    from ..checkpoint import load_policy  # with torch, which replays and calibrations go without
+
+    policy = load_policy(config.policy)
+    spec = policy.spec
+    acting = PolicyActor(
+        observation_steps=policy.config.observation_steps,
+        action_steps=policy.config.action_steps,
+        prefix_length=policy.config.longest_prefix,
+        patience=policy.config.horizon / spec.policy_hz,
+        actuation_delay=config.actuation_delay,
+        horizon=policy.config.horizon,
+    )
+    messages = Messages(
+        spec,
+        observation_steps=policy.config.observation_steps,
+        horizon=policy.config.horizon,
+    )
+    inference = InferenceConfig(str(find_policy(config.policy)), config.threads, messages)
+    return replace(control, spec=spec.to_json(), policy=acting), inference
+
+
+def _write_recorded_actions(config: RunConfig, folder: Path) -> Path:
+    """Write recorded actions to where the control process finds them."""
+    path = (folder / "actions.npy").resolve()
+    with writing(path):
+        np.save(path, DemoStore.open(config.actions).episode(config.episode).data["action"])
+    return path
+
+
+def _write_facts(config: RunConfig, run_log: RunLog, spec: Spec) -> None:
+    facts: dict[str, Any] = {
+        "robot": config.robot,
+        "options": sorted(config.options),
+        "policy": config.policy,
+        "actions": config.actions,
+    }
+    if config.policy:
+        weights = (find_policy(config.policy) / MODEL).read_bytes()
+        facts["sha256"] = sha256(weights).hexdigest()
+    run_log.facts(spec, **facts)
+
+
+def _play_episodes(
+    config: RunConfig, supervisor: Supervisor, hz: float, operator: Operator, log: Log
+) -> int:
+    """Play one episode after the other; return 1 where one failed."""
+    code = 0
+    for episode in range(config.episodes):
+        if not config.unattended and not operator.begins(episode, supervisor.poll):
+            break
+        outcome = _play_episode(config, supervisor, episode)
+        success = outcome.success
+        if success is None and not config.unattended:
+            success = operator.judges(supervisor.poll)
+        supervisor.log.note("judged", episode=episode, success=success)
+        log(f"episode {episode}: {outcome.why}; success: {success}", "info")
+        _tell_missed_ticks(config, supervisor, outcome.number, hz, log)
+        if success is False or outcome.is_fault:
+            code = 1
+        if config.unattended and (outcome.interrupted or outcome.is_fault):
+            break
+    return code
+
+
+@dataclass(frozen=True)
+class Played:
+    """How an episode ended. number: as the control process counts; success: None where nobody judged it yet."""
+
+    number: int
+    why: str
+    success: bool | None
+    interrupted: bool
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether a fault ended it, or kept it from beginning."""
+        return self.why == NOT_BEGUN or self.why.startswith("fault")
+
+
+def _play_episode(config: RunConfig, supervisor: Supervisor, episode: int) -> Played:
+    supervisor.wait_for_inference()
+    if not config.shadow:
+        supervisor.order("arm")
+    seed = str(config.seed + episode) if config.seed >= 0 else "-"
+    supervisor.order(f"play {seed} {config.seconds} {_state(config)}")
+    with _interrupts(supervisor, "disarm" if config.shadow else "hold") as pressed:
+        ended = supervisor.wait("ended")
+    why = ended.get("why") or "over"
+    return Played(ended["episode"], why, ended.get("success"), bool(pressed))
+
+
+def _state(config: RunConfig) -> State:
+    return State.SHADOW if config.shadow else State.ACTIVE
+
+
+def _tell_missed_ticks(
+    config: RunConfig, supervisor: Supervisor, number: int, hz: float, log: Log
+) -> None:
+    lost, due = missed(supervisor.log.folder, number, hz, _state(config))
+    if lost > MISSED_SHARE * due:
+        log(f"{lost} of {due} ticks were missed: this computer does not keep {hz:g} Hz", "alarm")
+
+
+@contextmanager
+def _interrupts(supervisor: Supervisor, rest: str) -> Iterator[list[bool]]:
+    """Let the first Ctrl-C bring the robot to `rest`, and the second end the run.
+
+    So does Ctrl-Z, which stops no arm.
+    """
+    pressed: list[bool] = []
+
+    def hold(*_: object) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(True)
+        supervisor.order(rest)
+
+    with handled_signals(hold, signal.SIGINT, signal.SIGTSTP):
+        yield pressed
+
+
+def _report_delays(out: Path, spec: Spec, inference_seconds: float, log: Log) -> int:
+    """Tell the delays from the log, and write them into latency.json."""
+    found = delays(spec, read_ticks(out))
+    content: dict[str, Any] = {
+        "observation": found.observation,
+        "actuation": found.actuation,
+        "still": list(found.still),
+    }
+    if not math.isnan(inference_seconds):
+        content["inference"] = inference_seconds
+    write_file(out / LATENCY, json.dumps(content, indent=1).encode())
+    for name, seconds in found.observation.items():
+        log(f"observation {name}: {1e3 * seconds:.1f} ms old", "info")
+    median, worst = 1e3 * found.median, 1e3 * found.worst
+    log(f"actuation: {median:.1f} ms, the slowest {worst:.1f} ms", "info")
+    if found.still:
+        log(f"did not follow: {', '.join(found.still)}", "alarm")
+    if not math.isnan(inference_seconds):
+        log(f"inference: {1e3 * inference_seconds:.1f} ms", "info")
+    log(
+        f"to send every action that much early: fewstep run actuation_delay={found.median:.3f} ...",
+        "info",
+    )
+    return 1 if found.still else 0

@@ -1,0 +1,72 @@
+"""What a run is told: on which robot, who acts, and within what."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...envs import ConfigError
+from ...envs.safety.states import WatchdogConfig
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What runs, on which robot, and within what."""
+
+    # "simulated", a task in real time, "module:callable", or an installed one
+    robot: str
+    # what the robot's maker takes: +options.port=/dev/ttyUSB0
+    options: dict[str, Any] = field(default_factory=dict)
+    policy: str = ""  # a run folder, or a policy that comes with the package
+    actions: str = ""  # a store whose recorded `episode` is replayed in place of a policy
+    episode: int = 0  # which one
+    episodes: int = 1  # how many to play
+    seconds: float = 60.0  # [s] of an episode, at most
+    seed: int = -1  # of the first start, for robots that draw it; -1 for none
+    # a YAML file {action: {low, high, velocity, acceleration, max_following_error}} that makes
+    # the robot's limits tighter
+    limits: str = ""
+    unlimited: tuple[str, ...] = ()  # actions that go without limits
+    shadow: bool = False  # everything runs, nothing is sent
+    # in place of a policy a small motion of one joint after the other, which tells how old
+    # observations are and how long commands take; with a policy also how long its inference takes
+    calibrate: bool = False
+    actuation_delay: float = 0.0  # [s] that a command takes to act, and is sent early
+    unattended: bool = False  # ask nobody anything, and end with the first fault
+    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
+    priority: int = 50  # of SCHED_FIFO, 0 to go without
+    threads: int = 1  # of the CPU, for the inference
+    out: str = "out/run"  # folder of the log
+
+
+def require_consistent(config: RunConfig) -> None:
+    """Raise ConfigError where settings contradict each other."""
+    if config.calibrate and config.actions:
+        raise ConfigError("calibrate=true replays nothing: leave out actions=")
+    if not config.calibrate and bool(config.policy) == bool(config.actions):
+        raise ConfigError("run needs either a policy= or recorded actions=")
+    if config.calibrate and config.shadow:
+        raise ConfigError("calibrate=true moves the robot: it cannot be done with shadow=true")
+    if not 0 <= config.actuation_delay < math.inf:
+        raise ConfigError(
+            f"actuation_delay must be seconds, 0 or more, not {config.actuation_delay}"
+        )
+    watchdog = config.watchdog
+    positive = {
+        "seconds": config.seconds,
+        "watchdog.observation_seconds": watchdog.observation_seconds,
+        "watchdog.action_seconds": watchdog.action_seconds,
+        "episodes": config.episodes,
+        "threads": config.threads,
+    }
+    wrong = [f"{name}={value}" for name, value in positive.items() if not value > 0]
+    if wrong:
+        raise ConfigError(f"{', '.join(wrong)}: must be above 0")
+    if not watchdog.ramp_seconds >= 0 or config.episode < 0:
+        raise ConfigError(
+            "watchdog.ramp_seconds and episode must be 0 or more, "
+            f"not {watchdog.ramp_seconds} and {config.episode}"
+        )
+    if not 0 <= config.priority <= 99:
+        raise ConfigError(f"priority must be 0 to 99, not {config.priority}")
