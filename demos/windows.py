@@ -1,6 +1,8 @@
 """Windows: which frames make one training sample, as clamped indices."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,21 +11,46 @@ from ..envs import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Windows:
-    """Frame indices of every sample: history (N, O), which ends at the window's own frame; chunk (N, H) from it on."""
+    """N samples; their frame indices are computed for those that are asked for."""
 
-    history: np.ndarray
-    chunk: np.ndarray
+    frames: np.ndarray  # (N,) each sample's own frame
+    starts: np.ndarray  # (N,) first frame of its episode
+    ends: np.ndarray  # (N,) frame after the last of its episode
+    observation_steps: int  # O
+    horizon: int  # H
 
     def __len__(self) -> int:
-        """N, the number of samples."""
-        return len(self.history)
+        """Return N, the number of samples."""
+        return len(self.frames)
+
+    def history(self, rows: np.ndarray) -> np.ndarray:
+        """Return the frames of observations (B, O) of samples `rows` (B,), up to their own frame.
+
+        Before an episode's first frame its first is repeated, as the Agent does.
+        """
+        steps = np.arange(1 - self.observation_steps, 1)
+        return np.maximum(self.frames[rows, None] + steps, self.starts[rows, None])
+
+    def chunk(self, rows: np.ndarray) -> np.ndarray:
+        """Return the frames of actions (B, H) of samples `rows` (B,), from their own frame on.
+
+        Past an episode's last frame its last is repeated.
+        """
+        steps = np.arange(self.horizon)
+        return np.minimum(self.frames[rows, None] + steps, self.ends[rows, None] - 1)
+
+    def select(self, kept: np.ndarray) -> Windows:
+        """Return the samples that are kept (N,), a mask."""
+        return replace(
+            self, frames=self.frames[kept], starts=self.starts[kept], ends=self.ends[kept]
+        )
 
 
 def windows(ends: np.ndarray, observation_steps: int, horizon: int, action_steps: int) -> Windows:
-    """Every window of episodes that end (exclusively) at `ends` (E,).
+    """Return every window of episodes that end (exclusively) at `ends` (E,).
 
-    Before an episode's first frame its first is repeated, as the Agent does; past its last frame the last action is
-    repeated, at most action_steps - 1 times.
+    At the end of an episode the last action is repeated at most action_steps - 1 times. Raises
+    DataError where no episode is long enough for a window.
     """
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
     counts = np.maximum(0, ends - starts - horizon + action_steps)
@@ -32,16 +59,17 @@ def windows(ends: np.ndarray, observation_steps: int, horizon: int, action_steps
             f"no episode is long enough for a chunk of {horizon} with action_steps={action_steps}: "
             f"the longest has {int((ends - starts).max(initial=0))} frames"
         )
-    start, end = np.repeat(starts, counts)[:, None], np.repeat(ends, counts)[:, None]
-    first = np.concatenate([s + np.arange(n) for s, n in zip(starts, counts, strict=True)])[:, None]
-    history = np.maximum(first + np.arange(1 - observation_steps, 1), start)
-    return Windows(history, np.minimum(first + np.arange(horizon), end - 1))
+    start_of_each = np.repeat(starts, counts)
+    end_of_each = np.repeat(ends, counts)
+    windows_before = np.repeat(np.cumsum(counts) - counts, counts)
+    frames = start_of_each + np.arange(counts.sum()) - windows_before
+    return Windows(frames, start_of_each, end_of_each, observation_steps, horizon)
 
 
 def split(episodes: int, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the episodes to train on and of those held out, a fraction drawn by `seed`."""
+    """Return the episodes to train on and those held out, a share of them drawn by `seed`."""
     if not 0 <= held_out <= 1:
         raise ConfigError(f"held_out must lie between 0 and 1, not {held_out}")
     order = np.random.default_rng(seed).permutation(episodes)
-    n = round(held_out * episodes)
-    return np.sort(order[n:]), np.sort(order[:n])
+    count = round(held_out * episodes)
+    return np.sort(order[count:]), np.sort(order[:count])

@@ -47,6 +47,7 @@ def run(settings: DistillSettings, console: Console) -> int:
             training,
             settings.device,
             progress.report,
+            progress.log,
         )
     console.print(
         f"{settings.out}: one evaluation per chunk; "

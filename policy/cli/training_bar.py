@@ -20,6 +20,10 @@ class TrainingBar(Bars):
         self._out = Path(out)
         self._said_how_long = False
 
+    def log(self, line: str) -> None:
+        """Print what a training says of itself."""
+        self.console.print(line, markup=False)
+
     def report(self, row: dict[str, float]) -> None:
         """Hear a row of the training's log."""
         if not self._said_how_long:

@@ -13,7 +13,7 @@ from ...envs import DataError
 from ..checkpoint import require_match
 from ..diffusion.samplers import Sampler
 from ..policy import Policy
-from ..training.dataset import Data, read_data
+from ..training.dataset import Samples, read_dataset
 
 NEAR = 16  # demonstrated windows to which a chunk is compared: those with the nearest observations
 KNOWN = 0.99  # share of held-back demonstrated chunks that count as like those nearby
@@ -36,15 +36,13 @@ class Nearby:
     def find(cls, policy: Policy, path: Path | str, windows: int = 256) -> Nearby:
         """Hold a tenth of the episodes at `path` back, and look their windows' neighbours up among the others."""
         share = max(0.1, 1 / max(2, len(DemoStore.open(path))))
-        data = read_data(path, policy.config, torch.device("cpu"), held_out=share)
+        data = read_dataset(path, policy.config, torch.device("cpu"), held_out=share)
         require_match(policy, data.spec)
-        if data.held_out is None or len(data.train[0]) < NEAR:
+        if data.held_out is None or len(data.train) < NEAR:
             raise DataError(f"{path} holds too few episodes to compare one part with the other")
-        rows = torch.linspace(
-            0, len(data.held_out[0]) - 1, min(windows, len(data.held_out[0]))
-        ).long()
-        obs, own = _read(policy, data, rows, data.held_out)
-        others, chunks = _read(policy, data, torch.arange(len(data.train[0])), data.train)
+        rows = torch.linspace(0, len(data.held_out) - 1, min(windows, len(data.held_out))).long()
+        obs, own = _read(policy, data.held_out, rows)
+        others, chunks = _read(policy, data.train, torch.arange(len(data.train)))
         here, there = (policy.normaliser.encode_states(o).flatten(1) for o in (obs, others))
         near = chunks[torch.cdist(here, there).topk(NEAR, largest=False).indices]
         return cls(obs, near, _nearest(own, near).quantile(KNOWN).item())
@@ -85,10 +83,8 @@ def unlike(x: Tensor, reference: tuple[Tensor, Tensor]) -> Tensor:
     return (_nearest(x, once) > _nearest(again, once).quantile(SAME)).float().mean(0)
 
 
-def _read(
-    policy: Policy, data: Data, rows: Tensor, part: tuple[Tensor, Tensor]
-) -> tuple[dict[str, Tensor], Tensor]:
-    batch = data.batch(rows, part)
+def _read(policy: Policy, samples: Samples, rows: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    batch = samples.batch(rows)
     return batch, policy.normaliser.encode_actions(batch.pop("action")).flatten(1)
 
 

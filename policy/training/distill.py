@@ -16,9 +16,10 @@ from ..diffusion.objectives import SINGLE_STEP
 from ..diffusion.samplers import Sampler
 from ..policy import Policy
 from ..policy_folder import require_unused
-from .dataset import Data, read_data
+from .config import TrainConfig
+from .dataset import Dataset, Samples, TensorSamples, read_dataset
 from .threads import threads
-from .train import TrainConfig, fit
+from .train import fit
 
 LABELLED_TOGETHER = 256  # chunks that the teacher makes in one batch
 
@@ -46,12 +47,14 @@ def distill(
     config: TrainConfig,
     device: str = "cpu",
     report: Callable[[dict[str, float]], None] = lambda row: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Policy:
     """Train a student, from its teacher's weights, to map noise and observation to the teacher's chunk.
 
     policy: the teacher's run folder; data: demonstrations, of which only the observations are used;
     out: the student's folder; config: its model is not used, since the student has its teacher's
-    shape; report: is given every row of the log. Luhman and Luhman 2021, arXiv 2101.02388. Labels
+    shape; report: is given every row of the log; log: is told what a
+    person should know. Luhman and Luhman 2021, arXiv 2101.02388. Labels
     come without noise on the way, so that a noise has one answer.
     """
     out = Path(out)
@@ -60,7 +63,7 @@ def distill(
     if teacher.config.objective in SINGLE_STEP:
         raise ConfigError(f"{policy} is asked once per chunk already: there is nothing to distill")
     with threads(config.threads or 1):
-        demonstrations = read_data(data, teacher.config, torch.device(device))
+        demonstrations = read_dataset(data, teacher.config, torch.device(device), log=log)
         require_match(teacher, demonstrations.spec)
         generator = Generator(device).manual_seed(config.seed)
         labelled = label(teacher, demonstrations, labels, generator)
@@ -71,29 +74,29 @@ def distill(
     return fit(student.train(), labelled, out, replace(config, model=model), origin, report)
 
 
-def label(teacher: Policy, data: Data, labels: LabelConfig, generator: Generator) -> Data:
+def label(teacher: Policy, dataset: Dataset, labels: LabelConfig, generator: Generator) -> Dataset:
     """Return the windows with the teacher's chunks in place of the demonstrated ones.
 
-    "noise" is what each chunk came from.
+    "noise" is what each chunk came from. They all lie in memory.
     """
     clip = teacher.config.drawn_by.clip
     sampler = Sampler(network_evaluations=labels.network_evaluations, clip=clip)
     copies: list[Mapping[str, Tensor]] = []
     for index in range(labels.copies):
         perturb = labels.perturb * (index % 2)
-        copies.append(_label_once(teacher, data, sampler, perturb, generator))
+        copies.append(_label_once(teacher, dataset.train, sampler, perturb, generator))
     arrays: dict[str, Tensor] = {}
     for key in copies[0]:
         arrays[key] = torch.cat([copy[key] for copy in copies])
-    rows = torch.arange(len(arrays["action"]), device=generator.device)
-    return Data(teacher.spec, arrays, (rows, rows), None, teacher.normaliser)
+    shapes = {key: tuple(tensor.shape) for key, tensor in arrays.items()}
+    return Dataset(teacher.spec, teacher.normaliser, TensorSamples(arrays), None, shapes)
 
 
 def _label_once(
-    teacher: Policy, data: Data, sampler: Sampler, perturb: float, generator: Generator
+    teacher: Policy, samples: Samples, sampler: Sampler, perturb: float, generator: Generator
 ) -> Mapping[str, Tensor]:
-    rows = torch.arange(len(data.train[0]), device=generator.device)
-    batch = data.batch(rows, data.train)
+    rows = torch.arange(len(samples), device=generator.device)
+    batch = samples.batch(rows)
     obs: dict[str, Tensor] = {}
     for key in batch:
         if key in teacher.spec.observations:

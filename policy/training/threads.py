@@ -20,25 +20,28 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def fastest(work: Callable[[], object], most: int, repeats: int = 3) -> int:
-    """The number of threads, of 1, 2, 4 and so on up to `most`, with which `work` takes the least time here and now.
+def find_fastest(work: Callable[[], object], most: int, repeats: int = 3) -> int:
+    """Return the number of threads with which `work` takes the least time here and now.
 
-    A larger number has to save a tenth of the time.
+    Tried are 1, 2, 4 and so on up to `most`; a larger number has to save a tenth of the time.
     """
-    best, least = 1, float("inf")
+    best = 1
+    least_seconds = float("inf")
     count = 1
     while count <= most:
         with threads(count):
-            if _time(work) > 3 * least:  # the first may be slow, but not so slow
+            # The first run may be slow, but not as slow as this.
+            if _measure_seconds(work) > 3 * least_seconds:
                 break
-            seconds = min(_time(work) for _ in range(repeats))
-        if seconds < 0.9 * least:
-            best, least = count, seconds
+            seconds = min(_measure_seconds(work) for _ in range(repeats))
+        if seconds < 0.9 * least_seconds:
+            best = count
+            least_seconds = seconds
         count *= 2
     return best
 
 
-def _time(work: Callable[[], object]) -> float:
+def _measure_seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

@@ -19,9 +19,17 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, int, int, int]:
     return np.cumsum(lengths), draw(st.integers(1, 4)), horizon, action_steps
 
 
+def histories(w: Windows) -> np.ndarray:
+    return w.history(np.arange(len(w)))
+
+
+def chunks(w: Windows) -> np.ndarray:
+    return w.chunk(np.arange(len(w)))
+
+
 def bounds(ends: np.ndarray, w: Windows) -> tuple[np.ndarray, np.ndarray]:
     """First frame and end of every window's episode."""
-    episode = np.searchsorted(ends, w.history[:, -1], side="right")
+    episode = np.searchsorted(ends, histories(w)[:, -1], side="right")
     return np.concatenate([[0], ends])[episode], ends[episode]
 
 
@@ -37,7 +45,7 @@ def test_every_frame_starts_a_window_as_long_as_its_chunk_repeats_too_little_to_
         for frame in range(start, end)
         if frame + horizon - end <= action_steps - 1
     ]
-    assert w.history[:, -1].tolist() == w.chunk[:, 0].tolist() == wanted
+    assert histories(w)[:, -1].tolist() == chunks(w)[:, 0].tolist() == wanted
     assert len(w) == len(wanted)
 
 
@@ -45,8 +53,8 @@ def test_every_frame_starts_a_window_as_long_as_its_chunk_repeats_too_little_to_
 def test_windows_stay_within_their_episode(case) -> None:
     w = windows(*case)
     start, end = bounds(case[0], w)
-    assert w.history.shape == (len(w), case[1]) and w.chunk.shape == (len(w), case[2])
-    for rows in (w.history, w.chunk):
+    assert histories(w).shape == (len(w), case[1]) and chunks(w).shape == (len(w), case[2])
+    for rows in (histories(w), chunks(w)):
         assert (rows >= start[:, None]).all() and (rows < end[:, None]).all()
 
 
@@ -55,24 +63,33 @@ def test_history_and_chunk_are_consecutive_frames_clamped_at_the_ends(case) -> N
     ends, observed, horizon, _ = case
     w = windows(*case)
     start, end = bounds(ends, w)
-    now = w.chunk[:, :1]
-    assert (w.history == np.maximum(now + np.arange(observed) - observed + 1, start[:, None])).all()
-    assert (w.chunk == np.minimum(now + np.arange(horizon), end[:, None] - 1)).all()
+    now = chunks(w)[:, :1]
+    assert (
+        histories(w) == np.maximum(now + np.arange(observed) - observed + 1, start[:, None])
+    ).all()
+    assert (chunks(w) == np.minimum(now + np.arange(horizon), end[:, None] - 1)).all()
 
 
 @given(cases())
 def test_the_last_action_is_repeated_at_most_executed_minus_one_times(case) -> None:
     w = windows(*case)
     _, end = bounds(case[0], w)
-    repeats = (w.chunk == end[:, None] - 1).sum(1) - 1
+    repeats = (chunks(w) == end[:, None] - 1).sum(1) - 1
     assert repeats.max() <= case[3] - 1
     assert repeats.max() == case[3] - 1 or case[3] == 1
 
 
 def test_windows_by_hand() -> None:
     w = windows(np.array([3, 4, 8]), observation_steps=2, horizon=3, action_steps=2)
-    assert w.history.tolist() == [[0, 0], [0, 1], [4, 4], [4, 5], [5, 6]]
-    assert w.chunk.tolist() == [[0, 1, 2], [1, 2, 2], [4, 5, 6], [5, 6, 7], [6, 7, 7]]
+    assert histories(w).tolist() == [[0, 0], [0, 1], [4, 4], [4, 5], [5, 6]]
+    assert chunks(w).tolist() == [[0, 1, 2], [1, 2, 2], [4, 5, 6], [5, 6, 7], [6, 7, 7]]
+
+
+def test_some_of_the_windows_are_the_same_as_among_all_of_them() -> None:
+    w = windows(np.array([3, 4, 8]), observation_steps=2, horizon=3, action_steps=2)
+    assert w.chunk(np.array([3, 0])).tolist() == [[5, 6, 7], [0, 1, 2]]
+    kept = w.select(w.starts == 4)
+    assert histories(kept).tolist() == [[4, 4], [4, 5], [5, 6]]
 
 
 @pytest.mark.parametrize("ends, longest", [([8], 8), ([5, 13, 14], 8), ([], 0)])

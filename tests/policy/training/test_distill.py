@@ -15,7 +15,7 @@ from fewstep.policy.cli.main import main
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.policy import Policy
 from fewstep.policy.policy_folder import read_meta
-from fewstep.policy.training.dataset import Data, read_data
+from fewstep.policy.training.dataset import Dataset, read_dataset
 from fewstep.policy.training.distill import LabelConfig, distill, label
 from fewstep.policy.training.train import TrainConfig
 
@@ -38,15 +38,15 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def labels(teacher: Policy, folder: Path, seed: int = 0, **how) -> Data:
-    data = read_data(folder / "demos", teacher.config, torch.device("cpu"))
+def labels(teacher: Policy, folder: Path, seed: int = 0, **how) -> Dataset:
+    data = read_dataset(folder / "demos", teacher.config, torch.device("cpu"))
     return label(teacher, data, LabelConfig(**how), Generator().manual_seed(seed))
 
 
 def test_a_student_comes_to_say_in_one_evaluation_what_its_teacher_says_in_ten(folder, tmp_path):
     teacher = load_policy(folder / "teacher")
     others = labels(teacher, folder, seed=9, copies=1, perturb=0.0)
-    batch = others.batch(torch.arange(len(others.train[0])), others.train)
+    batch = others.train.batch(torch.arange(len(others.train)))
 
     def error(policy: Policy) -> float:
         return policy.loss(batch, Generator().manual_seed(0)).mean().item()
@@ -69,19 +69,17 @@ def test_labels_are_what_the_teacher_does_with_one_answer_for_a_noise(folder, ob
     teacher = Policy(
         teacher.spec, replace(teacher.config, objective=objective), teacher.normaliser
     ).eval()
-    data = read_data(folder / "demos", teacher.config, torch.device("cpu"))
+    data = read_dataset(folder / "demos", teacher.config, torch.device("cpu"))
     labelled = labels(teacher, folder, copies=2, network_evaluations=3)
-    assert len(labelled.train[0]) == 2 * len(data.train[0])
-    rows = torch.tensor([0, 5, len(labelled.train[0]) - 1])  # the last is a perturbed one
-    batch = labelled.batch(rows, labelled.train)
+    assert len(labelled.train) == 2 * len(data.train)
+    rows = torch.tensor([0, 5, len(labelled.train) - 1])  # the last is a perturbed one
+    batch = labelled.train.batch(rows)
     again = Sampler(network_evaluations=3, clip=teacher.config.drawn_by.clip)
     torch.testing.assert_close(
         batch["action"], teacher.act(batch, batch["noise"][None], sampler=again)
     )
-    assert torch.equal(batch["joints"][0], data.batch(rows[:1], data.train)["joints"][0])
-    assert not torch.equal(
-        batch["joints"][2], data.batch(torch.tensor([-1]), data.train)["joints"][0]
-    )
+    assert torch.equal(batch["joints"][0], data.train.batch(rows[:1])["joints"][0])
+    assert not torch.equal(batch["joints"][2], data.train.batch(torch.tensor([-1]))["joints"][0])
 
 
 def test_a_student_is_evaluated_and_neither_overwritten_nor_distilled_again(folder, capsys):

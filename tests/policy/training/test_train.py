@@ -158,10 +158,12 @@ def test_statistics_are_those_of_the_demonstrations(data: Path, tmp_path: Path) 
     assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in fitted.state_dict().items())
 
 
-def test_images_are_left_out(whole: str, tmp_path: Path) -> None:
+def test_images_are_left_out_and_training_says_so(whole: str, tmp_path: Path) -> None:
     spec = replace(SPEC, observations=CAMERA | dict(SPEC.observations))
-    policy = train(write(tmp_path / "demos", spec=spec), tmp_path / "out", CONFIG)
+    said: list[str] = []
+    policy = train(write(tmp_path / "demos", spec=spec), tmp_path / "out", CONFIG, log=said.append)
     assert policy.spec == SPEC
+    assert said == ["trains on heading, pose; leaves out camera: no encoder here reads images"]
     assert weights(tmp_path / "out") == whole
 
 
@@ -323,9 +325,9 @@ def test_an_unfinished_run_goes_on_with_as_many_threads(
 ) -> None:
     """What is fastest may have changed since, and rounding with it."""
     config = replace(CONFIG, threads=0)
-    monkeypatch.setattr("fewstep.policy.training.train.fastest", lambda work, most: 2)
+    monkeypatch.setattr("fewstep.policy.training.state.find_fastest", lambda work, most: 2)
     stopped(data, tmp_path / "out", config)
-    monkeypatch.setattr("fewstep.policy.training.train.fastest", lambda work, most: 1)
+    monkeypatch.setattr("fewstep.policy.training.state.find_fastest", lambda work, most: 1)
     train(data, tmp_path / "out", config)
     train(data, tmp_path / "other", config)
     used = [read_meta(tmp_path / name)["provenance"]["threads"] for name in ("out", "other")]

@@ -1,0 +1,108 @@
+"""What changes while training, and one step of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from ..checkpoint import save_policy
+from ..policy import Policy
+from .config import TrainConfig
+from .dataset import Dataset
+from .threads import find_fastest
+
+MOST_VALIDATED = 2048  # held-out windows that the loss is measured on
+
+
+class TrainState:
+    """Weights, their average and the optimiser."""
+
+    def __init__(self, policy: Policy, config: TrainConfig) -> None:
+        # Here and not above, because it imports slowly.
+        from diffusers.optimization import get_cosine_schedule_with_warmup
+        from diffusers.training_utils import EMAModel
+
+        self.policy = policy
+        self.config = config
+        self.device = policy.device
+        self.weights = list(policy.parameters())
+        self.optimiser = torch.optim.AdamW(
+            self.weights,
+            lr=config.lr,
+            betas=(0.95, 0.999),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        schedule = get_cosine_schedule_with_warmup(self.optimiser, config.warmup, config.steps)
+        self._share_of_peak = schedule.lr_lambdas[0]
+        self.ema = EMAModel(
+            self.weights, decay=config.ema, use_ema_warmup=True, power=0.75, foreach=True
+        )
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self.config.lr * self._share_of_peak(step)
+
+    def update(self, batch: Mapping[str, Tensor], generator: Generator, step: int) -> Tensor:
+        """Take one step of the optimiser and return the loss ()."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate(step)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            loss = self.policy.loss(batch, generator).mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.weights, self.config.clip)
+        self.optimiser.step()
+        self.ema.step(self.weights)
+        return loss.detach()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put the averaged weights in the place of the trained ones."""
+        self.ema.store(self.weights)
+        self.ema.copy_to(self.weights)
+        try:
+            yield
+        finally:
+            self.ema.restore(self.weights)
+
+    @torch.no_grad()
+    def validate(self, dataset: Dataset) -> float:
+        """Return the loss of the averaged weights on held-out episodes, NaN where there are none.
+
+        The noise is the same every time.
+        """
+        if dataset.held_out is None:
+            return float("nan")
+        count = min(MOST_VALIDATED, len(dataset.held_out))
+        batch = dataset.held_out.batch(torch.arange(count, device=self.device))
+        generator = Generator(self.device).manual_seed(0)
+        with self.averaged():
+            return self.policy.loss(batch, generator).mean().item()
+
+    def export(self, out: Path, provenance: Mapping[str, Any]) -> None:
+        """Write the averaged weights as a policy."""
+        with self.averaged():
+            save_policy(self.policy, out, provenance)
+
+    def fastest_threads(self, dataset: Dataset) -> int:
+        """Return the threads with which a step takes the least time here.
+
+        It tries the first batch, and leaves no trace.
+        """
+        if self.device.type != "cpu":
+            return 1
+        rows = torch.arange(self.config.batch, device=self.device) % len(dataset.train)
+        batch = dataset.train.batch(rows)
+
+        def work() -> None:
+            self.policy.loss(batch, Generator(self.device).manual_seed(0)).mean().backward()
+            self.optimiser.zero_grad()
+
+        return find_fastest(work, os.cpu_count() or 1)
