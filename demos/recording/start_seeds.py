@@ -11,11 +11,11 @@ from pathlib import Path
 
 from ...envs import Actor, DataError, FewstepWarning
 from ...envs.atomic_files import replace
+from ...envs.seeds import DEMONSTRATION_SEEDS
 from ...envs.tables import read_json
 from ..store import DemoStore
 
 FILE = "starts.json"  # in a store, beside its arrays
-SEEDS = range(10_000, 100_000)  # of demonstrations: those of validation lie below, of tests above
 ALL = 2**31  # as often as any `repeats` asks for
 
 
@@ -29,7 +29,7 @@ class Tried:
 
 
 class Starts:
-    """The start seeds of demonstrations of a store; what lies outside of SEEDS is not counted.
+    """The start seeds of demonstrations of a store; what lies outside of DEMONSTRATION_SEEDS is not counted.
 
     A start is noted before its episode is appended, together with the number of episodes that there
     are then. A recording that is killed in between finds one less, and tries that start again.
@@ -42,8 +42,10 @@ class Starts:
         """Return the seed to go on with, and how often it was shown, of `repeats` times."""
         last = self._last()
         seed, shown = (last.seed, last.times) if last.times < repeats else (last.seed + 1, 0)
-        if seed not in SEEDS:
-            said = f"every start seed below {SEEDS.stop} was tried; name one with seed="
+        if seed not in DEMONSTRATION_SEEDS:
+            said = (
+                f"every start seed below {DEMONSTRATION_SEEDS.stop} was tried; name one with seed="
+            )
             raise DataError(f"{self._store.path}: {said}")
         return seed, shown
 
@@ -61,7 +63,7 @@ class Starts:
     def tried(self, seed: int, kept: bool) -> None:
         """Note that a start was tried; kept: its episode is about to be appended."""
         last = self._last()
-        if seed not in SEEDS or seed < last.seed:
+        if seed not in DEMONSTRATION_SEEDS or seed < last.seed:
             return
         times = last.times + 1 if seed == last.seed else 1
         _write(self._file, Tried(seed, times, len(self._store) + kept))
@@ -71,7 +73,7 @@ class Starts:
         recorded = len(self._store)
         last = _read(self._file)
         if last is None:  # an old store: as many starts may have failed as were kept
-            return Tried(SEEDS.start + 2 * recorded - 1, ALL, recorded)
+            return Tried(DEMONSTRATION_SEEDS.start + 2 * recorded - 1, ALL, recorded)
         if last.episodes > recorded:
             return Tried(last.seed, last.times - 1, recorded)
         return last

@@ -11,7 +11,7 @@ from rich.console import Console
 from ...demos.episode import Episode
 from ...envs import Outcome
 from ..evaluation.demo import DemoConfig, DemoEvents, demo
-from ..evaluation.rollouts import Job
+from ..evaluation.job import Job
 from ..evaluation.tune import Tuning
 from ..training.train import TrainConfig
 from .command import load, settings_from

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +14,11 @@ from rich.console import Console
 from ...envs import ConfigError, FewstepError
 from ...envs.atomic_files import write_file
 from ...envs.errors import refusing
+from ...envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from ..checkpoint import load_policy
 from ..diffusion.samplers import Sampler
 from ..evaluation.evaluate import evaluate, film_failures, read_evaluation
-from ..evaluation.rollouts import TEST, Job, seed_range
+from ..evaluation.job import Job
 from .progress import Bars
 from .tables import comparison_table, results_table
 
@@ -34,13 +34,14 @@ class EvaluateSettings:
     task: str = MISSING  # a built-in task, metaworld/<name>, or any gymnasium id, also module:Id
     out: str = "out/evaluation"  # folder of evaluation.json, and of videos
     episodes: int = 50  # per number of network evaluations and delay
-    seed: int = TEST  # of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting
+    seed: int = FIRST_TEST_SEED  # of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting
     network_evaluations: Any = None  # per chunk, a number or a list; by default the policy's own
     sampler: str = ""  # step rule; by default the policy's own
     times: tuple[float, ...] = ()  # a grid from 1 to 0, in place of network_evaluations
     start: float | None = None  # scale of the noise that a chunk starts from
     noise: float | None = None  # scale of the noise that a stochastic sampler adds on the way
     clip: float | None = None  # largest |x0| on the way, 0 for no limit
+    engine: str = "eager"  # what computes the chunks
     workers: int = 0  # processes, 0 for one per core; they change nothing but the time
     delay: Any = 0  # [ticks] from an observation to its chunk, a number or a list
     jitter: float = 0.0  # [ticks] at most so many more, drawn for each chunk
@@ -85,11 +86,7 @@ def advance(bars: Bars, job: Job, count: int) -> None:
 def jobs_of(settings: EvaluateSettings) -> list[Job]:
     """Return a job for every sampler and delay that the settings name."""
     policy = load_policy(settings.policy)
-    seeds = seed_range(settings.seed, settings.episodes)
-    if not 0 <= settings.jitter < math.inf:
-        raise ConfigError(f"jitter must be ticks, 0 or more, not {settings.jitter}")
-    if settings.seconds is not None and not settings.seconds > 0:
-        raise ConfigError(f"seconds must be above 0, not {settings.seconds}")
+    seeds = evaluation_seeds(settings.seed, settings.episodes)
     jobs = []
     for sampler in samplers_of(settings, policy.config.drawn_by):
         for delay in _whole_numbers("delay", settings.delay):
@@ -104,6 +101,7 @@ def jobs_of(settings: EvaluateSettings) -> list[Job]:
                 settings.on_delay,
                 settings.hz,
                 settings.seconds,
+                settings.engine,
             )
             jobs.append(job)
     return jobs

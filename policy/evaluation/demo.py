@@ -19,6 +19,7 @@ from ...demos.recording.experts import record_expert
 from ...demos.store import DemoStore
 from ...envs import Outcome, RobotError, run_episode
 from ...envs.atomic_files import write_file
+from ...envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from ...envs.sim.registry import make_expert, make_robot
 from ...envs.versions import versions
 from ..checkpoint import load_policy
@@ -29,8 +30,9 @@ from ..serving.runners import InlineRunner, make_agent
 from ..training.log import LOG
 from ..training.train import TrainConfig, train
 from .evaluate import OnRollouts, evaluate
+from .films import draw_rollouts
+from .job import Job
 from .report import Plan, success_picture, write_report
-from .rollouts import TEST, Job, pictures, seed_range
 from .statistics import wilson
 from .tune import Tuning, tune
 
@@ -125,7 +127,7 @@ def _record(data: Path, demonstrations: int, events: DemoEvents) -> None:
 
 def _job(run: Path, policy: Policy, network_evaluations: int, episodes: int) -> Job:
     sampler = policy.config.drawn_by.at(network_evaluations)
-    return Job(str(run), TASK, sampler, seed_range(TEST, episodes))
+    return Job(str(run), TASK, sampler, evaluation_seeds(FIRST_TEST_SEED, episodes))
 
 
 def _cpu_seconds() -> float:
@@ -174,7 +176,7 @@ def _facts(out: Path, config: DemoConfig, policy: Policy, sides: Sides) -> dict[
         "command": "make demo",
         "command to evaluate again": again,
         "demonstrations": f"{config.demonstrations} of a scripted expert, left past the post: {share}",
-        "start seeds": f"demonstrations 10000 on, validation 0 on, test {TEST} on",
+        "start seeds": f"demonstrations 10000 on, validation 0 on, test {FIRST_TEST_SEED} on",
         "parameters": f"{parameters:,}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {threads} of them in training",
         "versions": ", ".join(f"{library} {version}" for library, version in versions().items()),
@@ -202,7 +204,7 @@ def demonstrated_sides(store: DemoStore) -> Sides:
     return Sides(left, len(paths))
 
 
-def _plan(policy: Policy, seed: int = TEST) -> Plan:
+def _plan(policy: Policy, seed: int = FIRST_TEST_SEED) -> Plan:
     """Return one test episode with every chunk that its Agent made."""
     robot = make_robot(TASK)
     engine = EagerEngine(policy)
@@ -240,7 +242,7 @@ def _video(
 
     seeds = _a_seed_per_side(evaluation, own) or list(job.seeds[:1])
     try:
-        films = [frames for _, frames in pictures(job, seeds, 2)]
+        films = [frames for _, frames in draw_rollouts(job, seeds, 2)]
     except RobotError as error:
         events.log(f"no video: {error}")
         return None
@@ -250,7 +252,7 @@ def _video(
         still = np.repeat(film[-1:], longest - len(film), 0)
         padded.append(np.concatenate([film, still]))
     path = out / "video.mp4"
-    iio.imwrite(path, np.concatenate(padded, 2), fps=round(job.robot().spec.command_hz))
+    iio.imwrite(path, np.concatenate(padded, 2), fps=round(job.make_robot().spec.command_hz))
     return path
 
 

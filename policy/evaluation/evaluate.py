@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,12 @@ from ...envs.tables import read_json
 from ...envs.versions import versions
 from ..checkpoint import load_policy, require_match
 from ..diffusion.samplers import Sampler
-from .rollouts import Job, film, latency, roll_out_all, summary
+from ..engines.loading import load_engine
+from .films import film
+from .job import Job
+from .latency import measure_latency
+from .rollouts import roll_out_all
+from .summary import summarise
 
 OnRollouts = Callable[[Job, int], None]  # hears of which job so many more rollouts are done
 
@@ -43,11 +49,10 @@ def evaluate(
     """
     first = jobs[0]
     policy = load_policy(first.policy)
-    robot = first.robot()
-    require_match(policy, robot.spec)
-    robot.reset(0)
-    observation = robot.observe()
-    robot.close()
+    with closing(first.make_robot()) as robot:
+        require_match(policy, robot.spec)
+        robot.reset(0)
+        observation = robot.observe()
     results = []
     for job in jobs:
 
@@ -55,7 +60,9 @@ def evaluate(
             on_rollouts(job, count)
 
         rollouts = roll_out_all(job, workers or os.cpu_count() or 1, report)
-        results.append(summary(job, rollouts, latency(policy, job.sampler, observation)))
+        engine = load_engine(job.policy, job.engine, job.sampler)
+        latency_ms = measure_latency(engine, observation)
+        results.append(summarise(job, rollouts, latency_ms))
     return {
         "task": first.task,
         "policy": first.policy,

@@ -1,237 +1,165 @@
-"""Evaluation: many seeded rollouts, advanced together, to a success rate with its interval."""
+"""Rollouts: many seeded episodes that a policy plays, advanced together."""
 
 from __future__ import annotations
 
 import math
 import multiprocessing
-import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
-import numpy as np
-
-from ...envs import ConfigError, Obs, Robot, RobotError, Step, run_episode
-from ...envs.agent import Agent, Runner
-from ...envs.control.telemetry import latencies
+from ...envs import Robot, Step, run_episode
+from ...envs.agent import Runner
+from ...envs.errors import pick
 from ...envs.modules import restore_safe_path, safe_children
-from ...envs.sim.registry import make_robot
 from ..checkpoint import load_policy, require_match
-from ..diffusion.samplers import Sampler
-from ..engines.eager import EagerEngine
+from ..engines.engine import Engine
+from ..engines.loading import ENGINES
 from ..policy import Policy
-from ..serving.runners import DelayedRunner, InlineRunner, RequestBatch, make_agent
+from ..serving.runners import RequestBatch, make_agent
 from ..training.threads import threads
+from .job import GROUP, Job, Rollout
+from .memory import MemoryBudget
 from .smoothness import Smoothness
-from .statistics import mean_interval, wilson
 
-GROUP = 25  # episodes advanced together, and so the batch of every network evaluation
-VALIDATION, TEST = range(0, 10_000), 100_000  # start seeds; in between lie those of demonstrations
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """How one rollout ended. score: largest reward; seam, jerk: see Smoothness; info: what the environment added."""
-
-    seed: int
-    success: bool
-    score: float
-    seconds: float
-    info: dict[str, Any]
-    seam: float | None = None
-    jerk: float | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to roll out; small enough to send to a worker process."""
-
-    policy: str
-    task: str
-    sampler: Sampler
-    seeds: tuple[int, ...]
-    delay: int = 0  # ticks between an observation and the chunk made from it
-    jitter: float = 0.0  # at most so many more
-    recorded: str = ""  # log of a run whose chunks' latencies are drawn from, in place of `delay`
-    on_delay: str = ""  # what the Agent does meanwhile, one of runners.ON_DELAY; by default the best that the policy can
-    hz: float | None = None
-    seconds: float | None = None
-
-    def groups(self) -> list[tuple[int, ...]]:
-        """Seeds in groups of fixed size; a group's results depend on nothing outside it."""
-        return [self.seeds[i : i + GROUP] for i in range(0, len(self.seeds), GROUP)]
-
-    def robot(self, pictures: bool = False) -> Robot:
-        """A fresh robot of the task."""
-        return make_robot(self.task, hz=self.hz, seconds=self.seconds, pictures=pictures)
-
-    def late_runner(self, runner: Runner, robot: Robot) -> DelayedRunner:
-        """The same Runner with answers that are late, as the job says."""
-        tick = 1 / robot.spec.command_hz
-        seconds = latencies(self.recorded) if self.recorded else self.delay * tick
-        return DelayedRunner(runner, seconds, robot.clock, self.jitter * tick)
-
-
-def seed_range(first: int, episodes: int) -> tuple[int, ...]:
-    """Start seeds first, first + 1, ...; ConfigError unless all are validation or all are test seeds."""
-    seeds = range(first, first + episodes)
-    if episodes < 1 or not (first >= TEST or (first in VALIDATION and seeds[-1] in VALIDATION)):
-        raise ConfigError(
-            f"seeds {first} to {first + episodes - 1} are neither validation seeds (0 to 9999) nor test seeds "
-            f"({TEST} upwards); the seeds in between belong to demonstrations"
-        )
-    return tuple(seeds)
+StepListener = Callable[[int, Robot, Step], None]  # a seed, its robot, a step
 
 
 def roll_out_all(
-    job: Job, workers: int = 1, progress: Callable[[int], None] = lambda n: None
+    job: Job, workers: int = 1, on_finished: Callable[[int], None] = lambda count: None
 ) -> list[Rollout]:
-    """Roll out every seed of a job; the result depends on the seeds, not on `workers`."""
-    parts = job.groups()
-    if (workers := min(workers, len(parts))) <= 1:
-        return [e for part in parts for e in _tell(roll_out(job, part), progress)]
-    spawn = multiprocessing.get_context("spawn")
+    """Roll out every seed of a job; the result depends on the seeds, not on `workers`.
+
+    on_finished: is given how many more episodes have ended.
+    """
+    groups = job.groups()
+    workers = min(workers, len(groups))
+    ended: list[Rollout] = []
     with ExitStack() as stack:
-        with safe_children() as before:  # all of them start here
-            pool = ProcessPoolExecutor(workers, spawn, restore_safe_path, (before,))
-            stack.enter_context(pool)
-            done = pool.map(roll_out, [job] * len(parts), parts)
-        return [e for part in done for e in _tell(part, progress)]
+        if workers <= 1:
+            results = (roll_out_group(job, group) for group in groups)
+        else:
+            results = _roll_out_beside(job, groups, workers, stack)
+        for rollouts in results:
+            ended.extend(rollouts)
+            on_finished(len(rollouts))
+    return ended
 
 
-def _tell(part: list[Rollout], progress: Callable[[int], None]) -> list[Rollout]:
-    progress(len(part))
-    return part
+def _roll_out_beside(
+    job: Job, groups: Sequence[tuple[int, ...]], workers: int, stack: ExitStack
+) -> Iterator[list[Rollout]]:
+    """Return the rollouts of every group from worker processes, which end with the stack."""
+    spawn = multiprocessing.get_context("spawn")
+    with safe_children() as before:  # all of them start with the first call
+        pool = ProcessPoolExecutor(workers, spawn, restore_safe_path, (before,))
+        stack.enter_context(pool)
+        return pool.map(partial(roll_out_group, job, workers=workers), groups)
 
 
 @threads(1)
-def roll_out(
+def roll_out_group(
     job: Job,
     seeds: Sequence[int],
     only: Sequence[int] | None = None,
-    watch: Callable[[int, Robot, Step], None] | None = None,
+    on_step: StepListener | None = None,
+    *,
+    workers: int = 1,
 ) -> list[Rollout]:
-    """Run a group of at most GROUP seeds together; `only` some of them, each still at its own place.
+    """Roll a group of at most GROUP seeds out, as many together as the memory allows.
 
-    watch: hears every step with its seed and robot, which then can draw pictures.
+    only: some of the seeds, each still at its own place in the batch. on_step: is given every step
+    with its seed and its robot, which then can render. workers: processes that do the same.
     """
     policy = load_policy(job.policy)
-    engine = EagerEngine(policy, job.sampler)
+    engine = pick(ENGINES, job.engine, "engine")(policy, job.sampler)
     batch = RequestBatch(engine, GROUP)
-    chosen = [(i, s) for i, s in enumerate(seeds) if only is None or s in only]
-    with ExitStack() as stack:
-        robots = {
-            s: stack.enter_context(closing(job.robot(pictures=watch is not None)))
-            for _, s in chosen
-        }
-        runs: dict[int, tuple[Iterator[Step | None], Agent]] = {}
-        smooth = {s: Smoothness(policy) for _, s in chosen}
-        for i, seed in chosen:
-            robot = robots[seed]
-            require_match(policy, robot.spec)
-            runner = job.late_runner(batch.place(i), robot)
-            actor = make_agent(engine, runner, job.on_delay)
-            runs[seed] = run_episode(robot, actor, seed=seed, max_seconds=float("inf")), actor
-        while runs:
-            for seed, (run, actor) in list(runs.items()):
-                for step in run:
-                    if step is None:
-                        break  # it waits for an answer
-                    smooth[seed].hear(step, actor.chunk)
-                    if watch is not None:
-                        watch(seed, robots[seed], step)
-                else:
-                    del runs[seed]
+    budget = MemoryBudget(workers)
+    waiting: deque[tuple[int, int]] = deque()
+    for place, seed in enumerate(seeds):
+        if only is None or seed in only:
+            waiting.append((place, seed))
+    running: list[_Episode] = []
+    ended: dict[int, Rollout] = {}
+
+    def advance(episode: _Episode) -> None:
+        if episode.advance():
+            return
+        ended[episode.seed] = episode.result()
+        running.remove(episode)
+        episode.close()
+
+    try:
+        while waiting or running:
+            while waiting and budget.allows(len(running) + 1):
+                place, seed = waiting.popleft()
+                with budget.opening():
+                    episode = _Episode(job, policy, engine, batch.place(place), seed, on_step)
+                    running.append(episode)
+                    advance(episode)
             batch.flush()
-        return [_ended(s, robots[s], smooth[s]) for _, s in chosen]
+            for episode in list(running):
+                advance(episode)
+    finally:
+        for episode in running:
+            episode.close()
+    return [ended[seed] for seed in seeds if seed in ended]
 
 
-def _ended(seed: int, robot: Any, smooth: Smoothness) -> Rollout:
-    outcome = robot.outcome()
-    if outcome is None or outcome.success is None:
-        raise RobotError(
-            f"{robot.name} ended without info['is_success'] or info['success']: nothing to count"
+class _Episode:
+    """One episode of a group, with an environment of its own."""
+
+    def __init__(
+        self,
+        job: Job,
+        policy: Policy,
+        engine: Engine,
+        runner: Runner,
+        seed: int,
+        on_step: StepListener | None,
+    ) -> None:
+        self.seed = seed
+        self._on_step = on_step
+        self._robot: Any = job.make_robot(pictures=on_step is not None)
+        try:
+            require_match(policy, self._robot.spec)
+            delayed = job.delay_runner(runner, self._robot)
+            self._agent = make_agent(engine, delayed, job.on_delay)
+        except BaseException:
+            self.close()
+            raise
+        self._smoothness = Smoothness(policy)
+        self._steps = run_episode(self._robot, self._agent, seed=seed, max_seconds=math.inf)
+
+    def advance(self) -> bool:
+        """Go on until an answer is missing, and return True; False once the episode is over."""
+        for step in self._steps:
+            if step is None:
+                return True
+            self._smoothness.hear(step, self._agent.chunk)
+            if self._on_step is not None:
+                self._on_step(self.seed, self._robot, step)
+        return False
+
+    def result(self) -> Rollout:
+        """Return how the episode ended."""
+        outcome = self._robot.outcome()
+        info: dict[str, Any] = {}
+        for key, value in self._robot.info.items():
+            if isinstance(value, str | bool | int | float):
+                info[key] = value
+        return Rollout(
+            self.seed,
+            outcome.success,
+            outcome.score,
+            self._robot.elapsed,
+            info,
+            **self._smoothness.result(),
         )
-    plain = {k: v for k, v in robot.info.items() if isinstance(v, str | bool | int | float)}
-    return Rollout(seed, outcome.success, outcome.score, robot.elapsed, plain, **smooth.result())
 
-
-@threads(1)
-def latency(policy: Policy, sampler: Sampler, obs: Obs, calls: int = 50) -> dict[str, float]:
-    """Wall time of one `act` for one observation on this machine [ms]: p50, p99, max; one thread, after warm-up."""
-    engine = EagerEngine(policy, sampler)
-    times = []
-    for i in range(calls + 5):
-        actor = make_agent(engine, InlineRunner(engine))
-        actor.reset(i)
-        began = time.perf_counter()
-        actor.act(obs)
-        times.append(1e3 * (time.perf_counter() - began))
-    kept = np.array(times[5:])
-    return {
-        "p50": float(np.median(kept)),
-        "p99": float(np.percentile(kept, 99)),
-        "max": float(kept.max()),
-    }
-
-
-def summary(job: Job, episodes: list[Rollout], latency_ms: dict[str, float]) -> dict[str, Any]:
-    """One row of evaluation.json."""
-    wins, scores = sum(e.success for e in episodes), [e.score for e in episodes]
-    return {
-        "network_evaluations": job.sampler.cost,
-        "sampler": asdict(job.sampler) | {"times": list(job.sampler.grid())},
-        "episodes": len(episodes),
-        "successes": wins,
-        "success_rate": wins / len(episodes),
-        "interval": list(wilson(wins, len(episodes))),
-        "mean_max_reward": float(np.mean(scores)),
-        "mean_max_reward_interval": [
-            x if math.isfinite(x) else None for x in mean_interval(scores)
-        ],
-        "latency_ms": latency_ms,
-        "delay_ticks": job.delay,
-        "jitter_ticks": job.jitter,
-        "recorded": job.recorded,
-        "on_delay": job.on_delay,
-        "seam": _mean([e.seam for e in episodes]),
-        "jerk": _mean([e.jerk for e in episodes]),
-        "rollouts": [asdict(e) for e in episodes],
-    }
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """Mean of what is a number; None where nothing is."""
-    kept = [v for v in values if v is not None]
-    return float(np.mean(kept)) if kept else None
-
-
-def film(job: Job, seeds: Sequence[int], out: Path, limit: int) -> list[Path]:
-    """Videos of the first `limit` of `seeds`, rolled out exactly as in the evaluation of the whole job."""
-    import imageio.v3 as iio
-
-    out.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for e, frames in pictures(job, seeds, limit):
-        paths.append(out / f"{'success' if e.success else 'failure'}-{e.seed}.mp4")
-        iio.imwrite(paths[-1], frames, fps=round(len(frames) / e.seconds))
-    return paths
-
-
-def pictures(job: Job, seeds: Sequence[int], limit: int) -> Iterator[tuple[Rollout, np.ndarray]]:
-    """The first `limit` of `seeds` again, each with its frames (T, height, width, 3)."""
-    left = limit
-    for group in job.groups():
-        wanted = [s for s in seeds if s in group][:left]
-        left -= len(wanted)
-        frames: dict[int, list[np.ndarray]] = {s: [] for s in wanted}
-        if wanted:
-
-            def film(seed: int, robot: Any, step: Step, frames: Any = frames) -> None:
-                frames[seed].append(robot.render())
-
-            ended = roll_out(job, group, wanted, film)
-            yield from ((e, np.stack(frames[e.seed])) for e in ended)
+    def close(self) -> None:
+        """Close the environment."""
+        self._robot.close()

@@ -13,14 +13,17 @@ import numpy as np
 
 from ...demos.store import DemoStore
 from ...envs import ConfigError, Obs
+from ...envs.seeds import evaluation_seeds
 from ..checkpoint import load_policy, save_policy
 from ..diffusion.objectives import SINGLE_STEP
 from ..diffusion.samplers import Sampler, even_grid
+from ..engines.eager import EagerEngine
 from ..policy import Policy
 from ..policy_folder import SHIPPED, find_policy, read_meta
 from .chunk_quality import Nearby, unlike
 from .evaluate import OnRollouts, evaluate
-from .rollouts import Job, latency, seed_range
+from .job import Job
+from .latency import measure_latency
 from .statistics import paired_mean, paired_success
 
 GRIDS = (
@@ -87,7 +90,7 @@ def tune(
     if data:
         _add(rows, _compare_chunks(policy, data, tried))
     if task:
-        seeds = seed_range(0, episodes)
+        seeds = evaluation_seeds(0, episodes)
         jobs = [Job(str(policy_name), task, sampler, seeds) for sampler in tried]
         _add(rows, _compare_success(jobs, workers, on_rollouts))
     tuning = Tuning(rows, tried, choose(rows, tried, margin))
@@ -170,6 +173,6 @@ def _compare_chunks(policy: Policy, data: str, tried: Sequence[Sampler]) -> list
         less = (unlikeness[-1] - own).numpy()
         row["like_difference"] = paired_mean(less, np.zeros(len(less)))
         row["network_evaluations"] = sampler.cost
-        row["latency_ms"] = latency(policy, sampler, observation)
+        row["latency_ms"] = measure_latency(EagerEngine(policy, sampler), observation)
         rows.append(row)
     return rows

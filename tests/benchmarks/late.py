@@ -12,9 +12,12 @@ import numpy as np
 from collect import RESULTS, between, keep, paired, signed
 
 from fewstep.envs.agent import Agent, Chunk
+from fewstep.envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from fewstep.policy.checkpoint import load_policy
 from fewstep.policy.engines.engine import Engine
 from fewstep.policy.evaluation import rollouts
+from fewstep.policy.evaluation.job import Job
+from fewstep.policy.evaluation.summary import summarise
 from fewstep.policy.serving.runners import ON_DELAY, Runner, make_agent
 
 FADE = 0.01  # weights exp(-FADE i), i = 0 the oldest
@@ -68,7 +71,7 @@ def main() -> None:
     episodes, *delays = [int(n) for n in numbers] or [200]
     policy, results = load_policy(path), json.loads(RESULTS.read_text())
     rollouts.make_agent = ensemble
-    seeds, kept, first = rollouts.seed_range(rollouts.TEST, episodes), [], None
+    seeds, kept, first = evaluation_seeds(FIRST_TEST_SEED, episodes), [], None
     print(
         "| while late | delay | success | minus delay 0 | score | seam | jerk |\n|---|---|---|---|---|---|---|"
     )
@@ -78,8 +81,8 @@ def main() -> None:
             if delay
             else ("switch",)
         ):
-            job = rollouts.Job(path, task, policy.config.drawn_by, seeds, delay, on_delay=on_delay)
-            row = keep(rollouts.summary(job, rollouts.roll_out_all(job), {}))
+            job = Job(path, task, policy.config.drawn_by, seeds, delay, on_delay=on_delay)
+            row = keep(summarise(job, rollouts.roll_out_all(job), {}))
             first = first or row
             cells = [
                 on_delay if delay else "any",

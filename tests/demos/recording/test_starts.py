@@ -14,12 +14,13 @@ from test_record import Slider, make_spec
 
 from fewstep.demos import DemoStore, record
 from fewstep.demos.recording.recorder import Recorder
-from fewstep.demos.recording.start_seeds import FILE, SEEDS, Starts
+from fewstep.demos.recording.start_seeds import FILE, Starts
 from fewstep.envs import Command, DataError, FewstepWarning, Obs, Outcome, Step
+from fewstep.envs.seeds import DEMONSTRATION_SEEDS
 from fewstep.policy.cli import record as record_verb
 from fewstep.policy.cli.main import main
 
-FIRST = SEEDS.start
+FIRST = DEMONSTRATION_SEEDS.start
 
 
 class Turns:
@@ -145,12 +146,12 @@ def test_a_damaged_count_is_told_and_recording_goes_on(tmp_path: Path, content: 
 def test_seeds_of_other_uses_are_neither_counted_nor_reached(tmp_path: Path) -> None:
     with DemoStore.create(tmp_path / "s", make_spec()) as store:
         starts = Starts(store)
-        for seed in (3, SEEDS.stop, SEEDS.stop + 5):
+        for seed in (3, DEMONSTRATION_SEEDS.stop, DEMONSTRATION_SEEDS.stop + 5):
             starts.tried(seed, kept=False)
         assert starts.next() == (FIRST, 0)
-        starts.tried(SEEDS.stop - 1, kept=False)
+        starts.tried(DEMONSTRATION_SEEDS.stop - 1, kept=False)
         starts.tried(FIRST, kept=False)
-        assert starts.next(repeats=2) == (SEEDS.stop - 1, 1)
+        assert starts.next(repeats=2) == (DEMONSTRATION_SEEDS.stop - 1, 1)
         with pytest.raises(
             DataError, match="every start seed below 100000 was tried; name one with seed="
         ):

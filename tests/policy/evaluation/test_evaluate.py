@@ -9,23 +9,21 @@ from typing import Any
 import pytest
 import torch
 
-from fewstep.envs import CheckpointError, ConfigError, Field, RobotError, Spec
+from fewstep.envs import CheckpointError, ConfigError, Field, Robot, RobotError, Spec
+from fewstep.envs.seeds import evaluation_seeds
+from fewstep.envs.sim.gym_robot import GymRobot
 from fewstep.envs.sim.registry import make_robot
 from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.cli.main import main
 from fewstep.policy.diffusion.samplers import Sampler
-from fewstep.policy.evaluation.rollouts import (
-    GROUP,
-    Job,
-    Rollout,
-    film,
-    latency,
-    roll_out,
-    roll_out_all,
-    seed_range,
-    summary,
-)
+from fewstep.policy.engines.eager import EagerEngine
+from fewstep.policy.evaluation import memory
+from fewstep.policy.evaluation.films import film
+from fewstep.policy.evaluation.job import GROUP, Job, Rollout
+from fewstep.policy.evaluation.latency import measure_latency
+from fewstep.policy.evaluation.rollouts import roll_out_all, roll_out_group
 from fewstep.policy.evaluation.statistics import wilson
+from fewstep.policy.evaluation.summary import summarise
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
 
@@ -67,32 +65,11 @@ def policy_for(spec: Spec) -> Policy:
         return Policy(spec, PolicyConfig(horizon=8, action_steps=4, net=NET))
 
 
-# Seeds
-
-
-@pytest.mark.parametrize(
-    ("first", "episodes"), [(0, 1), (0, 10_000), (9_999, 1), (100_000, 1), (100_000, 20_000)]
-)
-def test_validation_and_test_seeds_are_taken_in_order(first: int, episodes: int) -> None:
-    assert seed_range(first, episodes) == tuple(range(first, first + episodes))
-
-
-@pytest.mark.parametrize(
-    ("first", "episodes"),
-    [(9_999, 2), (10_000, 1), (99_999, 2), (0, 100_001), (-1, 2), (-5, 1), (0, 0), (100_000, -1)],
-)
-def test_seeds_of_demonstrations_and_mixtures_are_refused(first: int, episodes: int) -> None:
-    with pytest.raises(
-        ConfigError, match=r"validation seeds \(0 to 9999\).*test seeds \(100000 upwards\)"
-    ):
-        seed_range(first, episodes)
-
-
 # Results
 
 
 def test_the_result_depends_on_the_seeds_not_on_the_workers(folder: Path) -> None:
-    job = job_for(folder, seeds=seed_range(100_000, GROUP + 3))
+    job = job_for(folder, seeds=evaluation_seeds(100_000, GROUP + 3))
     told: list[int] = []
     alone = roll_out_all(job, 1, told.append)
     assert [e.seed for e in alone] == list(job.seeds)
@@ -105,22 +82,22 @@ def test_the_result_depends_on_the_seeds_not_on_the_workers(folder: Path) -> Non
 @pytest.mark.parametrize(("delay", "jitter"), [(0, 0.0), (3, 0.0), (1, 2.5)])
 def test_what_else_runs_in_a_group_changes_nothing(folder: Path, delay: int, jitter: float) -> None:
     job = job_for(folder, delay=delay, jitter=jitter)
-    whole = roll_out(job, (0, 1, 2, 3))
-    assert roll_out(job, (7, 1, 5))[1] == whole[1]
-    assert roll_out(job, (0,)) == whole[:1]
+    whole = roll_out_group(job, (0, 1, 2, 3))
+    assert roll_out_group(job, (7, 1, 5))[1] == whole[1]
+    assert roll_out_group(job, (0,)) == whole[:1]
 
 
 @pytest.mark.parametrize("delay", [0, 3])
 def test_a_replay_equals_the_full_run(folder: Path, delay: int) -> None:
-    job = job_for(folder, seeds=seed_range(0, GROUP), delay=delay)
+    job = job_for(folder, seeds=evaluation_seeds(0, GROUP), delay=delay)
     (group,) = job.groups()
     full = roll_out_all(job)
     for only in ([0], [17, 3], [GROUP - 1]):
-        assert roll_out(job, group, only=only) == [e for e in full if e.seed in only]
+        assert roll_out_group(job, group, only=only) == [e for e in full if e.seed in only]
 
 
 def test_groups_are_cut_from_the_seeds_in_order(folder: Path) -> None:
-    job = job_for(folder, seeds=seed_range(0, 2 * GROUP + 1))
+    job = job_for(folder, seeds=evaluation_seeds(0, 2 * GROUP + 1))
     assert [len(group) for group in job.groups()] == [GROUP, GROUP, 1]
     assert sum(job.groups(), ()) == job.seeds
 
@@ -149,7 +126,9 @@ def test_rollouts_run_on_one_thread_whatever_the_caller_uses(folder: Path) -> No
     before, seen = torch.get_num_threads(), []
     torch.set_num_threads(2)
     try:
-        roll_out(job_for(folder), (0,), watch=lambda *_: seen.append(torch.get_num_threads()))
+        roll_out_group(
+            job_for(folder), (0,), on_step=lambda *_: seen.append(torch.get_num_threads())
+        )
         assert set(seen) == {1}
         assert torch.get_num_threads() == 2
     finally:
@@ -158,8 +137,8 @@ def test_rollouts_run_on_one_thread_whatever_the_caller_uses(folder: Path) -> No
 
 def test_every_step_is_heard_with_its_seed_and_robot(folder: Path) -> None:
     heard: dict[int, list[float]] = {4: [], 5: []}
-    ended = roll_out(
-        job_for(folder), (4, 5), watch=lambda seed, robot, step: heard[seed].append(step.obs.time)
+    ended = roll_out_group(
+        job_for(folder), (4, 5), on_step=lambda seed, robot, step: heard[seed].append(step.obs.time)
     )
     assert [len(times) for times in heard.values()] == [round(10 * e.seconds) for e in ended]
 
@@ -188,21 +167,57 @@ def test_a_policy_of_another_robot_is_refused_with_every_difference(folder: Path
         roll_out_all(job)
 
 
-def test_an_environment_that_judges_nothing_is_refused(folder: Path) -> None:
-    job = job_for(folder, "fakes:UnjudgedPoint-v0", seconds=0.2)
-    with pytest.raises(
-        RobotError,
-        match=r"UnjudgedPoint-v0 ended without info\['is_success'\] or info\['success'\]",
-    ):
-        roll_out_all(job)
-
-
 def test_an_error_in_a_worker_reaches_the_user(folder: Path) -> None:
-    with pytest.raises(RobotError, match="UnjudgedPoint-v0 ended without"):
-        roll_out_all(
-            job_for(folder, "fakes:UnjudgedPoint-v0", seeds=seed_range(0, GROUP + 1), seconds=0.2),
-            workers=2,
-        )
+    job = job_for(folder, seeds=evaluation_seeds(0, GROUP + 1))
+    with pytest.raises(ConfigError, match="unknown engine 'steam'"):
+        roll_out_all(replace(job, engine="steam"), workers=2)
+
+
+# Memory
+
+
+def test_environments_that_do_not_fit_into_memory_wait_and_change_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_for(folder, seeds=evaluation_seeds(0, 7))
+    together = roll_out_all(job)
+    opened: list[int] = []
+    most = 0
+    make, close = Job.make_robot, GymRobot.close
+
+    def make_counted(self: Job, pictures: bool = False) -> Robot:
+        nonlocal most
+        opened.append(1)
+        most = max(most, len(opened))
+        return make(self, pictures)
+
+    def close_counted(self: GymRobot) -> None:
+        opened.pop()
+        close(self)
+
+    monkeypatch.setattr(Job, "make_robot", make_counted)
+    monkeypatch.setattr(GymRobot, "close", close_counted)
+    monkeypatch.setattr(memory, "resident_memory", lambda: 100.0 * len(opened))
+    monkeypatch.setattr(memory, "available_memory", lambda: 650.0)
+    assert roll_out_all(job) == together
+    assert (most, len(opened)) == (3, 0), "three of 100 bytes fit into half of 650"
+
+
+def test_memory_is_measured_here() -> None:
+    assert 1e6 < memory.resident_memory() < 1e12
+    assert memory.available_memory() > 1e6
+
+
+# Scores in place of success
+
+
+def test_an_environment_that_only_rewards_is_evaluated_by_its_score(folder: Path) -> None:
+    job = job_for(folder, "fakes:UnjudgedPoint-v0", seconds=0.2)
+    row = summarise(job, roll_out_all(job), {})
+    assert [row[key] for key in ("successes", "success_rate", "interval")] == [None] * 3
+    low, high = row["mean_max_reward_interval"]
+    assert low < row["mean_max_reward"] < high
+    assert [rollout["success"] for rollout in row["rollouts"]] == [None] * 3
 
 
 # Reports
@@ -214,7 +229,7 @@ def ended(seed: int, success: bool, score: float) -> Rollout:
 
 def test_a_summary_is_a_row_of_the_contract() -> None:
     job = Job("", POINT, Sampler(network_evaluations=3), (0, 1, 2, 3), delay=2)
-    row = summary(
+    row = summarise(
         job, [ended(i, i < 3, i / 4) for i in range(4)], {"p50": 1.0, "p99": 2.0, "max": 3.0}
     )
     assert row.keys() >= ROW
@@ -229,7 +244,7 @@ def test_a_summary_is_a_row_of_the_contract() -> None:
 
 def test_what_the_environment_said_can_be_reported_as_json(folder: Path) -> None:
     job = job_for(folder)
-    rows = summary(job, roll_out_all(job), {})["rollouts"]
+    rows = summarise(job, roll_out_all(job), {})["rollouts"]
     assert [row["seed"] for row in json.loads(json.dumps(rows, allow_nan=False))] == [0, 1, 2]
     assert rows[0]["info"].keys() == {"success", "away"}
 
@@ -238,7 +253,9 @@ def test_latency_is_measured_in_milliseconds(folder: Path) -> None:
     threads = torch.get_num_threads()
     robot = make_robot(POINT)
     robot.reset(0)
-    found = latency(policy_for(robot.spec), Sampler(), robot.observe(), calls=5)
+    found = measure_latency(
+        EagerEngine(policy_for(robot.spec), Sampler()), robot.observe(), calls=5
+    )
     assert 0.01 < found["p50"] <= found["p99"] <= found["max"] < 60_000
     assert math.isfinite(sum(found.values()))
     assert torch.get_num_threads() == threads
@@ -248,7 +265,7 @@ def test_latency_is_measured_in_milliseconds(folder: Path) -> None:
 def test_films_show_the_episodes_of_the_evaluation(folder: Path, tmp_path: Path) -> None:
     iio = pytest.importorskip("imageio.v3")
     pytest.importorskip("imageio_ffmpeg")
-    job = job_for(folder, seeds=seed_range(0, GROUP + 2))
+    job = job_for(folder, seeds=evaluation_seeds(0, GROUP + 2))
     full = {e.seed: e for e in roll_out_all(job)}
     seeds = [2, 3, GROUP, GROUP + 1]
     paths = film(job, seeds, tmp_path / "videos", limit=3)

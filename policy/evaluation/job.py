@@ -1,0 +1,71 @@
+"""What an evaluation rolls out, and how one rollout ended."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ...envs import ConfigError, Robot
+from ...envs.agent import Runner
+from ...envs.control.telemetry import latencies
+from ...envs.sim.registry import make_robot
+from ..diffusion.samplers import Sampler
+from ..serving.runners import DelayedRunner
+
+GROUP = 25  # episodes that share a batch, which is the batch of every network evaluation
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How one episode that a policy played ended."""
+
+    seed: int  # of its start
+    success: bool | None  # None where the environment does not say
+    score: float  # the largest reward
+    seconds: float  # [s] that the episode lasted
+    info: dict[str, Any]  # what the environment added
+    seam: float | None = None  # see Smoothness
+    jerk: float | None = None  # see Smoothness
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to roll out; small enough to send to a worker process."""
+
+    policy: str  # a run folder, or a policy that comes with the package
+    task: str  # as envs.sim.registry.find_task knows it
+    sampler: Sampler
+    seeds: tuple[int, ...]  # of the starts
+    delay: int = 0  # [ticks] between an observation and the chunk made from it
+    jitter: float = 0.0  # [ticks] at most so many more
+    recorded: str = ""  # log of a run whose chunks' latencies are drawn in place of `delay`
+    on_delay: str = (
+        ""  # meanwhile, one of runners.ON_DELAY; by default the best that the policy can
+    )
+    hz: float | None = None  # [Hz] of the environment, where it does not say so itself
+    seconds: float | None = None  # [s] time limit, by default the environment's
+    engine: str = "eager"  # one of engines.loading.ENGINES
+
+    def __post_init__(self) -> None:
+        if self.delay < 0:
+            raise ConfigError(f"delay must be ticks, 0 or more, not {self.delay}")
+        if not 0 <= self.jitter < math.inf:
+            raise ConfigError(f"jitter must be ticks, 0 or more, not {self.jitter}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ConfigError(f"seconds must be above 0, not {self.seconds}")
+
+    def groups(self) -> list[tuple[int, ...]]:
+        """Return the seeds in groups of GROUP; a group's results depend on nothing outside it."""
+        starts = range(0, len(self.seeds), GROUP)
+        return [self.seeds[start : start + GROUP] for start in starts]
+
+    def make_robot(self, pictures: bool = False) -> Robot:
+        """Return a fresh robot of the task; pictures: it can render."""
+        return make_robot(self.task, hz=self.hz, seconds=self.seconds, pictures=pictures)
+
+    def delay_runner(self, runner: Runner, robot: Robot) -> DelayedRunner:
+        """Return the same Runner with answers that are late, as the job says."""
+        tick = 1 / robot.spec.command_hz
+        seconds = latencies(self.recorded) if self.recorded else self.delay * tick
+        return DelayedRunner(runner, seconds, robot.clock, self.jitter * tick)
