@@ -33,8 +33,8 @@ def results_table(evaluation: dict[str, Any]) -> Table:
     last = ("delay", "seam", "jerk") if late else ("p50 ms", "p99 ms")
     table = _table("evals", "n" if late else "episodes", "success [95 %]", "score [95 %]", *last)
     for r in evaluation["results"]:
-        success = _between(f"{r['success_rate']:.3f}", *r["interval"])
-        score = _between(f"{r['mean_max_reward']:.3f}", *r["mean_max_reward_interval"])
+        success = _estimate(r["success_rate"], r["interval"])
+        score = _estimate(r["mean_max_reward"], r["mean_max_reward_interval"])
         smooth = [f"{r[k]:.3f}" if r[k] is not None else "" for k in ("seam", "jerk")]
         more = [_delay(r), *smooth] if late else _latencies(r)
         table.add_row(str(r["network_evaluations"]), str(r["episodes"]), success, score, *more)
@@ -73,10 +73,11 @@ def comparison_table(ours: dict[str, Any], theirs: dict[str, Any]) -> Table:
                 raise ConfigError(
                     "the two evaluations ran on different seeds: they cannot be paired"
                 )
-            d = paired_success(*([r[s]["success"] for s in x] for r in (x, y)))
             e = paired_mean(*([r[s]["score"] for s in x] for r in (x, y)))
+            judged = all(rollout["success"] is not None for r in (x, y) for rollout in r.values())
+            d = paired_success(*([r[s]["success"] for s in x] for r in (x, y))) if judged else e
             verdict = "no difference" if d[1] <= 0 <= d[2] else ("better" if d[0] > 0 else "worse")
-            cells = (_difference(v) for v in (d, e))
+            cells = [_difference(d) if judged else "–", _difference(e)]
             table.add_row(
                 str(a["network_evaluations"]), str(b["network_evaluations"]), *cells, verdict
             )
@@ -107,6 +108,14 @@ def _latencies(row: Mapping[str, Any]) -> list[str]:
 
 def _difference(d: Sequence[float]) -> str:
     return _between(f"{d[0] or 0.0:+.3f}", *sorted(d[1:]), sign="+")
+
+
+def _estimate(value: float | None, interval: Sequence[float | None] | None) -> str:
+    """Return a value with its interval; a dash where it is not known."""
+    if value is None:
+        return "–"
+    low, high = interval or (None, None)
+    return _between(f"{value:.3f}", low, high)
 
 
 def _between(value: str, low: float | None, high: float | None, sign: str = "") -> str:
