@@ -97,6 +97,42 @@ class UnjudgedPoint(Point):
     judged = False
 
 
+class SeedlessPoint(Point):
+    """A Point that ignores the seed of a reset."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.state[:] = np.random.default_rng().uniform(-1, 1, 4)
+        return self.state, {}
+
+
+class StrayPoint(Point):
+    """A Point that draws from numpy's global stream."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.state[:] = np.random.uniform(-1, 1, 4)
+        return self.state, {}
+
+
+class SlowPoint(Point):
+    """A Point with options: how far it goes, which must be above 0."""
+
+    def __init__(self, render_mode: str | None = None, reach: float = 1.0) -> None:
+        super().__init__(render_mode)
+        if reach <= 0:
+            raise ValueError(f"reach must be above 0,\n  not {reach}")
+        self.reach = reach
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        state, reward, terminated, truncated, info = super().step(self.reach * action)
+        return state, reward, terminated, truncated, info | {"reach": self.reach}
+
+
 class Displaced(gym.Env[dict[str, np.ndarray], np.ndarray]):
     """A hand in the plane that goes on from where it is by each action; the last element is the gripper's effort."""
 
@@ -129,4 +165,7 @@ DISPLACED = Spec(
 
 # gymnasium's checker would warn of the shared array: robots have to cope with it.
 gym.register("Point-v0", Point, max_episode_steps=20, disable_env_checker=True)
+gym.register("SeedlessPoint-v0", SeedlessPoint, max_episode_steps=20, disable_env_checker=True)
+gym.register("StrayPoint-v0", StrayPoint, max_episode_steps=20, disable_env_checker=True)
+gym.register("SlowPoint-v0", SlowPoint, max_episode_steps=20, disable_env_checker=True)
 gym.register("UnjudgedPoint-v0", UnjudgedPoint, max_episode_steps=20, disable_env_checker=True)

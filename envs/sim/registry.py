@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -77,6 +77,7 @@ def find_task(task: str) -> Task:
 def make_robot(
     task: str,
     *,
+    options: Mapping[str, Any] | None = None,
     hz: float | None = None,
     seconds: float | None = None,
     pictures: bool = False,
@@ -85,18 +86,20 @@ def make_robot(
 ) -> Robot:
     """Make a Robot of a task as `find_task` knows it.
 
-    pictures: it can render; quick: fast rather than fine; hz, seconds, relative: as of GymRobot.
+    options: what the environment's constructor takes. RobotError says why there is no such task, or
+    why its constructor fails. pictures: it can render; quick: fast rather than fine; hz, seconds, relative: as of GymRobot.
     """
     known = find_task(task)
     gym = _load("gymnasium", "sim")
     if known.module:
         _load(known.module, known.extra)
     spec = import_module(known.spec).SPEC if known.spec else None
-    options = (
-        known.options
-        | ({"render_mode": "rgb_array"} if pictures else {})
-        | (known.quick if quick else {})
-    )
+    given = dict(known.options)
+    if pictures:
+        given["render_mode"] = "rgb_array"
+    if quick:
+        given.update(known.quick)
+    given.update(options or {})
     limit = -1 if seconds else None  # ours holds then, not the environment's
     module, colon, _ = known.id.partition(":")
     try:
@@ -105,16 +108,23 @@ def make_robot(
     except RobotError as error:
         raise _unknown(task, error) from error
     try:
-        env = gym.make(known.id, disable_env_checker=True, max_episode_steps=limit, **options)
+        env = gym.make(known.id, disable_env_checker=True, max_episode_steps=limit, **given)
     except (gym.error.Error, ModuleNotFoundError) as error:
         raise _unknown(task, error) from error
-    except TypeError as error:
-        if not pictures:
-            raise
-        raise RobotError(f"task {task!r} draws no pictures: {error}") from error
+    except Exception as error:  # whatever the constructor of another's environment raises
+        raise _failed(task, options, error) from error
     from .gym_robot import GymRobot
 
     return GymRobot(env, spec=spec, hz=hz, seconds=seconds, relative=relative)
+
+
+def _failed(task: str, options: Mapping[str, Any] | None, error: Exception) -> RobotError:
+    """Return what is said where a constructor fails."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, TypeError) and "render_mode" in reason:
+        return RobotError(f"task {task!r} draws no pictures: {error}")
+    with_options = f" with options={dict(options)}" if options else ""
+    return RobotError(f"task {task!r} cannot be made{with_options}: {reason}")
 
 
 def _unknown(task: str, why: Exception) -> RobotError:

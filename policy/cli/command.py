@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import Any, Protocol, cast, get_type_hints
+from typing import Any, Protocol, cast, get_origin, get_type_hints
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -18,7 +18,7 @@ from rich.console import Console
 from ...envs import ConfigError, FewstepError, FewstepWarning
 from ...envs.errors import names
 from ...envs.schema import from_plain
-from .help import print_help, settings_of
+from .help import KEYS, print_help, settings_of
 from .main import VERBS
 
 # Hydra's own advice leads nowhere here.
@@ -98,7 +98,10 @@ def settings_from(verb: Verb, overrides: Sequence[str]) -> Any:
     if verb.name == "train":
         node["defaults"] = ["_self_", {"recipe": None}]
     ConfigStore.instance().store(name=verb.name, node=node)
-    quoted = [_quoted(verb.settings, override) for override in overrides]
+    quoted: list[str] = []
+    for override in overrides:
+        named = _opened(verb.settings, _field_of(override))
+        quoted.append(_quoted(verb.settings, named))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -114,6 +117,20 @@ def settings_from(verb: Verb, overrides: Sequence[str]) -> Any:
         needed = " ".join(f"{key}=..." for key in missing)
         raise ConfigError(f"`fewstep {verb.name}` needs {needed}")
     return from_plain(verb.settings, plain)
+
+
+def _field_of(override: str) -> str:
+    """Return an override with the name of its field: a key with a dot may belong to a flat one."""
+    for key, name in KEYS.items():
+        override = re.sub(rf"^(\+*){re.escape(key)}(?=[.=])", rf"\1{name}", override)
+    return override
+
+
+def _opened(settings_type: type, override: str) -> str:
+    """Let a table without keys of its own take any: Hydra wants "++" before what is not there yet."""
+    name = re.split("[.=]", override)[0]
+    hint = get_type_hints(settings_type).get(name)
+    return f"++{override}" if get_origin(hint) is dict else override
 
 
 def _quoted(settings_type: type, override: str) -> str:

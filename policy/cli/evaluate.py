@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,13 @@ from ...envs.errors import refusing
 from ...envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from ..checkpoint import load_policy
 from ..diffusion.samplers import Sampler
-from ..evaluation.evaluate import evaluate, film_failures, read_evaluation
+from ..evaluation.evaluate import (
+    evaluate,
+    film_failures,
+    read_evaluation,
+    require_comparable,
+    require_same_seeds,
+)
 from ..evaluation.job import Job
 from .progress import Bars
 from .tables import comparison_table, results_table
@@ -32,6 +38,8 @@ class EvaluateSettings:
 
     policy: str = MISSING  # a run folder, or a policy that comes with the package
     task: str = MISSING  # a built-in task, metaworld/<name>, or any gymnasium id, also module:Id
+    # what the environment's constructor takes: task.options={x:1}
+    task_options: dict[str, Any] = field(default_factory=dict)
     out: str = "out/evaluation"  # folder of evaluation.json, and of videos
     episodes: int = 50  # per number of network evaluations and delay
     seed: int = FIRST_TEST_SEED  # of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting
@@ -60,6 +68,7 @@ def run(settings: EvaluateSettings, console: Console) -> int:
     out = Path(settings.out)
     if settings.replay:
         return _replay(settings, jobs[0], console)
+    earlier = _read_comparable(settings.compare, jobs[0]) if settings.compare else None
     with Bars(console) as bars:
         evaluation = evaluate(
             jobs, workers=settings.workers, on_rollouts=lambda job, count: advance(bars, job, count)
@@ -68,10 +77,19 @@ def run(settings: EvaluateSettings, console: Console) -> int:
     write_file(out / "evaluation.json", json.dumps(evaluation, indent=1).encode())
     console.print(results_table(evaluation))
     console.print(f"written to {out / 'evaluation.json'}")
-    if settings.compare:
+    if earlier is not None:
         with refusing(FewstepError, f"{settings.compare} is no evaluation.json"):
-            console.print(comparison_table(evaluation, read_evaluation(settings.compare)))
+            console.print(comparison_table(evaluation, earlier))
     return 0
+
+
+def _read_comparable(path: str, job: Job) -> dict[str, Any]:
+    """Read the evaluation to compare with, and refuse it before anything is rolled out."""
+    earlier = read_evaluation(path)
+    with refusing(FewstepError, f"{path} is no evaluation.json", path):
+        require_same_seeds(job, earlier)
+        require_comparable(job, earlier, "compare")
+    return earlier
 
 
 def advance(bars: Bars, job: Job, count: int) -> None:
@@ -102,6 +120,7 @@ def jobs_of(settings: EvaluateSettings) -> list[Job]:
                 settings.hz,
                 settings.seconds,
                 settings.engine,
+                settings.task_options,
             )
             jobs.append(job)
     return jobs

@@ -21,6 +21,7 @@ from omegaconf import MISSING as REQUIRED
 from rich.console import Console
 from rich.table import Table
 
+KEYS = {"task.options": "task_options"}  # keys that are no fields, with the fields they stand for
 NEEDED = "required"  # in place of a default
 UNIT = re.compile(r"\[([^\]]+)\] *")
 
@@ -70,7 +71,7 @@ def settings_of(settings_type: type, prefix: str = "") -> Iterator[Setting]:
     comments = field_comments(settings_type)
     hints = get_type_hints(settings_type)
     for field in fields(settings_type):
-        key = prefix + field.name
+        key = _key_of(prefix + field.name)
         if is_dataclass(hints[field.name]):
             yield from settings_of(hints[field.name], f"{key}.")
             continue
@@ -79,6 +80,14 @@ def settings_of(settings_type: type, prefix: str = "") -> Iterator[Setting]:
         meaning = comment[unit.end() :] if unit else comment
         meaning += _keys_of_a_table(hints[field.name])
         yield Setting(key, _default(field), unit[1] if unit else "", meaning)
+
+
+def _key_of(name: str) -> str:
+    """Return what a user types for a field."""
+    for key, field_name in KEYS.items():
+        if name == field_name:
+            return key
+    return name
 
 
 def field_comments(settings_type: type) -> dict[str, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...envs import ConfigError, Robot
@@ -46,6 +47,7 @@ class Job:
     hz: float | None = None  # [Hz] of the environment, where it does not say so itself
     seconds: float | None = None  # [s] time limit, by default the environment's
     engine: str = "eager"  # one of engines.loading.ENGINES
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the environment's constructor
 
     def __post_init__(self) -> None:
         if self.delay < 0:
@@ -62,7 +64,13 @@ class Job:
 
     def make_robot(self, pictures: bool = False) -> Robot:
         """Return a fresh robot of the task; pictures: it can render."""
-        return make_robot(self.task, hz=self.hz, seconds=self.seconds, pictures=pictures)
+        return make_robot(
+            self.task,
+            options=self.options,
+            hz=self.hz,
+            seconds=self.seconds,
+            pictures=pictures,
+        )
 
     def delay_runner(self, runner: Runner, robot: Robot) -> DelayedRunner:
         """Return the same Runner with answers that are late, as the job says."""

@@ -21,7 +21,7 @@ from ..engines.eager import EagerEngine
 from ..policy import Policy
 from ..policy_folder import SHIPPED, find_policy, read_meta
 from .chunk_quality import Nearby, unlike
-from .evaluate import OnRollouts, evaluate
+from .evaluate import OnRollouts, evaluate, require_seeded
 from .job import Job
 from .latency import measure_latency
 from .statistics import paired_mean, paired_success
@@ -92,6 +92,7 @@ def tune(
     if task:
         seeds = evaluation_seeds(0, episodes)
         jobs = [Job(str(policy_name), task, sampler, seeds) for sampler in tried]
+        require_seeded(jobs[0], "tune")
         _add(rows, _compare_success(jobs, workers, on_rollouts))
     tuning = Tuning(rows, tried, choose(rows, tried, margin))
     evidence = {
