@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from typing import Any
 
-MOST = 32  # connections from which on a new one puts another out
-STRANGER = 10.0  # s for a connection that has not shown the secret
-KNOWN = 60.0  # s since the last request of one that has
+MAX_CONNECTIONS = 32  # from so many on a new one puts another out
+STRANGER_SECONDS = 10.0  # [s] for a connection that has not shown the secret
+KNOWN_SECONDS = 60.0  # [s] since the last request of one that has
 
 
 @dataclass
@@ -33,7 +33,7 @@ class BoundedServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
-    request_queue_size = MOST
+    request_queue_size = MAX_CONNECTIONS
 
     def __init__(self, *arguments: Any) -> None:
         self._guests: dict[socket.socket, Guest] = {}
@@ -43,22 +43,32 @@ class BoundedServer(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin with a connection, or hang up where not even a thread is left."""
         with self._lock:
-            staying = {s: guest for s, guest in self._guests.items() if not guest.leaving}
-            if len(staying) >= MOST:
-                self._put_out(min(staying, key=lambda s: (staying[s].known, staying[s].end)))
-            full = len(self._guests) >= 2 * MOST
+            self._make_room()
+            full = len(self._guests) >= 2 * MAX_CONNECTIONS
             if not full:
-                self._guests[request] = Guest(time.monotonic() + STRANGER)
+                self._guests[request] = Guest(time.monotonic() + STRANGER_SECONDS)
         if full:
             super().shutdown_request(request)
         else:
             super().process_request(request, client_address)
 
+    def _make_room(self) -> None:
+        """Put out whoever ends next, strangers first, where there are too many connections."""
+        staying = []
+        for connection, guest in self._guests.items():
+            if not guest.leaving:
+                staying.append((guest.known, guest.end, connection))
+        if len(staying) >= MAX_CONNECTIONS:
+            _, _, next_to_end = min(staying, key=lambda entry: entry[:2])
+            self._put_out(next_to_end)
+
     def welcome(self, request: Any) -> None:
         """Give a connection that has shown the secret its time, from now on."""
         with self._lock:
-            if guest := self._guests.get(request):
-                guest.end, guest.known = time.monotonic() + KNOWN, True
+            guest = self._guests.get(request)
+            if guest is not None:
+                guest.end = time.monotonic() + KNOWN_SECONDS
+                guest.known = True
 
     def service_actions(self) -> None:
         """End what takes too long; the server calls this twice a second."""
@@ -74,7 +84,7 @@ class BoundedServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser may hang up: it has no use any more for a picture that was scrubbed past."""
+        """Pass over a browser that hung up: it has no use any more for an image scrubbed past."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 

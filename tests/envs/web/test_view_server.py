@@ -14,7 +14,7 @@ from test_view import store_of
 
 from fewstep.demos.viewer.server import Server
 from fewstep.envs.web import bounded_server as view_server
-from fewstep.envs.web.bounded_server import MOST
+from fewstep.envs.web.bounded_server import MAX_CONNECTIONS
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +54,11 @@ def request(server: Server, path: str) -> bytes:
 
 def test_strangers_do_not_keep_others_out(server: Server) -> None:
     with ExitStack() as stack:
-        for i in range(6 * MOST):
+        for i in range(6 * MAX_CONNECTIONS):
             said = [b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\n", b"\x00\xff"][i % 4]
             stack.enter_context(connected(server, said))
-            assert handlers() <= 2 * MOST and len(server._guests) <= 2 * MOST
-            if i % MOST == 0:
+            assert handlers() <= 2 * MAX_CONNECTIONS and len(server._guests) <= 2 * MAX_CONNECTIONS
+            if i % MAX_CONNECTIONS == 0:
                 assert served(server)
         assert served(server)
     until(lambda: not handlers())
@@ -67,7 +67,7 @@ def test_strangers_do_not_keep_others_out(server: Server) -> None:
 def test_a_request_that_arrives_byte_by_byte_is_not_waited_for(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view_server, "STRANGER", 0.3)
+    monkeypatch.setattr(view_server, "STRANGER_SECONDS", 0.3)
     end = time.monotonic() + 10
     with connected(server, b"GET /") as slow, pytest.raises(ConnectionError):
         while time.monotonic() < end:
@@ -79,7 +79,7 @@ def test_a_request_that_arrives_byte_by_byte_is_not_waited_for(
 def test_a_client_that_does_not_read_is_let_go(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view_server, "KNOWN", 0.5)
+    monkeypatch.setattr(view_server, "KNOWN_SECONDS", 0.5)
     with ExitStack() as stack:
         for _ in range(4):
             stack.enter_context(connected(server, 50 * request(server, "episode/0/100000")))
@@ -92,7 +92,7 @@ def test_a_client_that_does_not_read_is_let_go(
 def test_a_client_that_says_nothing_more_is_let_go(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view_server, "KNOWN", 0.3)
+    monkeypatch.setattr(view_server, "KNOWN_SECONDS", 0.3)
     with connected(server, request(server, "starts")) as idle:
         while idle.recv(2**16):
             pass
@@ -103,7 +103,7 @@ def test_clients_that_are_known_are_put_out_last(server: Server) -> None:
     with ExitStack() as stack:
         own = stack.enter_context(connected(server, request(server, "starts")))
         until(lambda: any(guest.known for guest in server._guests.values()))
-        for _ in range(3 * MOST):
+        for _ in range(3 * MAX_CONNECTIONS):
             stack.enter_context(connected(server, b"GET /"))
         assert own.recv(12) == b"HTTP/1.1 200"
         own.sendall(request(server, "findings"))
