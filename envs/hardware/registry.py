@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from ..errors import FewstepError, RobotError, names
@@ -12,18 +12,19 @@ from ..robot import Robot
 from .simulated_arm import SimulatedArm
 
 GROUP = "fewstep.robots"  # entry points: name = "module:callable", which makes a Robot
-PARTS = ("spec", "clock", "reset", "observe", "command", "outcome", "close")  # of every Robot
+ROBOT_PARTS = ("spec", "clock", "reset", "observe", "command", "outcome", "close")  # of every Robot
 
 
 def make_live(name: str, options: Mapping[str, Any]) -> Robot:
-    """A Robot on the wall clock.
+    """Return a Robot on the wall clock.
 
-    name: "simulated", an entry point of the group fewstep.robots, "module:callable", or a task, which then lives in
-    real time; options: what its maker takes. A module is an installed one, or lies in the current folder.
+    name: "simulated", an entry point of the group fewstep.robots, "module:callable", or a task,
+    which then lives in real time; options: what its maker takes. A module is an installed one, or
+    lies in the current folder. Raises RobotError where there is none, or its maker fails.
     """
-    found = {point.name: point for point in entry_points(group=GROUP)}
+    installed = _installed_robots()
     try:
-        made = _made(name, options, found)
+        robot = _make(name, options, installed)
     except FewstepError:
         raise
     except TypeError as error:
@@ -32,27 +33,39 @@ def make_live(name: str, options: Mapping[str, Any]) -> Robot:
         raise RobotError(
             f"robot {name!r} could not be made: {type(error).__name__}: {error}"
         ) from error
-    if lacking := [part for part in PARTS if not hasattr(made, part)]:
+    lacking = [part for part in ROBOT_PARTS if not hasattr(robot, part)]
+    if lacking:
         raise RobotError(
-            f"robot {name!r} made {made!r}, which is no Robot: it lacks {names(lacking)}"
+            f"robot {name!r} made {robot!r}, which is no Robot: it lacks {names(lacking)}"
         )
-    return made
+    return robot
 
 
 def is_driver(name: str) -> bool:
-    """Whether a robot of this name is driven by its own code, and no simulated task."""
-    installed = {point.name for point in entry_points(group=GROUP)}
-    return name == "simulated" or name in installed or (":" in name and _named(name)[0] is not None)
+    """Return whether a robot of this name is driven by its own code, and no simulated task."""
+    if name == "simulated" or name in _installed_robots():
+        return True
+    if ":" not in name:
+        return False
+    maker, _ = _find_maker(name)
+    return maker is not None
 
 
-def _made(name: str, options: Mapping[str, Any], found: Mapping[str, Any]) -> Any:
+def _installed_robots() -> dict[str, EntryPoint]:
+    installed = {}
+    for point in entry_points(group=GROUP):
+        installed[point.name] = point
+    return installed
+
+
+def _make(name: str, options: Mapping[str, Any], installed: Mapping[str, EntryPoint]) -> Any:
     if name == "simulated":
         return SimulatedArm(**options)
-    if name in found:
-        return found[name].load()(**options)
+    if name in installed:
+        return installed[name].load()(**options)
     lacks = ""
     if ":" in name:
-        maker, lacks = _named(name)
+        maker, lacks = _find_maker(name)
         if maker is not None:
             return maker(**options)
     from ..sim.real_time import Live
@@ -61,18 +74,18 @@ def _made(name: str, options: Mapping[str, Any], found: Mapping[str, Any]) -> An
     try:
         return Live(make_robot(name, **options))  # pyright: ignore[reportArgumentType]
     except RobotError as error:
-        valid = f"simulated, module:callable, a task, or one that is installed ({names(found)})"
+        valid = f"simulated, module:callable, a task, or one that is installed ({names(installed)})"
         raise RobotError(f"no robot {name!r}: {lacks}{error}; valid: {valid}") from error
 
 
-def _named(name: str) -> tuple[Any, str]:
-    """What "module:callable" names; None where it may be a task, and what is lacking, in words."""
-    module, _, maker = name.partition(":")
+def _find_maker(name: str) -> tuple[Any, str]:
+    """Return what "module:callable" names, or None and what is lacking: it may be a task then."""
+    module, _, attribute = name.partition(":")
     try:
         loaded = load_module(module)
     except RobotError as error:
         raise RobotError(f"robot {name!r} could not be made: {error}") from error
-    made = getattr(loaded, maker, None)
-    if callable(made):
-        return made, ""
-    return None, f"{loaded.__file__ or module} has no callable {maker!r}; "
+    maker = getattr(loaded, attribute, None)
+    if callable(maker):
+        return maker, ""
+    return None, f"{loaded.__file__ or module} has no callable {attribute!r}; "

@@ -1,4 +1,4 @@
-"""A simulated arm without an environment: joints that follow their targets, with the delays that real ones have."""
+"""A simulated arm without an environment: joints that follow targets, late as real ones do."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..spec import Field, Spec
 class SimulatedArm:
     """Joints that close in on their targets with time constant `lag` [s].
 
-    observing, acting: s until an observation arrives, stamped with when it was measured, and until a command takes
-    effect; hz: of its commands.
+    observing, acting: seconds until an observation arrives, stamped with when it was measured, and
+    until a command takes effect; hz: of its commands.
     """
 
     def __init__(
@@ -28,26 +28,34 @@ class SimulatedArm:
         lag: float = 0.02,
         clock: Clock | None = None,
     ) -> None:
-        low, high, fast, hard = ((x,) * joints for x in (-3.0, 3.0, 3.0, 30.0))
-        action = Field((joints,), "rad", "linear", (), low, high, "joints", fast, hard)
-        self.spec = Spec({"joints": Field((joints,), "rad")}, {"joints": action}, policy_hz, hz)
-        self.clock, self._observing, self._acting, self._lag = (
-            clock or WallClock(),
-            observing,
-            acting,
-            lag,
+        measured = Field((joints,), "rad")
+        commanded = Field(
+            (joints,),
+            "rad",
+            low=(-3.0,) * joints,
+            high=(3.0,) * joints,
+            measured_by="joints",
+            velocity=(3.0,) * joints,
+            acceleration=(30.0,) * joints,
         )
+        self.spec = Spec({"joints": measured}, {"joints": commanded}, policy_hz, hz)
+        self.clock = clock or WallClock()
+        self._observing = observing
+        self._acting = acting
+        self._lag = lag
         self.reset()
 
     def reset(self, seed: int | None = None) -> None:
-        """A pose drawn by `seed`, at rest."""
-        self._at = np.random.default_rng(seed).uniform(-1, 1, self.spec.action_size)
-        self._target, self._time = self._at.copy(), self.clock.now()
-        self._coming: deque[tuple[float, np.ndarray]] = deque()
-        self._past: deque[tuple[float, np.ndarray]] = deque([(self._time, self._at.copy())])
+        """Rest at a pose drawn by `seed`."""
+        self._joints = np.random.default_rng(seed).uniform(-1, 1, self.spec.action_size)
+        self._target = self._joints.copy()
+        self._time = self.clock.now()
+        self._coming: deque[tuple[float, np.ndarray]] = deque()  # when, and which target
+        self._past: deque[tuple[float, np.ndarray]] = deque()  # when, and where the joints were
+        self._past.append((self._time, self._joints.copy()))
 
     def observe(self) -> Obs:
-        """The joints as they were `observing` s ago."""
+        """Return the joints as they were `observing` seconds ago."""
         now = self.clock.now()
         self._advance(now)
         while len(self._past) > 1 and self._past[1][0] <= now - self._observing:
@@ -56,7 +64,7 @@ class SimulatedArm:
         return Obs(now, {"joints": joints.astype(np.float32)}, {"joints": time})
 
     def command(self, command: Command) -> np.ndarray:
-        """Take effect `acting` s from now."""
+        """Follow a target from `acting` seconds on; None holds the last one."""
         self._advance(self.clock.now())
         target = self._coming[-1][1] if self._coming else self._target
         if command.action is not None:
@@ -65,20 +73,25 @@ class SimulatedArm:
         return target.copy()
 
     def outcome(self) -> Outcome | None:
-        """Nobody judges it."""
+        """Return None: nobody judges it."""
         return None
 
     def close(self) -> None:
-        """Nothing to let go."""
+        """Do nothing: there is nothing to let go."""
 
     def _advance(self, now: float) -> None:
         while self._coming and self._coming[0][0] <= now:
-            self._move(self._coming[0][0])
-            self._target = self._coming.popleft()[1]
-        self._move(now)
+            due, target = self._coming.popleft()
+            self._move_until(due)
+            self._target = target
+        self._move_until(now)
 
-    def _move(self, to: float) -> None:
-        share = 1 - np.exp(-max(0.0, to - self._time) / self._lag) if self._lag else 1.0
-        self._at = self._at + share * (self._target - self._at)
-        self._time = max(self._time, to)
-        self._past.append((self._time, self._at.copy()))
+    def _move_until(self, time: float) -> None:
+        """Close in on the target, exponentially with time constant `lag`."""
+        share = 1.0
+        if self._lag:
+            elapsed = max(0.0, time - self._time)
+            share = 1 - np.exp(-elapsed / self._lag)
+        self._joints = self._joints + share * (self._target - self._joints)
+        self._time = max(self._time, time)
+        self._past.append((self._time, self._joints.copy()))

@@ -1,4 +1,4 @@
-"""Push-T: a disk pushes a T-shaped block onto a target. The physics is gym-pusht's; here is its geometry, in numpy."""
+"""Push-T: a disk pushes a T-shaped block onto a target. Here is gym-pusht's geometry, in numpy."""
 
 import numpy as np
 
@@ -18,13 +18,14 @@ SPEC = Spec(
 
 
 def corners(state: np.ndarray) -> np.ndarray:
-    """gym-pusht's `environment_state`, (T, 16) x y of the block's eight corners [px].
+    """Return gym-pusht's `environment_state`, (T, 16) x y of the block's eight corners [px].
 
     state: (T, 5) agent x, y [px], block x, y [px], block angle [rad].
     """
     x, y, angle = np.asarray(state, float).T[2:, :, None]  # each (T, 1)
-    turned = [
-        x + _BLOCK[:, 0] * np.cos(angle) - _BLOCK[:, 1] * np.sin(angle),
-        y + _BLOCK[:, 0] * np.sin(angle) + _BLOCK[:, 1] * np.cos(angle),
-    ]
-    return np.stack(turned, -1).reshape(-1, 16).astype(np.float32)  # (T, 8, 2) -> (T, 16)
+    block_x, block_y = _BLOCK.T
+    corner_x = x + block_x * np.cos(angle) - block_y * np.sin(angle)
+    corner_y = y + block_x * np.sin(angle) + block_y * np.cos(angle)
+    return (
+        np.stack([corner_x, corner_y], -1).reshape(-1, 16).astype(np.float32)
+    )  # (T, 8, 2) -> (T, 16)

@@ -1,4 +1,4 @@
-"""Live: a simulated robot on the wall clock, for whoever wants to see it move as a real one would."""
+"""Live: a simulated robot on the wall clock, which moves as a real one would."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ if TYPE_CHECKING:
 
 
 class Live:
-    """A GymRobot that lives in real time: its simulation has always come as far as the clock, nobody waits for it."""
+    """A GymRobot that lives in real time: its simulation keeps up with the clock by itself."""
 
     def __init__(self, robot: GymRobot, clock: Clock | None = None) -> None:
-        self.robot, self.spec, self.name = robot, robot.spec, robot.name
+        self.robot = robot
+        self.spec = robot.spec
+        self.name = robot.name
         self.clock = clock or WallClock()
         self.reset()
 
     def reset(self, seed: int | None = None) -> None:
-        """Start state drawn by `seed`; its time begins now."""
+        """Begin at a state drawn by `seed`; its time begins now."""
         self.robot.reset(seed)
-        self._start, self._steps = self.clock.now(), 0
+        self._start = self.clock.now()
+        self._steps = 0
 
     def observe(self) -> Obs:
-        """State of the simulation now, stamped with the moment of its last step."""
+        """Return the state of the simulation now, stamped with the moment of its last step."""
         due = int((self.clock.now() - self._start) * self.spec.command_hz + 1e-6)
         while self._steps < due:
             self.robot.advance()
@@ -41,7 +44,7 @@ class Live:
         return self.robot.command(command)
 
     def outcome(self) -> Outcome | None:
-        """What the environment says."""
+        """Return what the environment says."""
         return self.robot.outcome()
 
     def close(self) -> None:
