@@ -13,18 +13,21 @@ from rich.console import Console
 from rich.table import Table
 
 from ...envs.atomic_files import write_file
-from ..evaluation.bench import bench
+from ..evaluation.bench import ROUNDS, bench
+from .progress import Bars
 
 
 @dataclass(frozen=True)
 class BenchSettings:
     """Measure the latency of a policy here, batch 1, against its control period.
 
-    Writes bench.json. Eager PyTorch with 100 network evaluations, the textbook, is always measured beside the rest.
+    Writes bench.json. Eager PyTorch with 100 network evaluations, the textbook, is always measured
+    beside the rest.
     """
 
     policy: str = MISSING  # a run folder, or a policy that comes with the package
     out: str = "out/bench"  # folder of bench.json
+    engines: tuple[str, ...] = ("eager",)  # what computes the chunks
     network_evaluations: tuple[int, ...] = (1, 2, 3, 10)  # to measure
     calls: int = 200  # per row, in alternating rounds: a busy moment hits every row alike
     threads: int = 1  # of the CPU
@@ -32,12 +35,15 @@ class BenchSettings:
 
 def run(settings: BenchSettings, console: Console) -> int:
     """Measure, write, and show."""
-    result = bench(
-        settings.policy,
-        network_evaluations=settings.network_evaluations,
-        calls=settings.calls,
-        threads=settings.threads,
-    )
+    with Bars(console) as bars:
+        result = bench(
+            settings.policy,
+            engines=settings.engines,
+            network_evaluations=settings.network_evaluations,
+            calls=settings.calls,
+            threads=settings.threads,
+            on_round=lambda finished: bars.update("rounds", ROUNDS, finished, "rounds"),
+        )
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     write_file(out / "bench.json", json.dumps(result, indent=1).encode())
@@ -47,7 +53,7 @@ def run(settings: BenchSettings, console: Console) -> int:
 
 def _table(result: Mapping[str, Any]) -> Table:
     period = result["control_period_ms"]
-    textbook = result["rows"][-1]["median_ms"]
+    textbook = result["rows"][-1]["median_ms"]  # the last row
     table = Table(
         "engine", "evaluations", "median ms", "p99 ms", "max ms", f"p99 / {period:g} ms", "speed-up"
     )

@@ -3,58 +3,74 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
 
+from ...envs.errors import pick
 from ..checkpoint import load_policy
-from ..engines.eager import EagerEngine
+from ..engines.engine import Engine
+from ..engines.loading import ENGINES
 from ..policy import Policy
 from ..serving.runners import draw_noise
+from ..training.threads import threads as use_threads
 
-TEXTBOOK = 100  # network evaluations of the row that all others are compared with
 ROUNDS = 10
-Key = TypeVar("Key", bound=Hashable)
+ComputeChunk = Callable[[], np.ndarray]  # returns a chunk (1, H, A) in robot units
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way to compute a chunk."""
+
+    engine: str  # a name of ENGINES
+    network_evaluations: int
+
+
+TEXTBOOK = Mode("eager", 100)  # what all others are compared with
 
 
 def bench(
     policy_name: Path | str,
     *,
+    engines: Sequence[str] = ("eager",),
     network_evaluations: Sequence[int] = (1, 2, 3, 10),
     calls: int = 200,
     threads: int = 1,
+    on_round: Callable[[int], None] = lambda rounds: None,
 ) -> dict[str, Any]:
-    """Time every number of network evaluations in turn; return the content of bench.json.
-
-    The last row is the textbook: engine `eager` with 100 network evaluations.
+    """Time every engine and number of network evaluations in turn, and the textbook last.
 
     Args:
         policy_name: A run folder, or a policy that comes with the package.
+        engines: Names of ENGINES.
         network_evaluations: Numbers to measure.
         calls: Per row.
         threads: Of the CPU.
+        on_round: Is given how many of ROUNDS rounds are over.
+
+    Returns:
+        The content of bench.json. max_error: the largest difference between an action and the one
+        that the eager engine computes from the same noise [robot units].
     """
-    torch.set_num_threads(threads)
     policy = load_policy(policy_name)
-    timed = {}
-    for count in (*network_evaluations, TEXTBOOK):
-        timed["eager", count] = one_chunk(policy, count)
-    rows = []
-    for (engine, count), milliseconds in measure(timed, calls).items():
-        row = {
-            "engine": engine,
-            "network_evaluations": count,
-            "threads": threads,
-            "calls": len(milliseconds),
-            "median_ms": float(np.median(milliseconds)),
-            "p99_ms": float(np.percentile(milliseconds, 99)),
-            "max_ms": float(milliseconds.max()),
-            "floor_ms": float(milliseconds.min()),
-        }
-        rows.append(row)
+    calculations: dict[Mode, ComputeChunk] = {}
+    for engine in engines:
+        for count in network_evaluations:
+            calculations[Mode(engine, count)] = prepare_chunk(policy, engine, count)
+    textbook = prepare_chunk(policy, TEXTBOOK.engine, TEXTBOOK.network_evaluations)
+    calculations.pop(TEXTBOOK, None)
+    calculations[TEXTBOOK] = textbook
+    with use_threads(threads):
+        times = measure_alternately(calculations, calls, on_round)
+        rows: list[dict[str, Any]] = []
+        for mode, milliseconds in times.items():
+            exact = prepare_chunk(policy, "eager", mode.network_evaluations)
+            error = np.abs(calculations[mode]() - exact()).max()
+            rows.append(_make_row(mode, threads, milliseconds, float(error)))
     return {
         "policy": str(policy_name),
         "parameters": sum(parameter.numel() for parameter in policy.parameters()),
@@ -63,27 +79,49 @@ def bench(
     }
 
 
-def measure(timed: Mapping[Key, Callable[[], object]], calls: int) -> dict[Key, np.ndarray]:
-    """Return wall times [ms] of every callable, in alternating rounds after a warm-up.
+def _make_row(
+    mode: Mode, threads: int, milliseconds: np.ndarray, max_error: float
+) -> dict[str, Any]:
+    return {
+        "engine": mode.engine,
+        "network_evaluations": mode.network_evaluations,
+        "threads": threads,
+        "calls": len(milliseconds),
+        "median_ms": float(np.median(milliseconds)),
+        "p99_ms": float(np.percentile(milliseconds, 99)),
+        "max_ms": float(milliseconds.max()),
+        "floor_ms": float(milliseconds.min()),
+        "max_error": max_error,
+    }
+
+
+def measure_alternately(
+    calculations: Mapping[Mode, Callable[[], object]],
+    calls: int,
+    on_round: Callable[[int], None] = lambda rounds: None,
+) -> dict[Mode, np.ndarray]:
+    """Return wall times [ms] of every calculation, in alternating rounds after a warm-up.
 
     A busy moment of the machine then hits all of them alike.
     """
-    times: dict[Key, list[float]] = {key: [] for key in timed}
-    for call in timed.values():
-        call()
-    for _ in range(ROUNDS):
-        for key, call in timed.items():
+    times: dict[Mode, list[float]] = {mode: [] for mode in calculations}
+    for calculate in calculations.values():
+        calculate()
+    for finished in range(ROUNDS):
+        for mode, calculate in calculations.items():
             for _ in range(max(1, calls // ROUNDS)):
                 began = time.perf_counter()
-                call()
-                times[key].append(1e3 * (time.perf_counter() - began))
-    return {key: np.array(milliseconds) for key, milliseconds in times.items()}
+                calculate()
+                times[mode].append(1e3 * (time.perf_counter() - began))
+        on_round(finished + 1)
+    return {mode: np.array(milliseconds) for mode, milliseconds in times.items()}
 
 
-def one_chunk(policy: Policy, network_evaluations: int) -> Callable[[], np.ndarray]:
-    """Return a call that computes a whole chunk for one observation."""
-    engine = EagerEngine(policy, policy.config.drawn_by.at(network_evaluations))
-    observation = {}
+def prepare_chunk(policy: Policy, engine_name: str, network_evaluations: int) -> ComputeChunk:
+    """Return a function that computes a whole chunk for one observation."""
+    make_engine = pick(ENGINES, engine_name, "engine")
+    engine: Engine = make_engine(policy, policy.config.drawn_by.at(network_evaluations))
+    observation: dict[str, np.ndarray] = {}
     for key, field in policy.spec.observations.items():
         shape = (1, policy.config.observation_steps, *field.shape)
         observation[key] = np.zeros(shape, np.float32)
