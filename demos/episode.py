@@ -27,7 +27,7 @@ def columns(spec: Spec) -> dict[str, Column]:
         if field.size == 0:
             raise DataError(f"observation {key!r} has no elements: its shape is {field.shape}")
         if field.size * field.dtype.itemsize > (
-            size := 3 * caps.PIXELS if field.kind == "image" else caps.FREE
+            size := 3 * caps.PIXELS if field.is_image else caps.FREE
         ):
             raise DataError(
                 f"observation {key!r}: a frame of shape {field.shape} would take more than {size} bytes"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import zarr
 
-from ..envs import DataError, Spec, differences
+from ..envs import DataError, Spec, incompatibilities
 from ..envs.atomic_files import lock, new_folder
 from ..envs.errors import names, pick, refusing
 from .episode import Column, Episode, columns
@@ -56,7 +56,7 @@ class DemoStore:
         self.numbers = np.array([i for i in range(len(self._ends)) if i not in gone], int)
         self.ends = np.cumsum(np.diff(self._ends, prepend=0)[self.numbers])
         self._columns = columns(self.spec)
-        self._pictures = {key for key, f in self.spec.observations.items() if f.kind == "image"}
+        self._pictures = set(self.spec.images)
         numbers = {
             key: column for key, column in self._columns.items() if key not in self._pictures
         }
@@ -89,7 +89,7 @@ class DemoStore:
         with new_folder(Path(path)) as folder:
             group = zarr.create_group(AtomicStore(folder), attributes=head)
             for key, column in columns(spec).items():
-                if key in spec.observations and spec.observations[key].kind == "image":
+                if key in spec.images:
                     group.create_array(
                         f"data/{key}/{BYTES}",
                         shape=(0,),
@@ -218,7 +218,7 @@ class DemoStore:
                 f'{self.path} is not open for appending: use DemoStore.open(path, mode="a")'
             )
         for episode in episodes:
-            if wrong := differences(self.spec, episode.spec):
+            if wrong := incompatibilities(self.spec, episode.spec):
                 raise DataError(f"the episode does not fit {self.path}: {'; '.join(wrong)}")
             if len(episode) == 0:
                 raise DataError("an episode without frames cannot be stored")

@@ -12,7 +12,7 @@ from .errors import (
 )
 from .loop import Actor, run_episode
 from .robot import Command, Obs, Outcome, Robot, Step
-from .spec import Field, Spec, differences
+from .spec import Field, Spec, incompatibilities
 
 __all__ = [
     "Actor",
@@ -32,7 +32,7 @@ __all__ = [
     "SpecError",
     "Step",
     "WallClock",
-    "differences",
+    "incompatibilities",
     "run_episode",
     "ticks",
 ]

@@ -184,7 +184,7 @@ class Agent:
 
 def _after(last: np.ndarray, spec: Spec) -> np.ndarray:
     """What follows the last action (A,) of a chunk: the same targets, no difference."""
-    return np.where(spec.relative(), 0.0, last)
+    return np.where(spec.relative_mask(), 0.0, last)
 
 
 def interpolate(spec: Spec, a: np.ndarray, b: np.ndarray, weight: float) -> np.ndarray:

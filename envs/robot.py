@@ -24,7 +24,7 @@ class Obs:
     stamps: Mapping[str, float]
 
 
-def measured(spec: Spec, obs: Obs) -> np.ndarray:
+def measured_action(spec: Spec, obs: Obs) -> np.ndarray:
     """What is measured of each action element (A,), NaN where nothing measures it."""
     parts = []
     for key, f in spec.actions.items():
@@ -49,7 +49,7 @@ def whole(spec: Spec, obs: Obs, latest: float) -> Obs:
             raise RobotError(f"{key!r} is missing; there is {names(obs.data)}")
         if (shape := np.shape(obs.data[key])) != f.shape:
             raise RobotError(f"{key!r} has shape {shape}, the Spec says {f.shape}")
-        if f.kind != "image" and not np.isfinite(obs.data[key]).all():
+        if not f.is_image and not np.isfinite(obs.data[key]).all():
             raise RobotError(f"{key!r} holds what is no number")
         stamp = obs.stamps.get(key, obs.time)
         if not (obs.time <= latest and stamp <= latest):

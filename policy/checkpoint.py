@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ..envs import CheckpointError, FewstepError, Spec, differences
+from ..envs import CheckpointError, FewstepError, Spec, incompatibilities
 from ..envs.atomic_files import write_file
 from ..envs.errors import names, refusing
 from ..envs.schema import from_plain, to_plain
@@ -66,7 +66,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def require_match(policy: Policy, robot: Spec) -> None:
     """Raise CheckpointError naming every difference between a policy's Spec and a robot's."""
-    if found := differences(policy.spec, robot):
+    if found := incompatibilities(policy.spec, robot):
         raise CheckpointError("this policy does not fit this robot: " + "; ".join(found))
 
 

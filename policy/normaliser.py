@@ -31,7 +31,7 @@ class Normaliser(nn.Module):
         super().__init__()
         self.spec = spec
         self._places = {
-            "observation": place_fields(state_fields(spec)),
+            "observation": place_fields(spec.states),
             "action": place_fields(spec.actions),
         }
         for group, places in self._places.items():
@@ -47,7 +47,7 @@ class Normaliser(nn.Module):
         number is NaN or infinite, or a quaternion has no length.
         """
         normaliser = cls(spec)
-        for key, field in state_fields(spec).items():
+        for key, field in spec.states.items():
             normaliser._fit_field("observation", key, field, key, data[key], ends)
         for key, place in spec.slices().items():
             values = data["action"][:, place]
@@ -113,11 +113,6 @@ class Normaliser(nn.Module):
         place = self._places[group][key]
         self.get_buffer(f"{group}_low")[place] = low
         self.get_buffer(f"{group}_high")[place] = high
-
-
-def state_fields(spec: Spec) -> dict[str, Field]:
-    """Return the observations that are numbers and no images."""
-    return {key: field for key, field in spec.observations.items() if field.kind != "image"}
 
 
 def place_fields(fields: Mapping[str, Field]) -> dict[str, slice]:

@@ -14,7 +14,7 @@ from .diffusion.objectives import SINGLE_STEP, Denoiser, choose
 from .diffusion.samplers import Sampler, require_fit, sample
 from .networks.encoders.table import STATE_ENCODERS, EncoderConfig
 from .networks.temporal_unet import Net, TemporalUnet, UnetConfig
-from .normaliser import Normaliser, state_fields
+from .normaliser import Normaliser
 
 # A chunk may leave the range of the demonstrated actions by 5 % of half of it, no further.
 FARTHEST_ACTION = 1.05
@@ -81,7 +81,7 @@ class Policy(nn.Module):
         if not size:
             raise ConfigError("a policy needs observations, and this Spec has none but images")
         make_encoder = STATE_ENCODERS[config.encoders.states]
-        keys = list(state_fields(spec))
+        keys = list(spec.states)
         self.encoder = make_encoder(keys, size, config.observation_steps, config.net.condition)
         self.net = TemporalUnet(self.normaliser.action_size, config.horizon, config.net)
         self.objective, self.path = choose(config.objective, config.path)

@@ -56,7 +56,9 @@ def torch_free() -> list[str]:
 
 
 def needs_an_extra(parts: list[str]) -> bool:
-    """Whether a module draws or simulates, or reads a format with a library of its own."""
+    """Whether a module draws, simulates or tests, or reads a format with a library of its own."""
+    if parts[2] == "testing":
+        return True
     return (parts[2] == "sim" and parts[-1] in WITH_MUJOCO) or (
         parts[2] == "formats" and bool({*parts[3:]} & {*FOREIGN})
     )

@@ -23,7 +23,7 @@ TINY = 1e-6  # a change that the compared pixels do not show
 def cameras(store: DemoStore, r: Recording) -> Iterator[Finding]:
     """What is wrong with the pictures of a store: the ends of all episodes, and some whole episodes of a recording."""
     for key, field in store.spec.observations.items():
-        if field.kind == "image":
+        if field.is_image:
             still, findings = _ends(store, key)
             yield from findings
             if len(r):

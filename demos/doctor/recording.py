@@ -33,7 +33,7 @@ def channels(store: DemoStore) -> list[Channel]:
     out = [
         Channel(key, field, store.array(key).reshape(store.frames, field.size))
         for key, field in store.spec.observations.items()
-        if field.kind != "image"
+        if not field.is_image
     ]
     for key, part in store.spec.slices().items():
         name = key if key == ACTION else f"{ACTION}.{key}"

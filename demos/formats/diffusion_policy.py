@@ -245,7 +245,7 @@ def _conform(raw: Arrays, spec: Spec) -> Arrays:
         key: values[:, None] if len(values.shape) == 1 else values for key, values in raw.items()
     }
     for key, field in spec.observations.items():
-        if field.kind == "image" and key in out and out[key].dtype != np.uint8:
+        if field.is_image and key in out and out[key].dtype != np.uint8:
             out[key] = _pixels(key, out[key])
     return out
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...envs import Actor, DataError, Obs, Outcome, Robot, Step, differences, run_episode
+from ...envs import Actor, DataError, Obs, Outcome, Robot, Step, incompatibilities, run_episode
 from ...envs.control.frames import Periods
 from ...envs.errors import names
 from ...envs.interrupts import handled_signals
@@ -73,14 +73,11 @@ class Recorder:
                 raise DataError(
                     f"observation {key!r} has shape {out[key].shape}, the Spec says {field.shape}"
                 )
-        return {
-            key: encode(value) if fields[key].kind == "image" else value
-            for key, value in out.items()
-        }
+        return {key: encode(value) if fields[key].is_image else value for key, value in out.items()}
 
     def _together(self, key: str, parts: list[Any]) -> Any:
         field = self.store.spec.observations.get(key)
-        if field is None or field.kind != "image":
+        if field is None or not field.is_image:
             return np.stack(parts)
         return EncodedImages(parts, field.shape, self.store.images)
 
@@ -100,7 +97,7 @@ def record(
     Each is on disk before the next begins: whatever stops the recording, at most the running episode is lost.
     progress: called after each with its outcome, and the episode where it was stored.
     """
-    if wrong := differences(store.spec, robot.spec):
+    if wrong := incompatibilities(store.spec, robot.spec):
         raise DataError(f"the robot does not fit {store.path}: {'; '.join(wrong)}")
     recorder, kept = Recorder(store), 0
     for seed in seeds:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...envs import Actor, DataError, Outcome, Robot, Step, differences
+from ...envs import Actor, DataError, Outcome, Robot, Step, incompatibilities
 from ...envs.clock import ticks
 from ...envs.teleop.drive import Device
 from ..store import DemoStore
@@ -33,7 +33,7 @@ class Session:
         words: Device | None = None, seed: Callable[[], int | None] = lambda: None,
         show: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        if wrong := differences(store.spec, robot.spec):
+        if wrong := incompatibilities(store.spec, robot.spec):
             raise DataError(f"the robot does not fit {store.path}: {'; '.join(wrong)}")
         self._robot, self._actor, self._store, self._tell = robot, actor, store, tell
         self._words, self._seed, self._show = words, seed, show

@@ -37,9 +37,7 @@ class Catalogue:
         with self._lock:
             store = DemoStore.open(self.path, deleted=True)
             self.store, self._pictures = store, cache(store.pictures)
-            self.cameras = [
-                key for key, field in store.spec.observations.items() if field.kind == "image"
-            ]
+            self.cameras = list(store.spec.images)
 
     def summary(self) -> dict[str, Any]:
         """All that the page needs before anything is selected: a list with an entry for each episode, for each fact."""

@@ -13,7 +13,7 @@ from ..store import DemoStore
 
 def numbers(spec: Spec) -> dict[str, Field]:
     """What is observed, but images."""
-    return {key: field for key, field in spec.observations.items() if field.kind != "image"}
+    return spec.states
 
 
 def panels(spec: Spec) -> list[dict[str, Any]]:

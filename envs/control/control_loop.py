@@ -11,7 +11,7 @@ import numpy as np
 from ..clock import ticks
 from ..errors import FewstepError, RobotError
 from ..loop import Actor, run_episode
-from ..robot import Outcome, Step, measured
+from ..robot import Outcome, Step, measured_action
 from ..safety.safe_robot import BRAKE_SECONDS, HOLD, SafeRobot
 from ..safety.states import SILENT, State
 from .wire import Events, Orders, Wire
@@ -184,7 +184,7 @@ class Control:
             ages,
         )
         r["inference"] = self._inference.seconds if self._inference else 0.0
-        r["measured"], r["sent"] = measured(self.safe.spec, obs), step.sent
+        r["measured"], r["sent"] = measured_action(self.safe.spec, obs), step.sent
         r["wanted"] = np.nan if step.intended.action is None else step.intended.action
         self._log.send(r.tobytes())
         self._events.wire.flush()

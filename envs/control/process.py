@@ -28,7 +28,7 @@ from ..safety.safe_robot import SafeRobot
 from ..safety.states import WatchdogConfig
 from ..schema import from_plain
 from ..sim.registry import make_tool
-from ..spec import Spec, differences
+from ..spec import Spec, incompatibilities
 from .control_loop import Control, Timed, never
 from .frames import FrameSender
 from .mailbox import Mailbox
@@ -142,7 +142,7 @@ def _serve(config: ControlConfig, events: Wire) -> None:
 
 def _control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
     spec = robot.spec if config.spec is None else Spec.from_json(config.spec)
-    if wrong := differences(spec, robot.spec):
+    if wrong := incompatibilities(spec, robot.spec):
         raise RobotError(f"what shall run does not fit robot {config.robot!r}: {'; '.join(wrong)}")
     orders, events = Orders(0), Events(wire, robot.clock.now)
     if config.operator:

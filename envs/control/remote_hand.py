@@ -85,7 +85,7 @@ class RemoteLeader:
 
     def __init__(self, hand: RemoteHand, spec: Spec, limits: Limits) -> None:
         self._hand, self._limits = hand, limits
-        self._angle = spec.angles()
+        self._angle = spec.angle_mask()
         self._step = APPROACH * limits.velocity / spec.command_hz
         self.reset()
 

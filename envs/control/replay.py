@@ -19,7 +19,7 @@ class Replay:
 
     def __init__(self, actions: np.ndarray, spec: Spec) -> None:
         self._actions, self._spec = np.asarray(actions, float), spec
-        self._targets = ~spec.relative()
+        self._targets = ~spec.relative_mask()
         self._span = (
             np.ptp(self._actions[:, self._targets], axis=0).max(initial=0.0)
             if len(actions)

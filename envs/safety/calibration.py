@@ -49,7 +49,7 @@ class Sweep:
         if not self._order:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self.skipped.items())
             raise RobotError(f"there is nothing that calibration could move: {reasons}")
-        self._angle = spec.angles()
+        self._angle = spec.angle_mask()
         self._size, self._speed = _sizes(spec, limits)
 
     @property

@@ -27,11 +27,11 @@ class Limiter:
     def __init__(self, spec: Spec, limits: Limits) -> None:
         self.limits, self._dt = limits, 1 / spec.command_hz
         kinds = [(f.kind, f.size) for f in spec.actions.values()]
-        self._angle = spec.angles()
+        self._angle = spec.angle_mask()
         self._jumps = np.concatenate(
             [np.full(n, kind in ("discrete", "quaternion")) for kind, n in kinds]
         )
-        self._relative = spec.relative()
+        self._relative = spec.relative_mask()
         self._known = np.concatenate(
             [np.full(f.size, bool(f.measured_by)) for f in spec.actions.values()]
         )

@@ -24,7 +24,7 @@ class Plausibility:
 
     def __init__(self, spec: Spec, limits: Limits) -> None:
         self._spec, self._limits = spec, limits
-        self._angle, self._names = spec.angles(), spec.element_names()
+        self._angle, self._names = spec.angle_mask(), spec.element_names()
         self._still = np.where(np.isfinite(limits.velocity), STILL_TRAVEL * limits.velocity, np.inf)
         self.forget()
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..clock import Clock, ticks
 from ..errors import RobotError, names
-from ..robot import Command, Obs, Outcome, Robot, measured, whole
+from ..robot import Command, Obs, Outcome, Robot, measured_action, whole
 from .clock_check import ClockCheck
 from .limiter import Limiter
 from .limits import Limits
@@ -179,7 +179,7 @@ class SafeRobot:
                 raise RobotError(f"the robot gives no observation: {error}") from error
             self._notices.say("observation", f"no observation: {error}")
             return self._obs
-        self._obs, self._measured = obs, measured(self.spec, obs)
+        self._obs, self._measured = obs, measured_action(self.spec, obs)
         self._trouble = self._plausible.look(obs, self._measured)
         return obs
 

@@ -55,7 +55,7 @@ class GymRobot:
         self.env, self.name = env, env.spec.id if env.spec else type(env).__name__
         known = spec or getattr(env.unwrapped, "spec_fewstep", None) or spec_of(env, hz)
         self.spec = with_relative(known, relative)
-        self._relative = self.spec.relative()
+        self._relative = self.spec.relative_mask()
         self._check(hz)
         self.seconds = seconds or self._limit()
         self.clock = SimClock(self)

@@ -188,7 +188,7 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
 
 
 def _box(field: Field) -> gym.spaces.Box:
-    if field.kind == "image":
+    if field.is_image:
         return gym.spaces.Box(0, 255, field.shape, np.uint8)
     bound = 1.0 if field.kind == "quaternion" else np.inf
     return gym.spaces.Box(-bound, bound, field.shape, np.float32)

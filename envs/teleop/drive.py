@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import RobotError, names
-from ..robot import Command, Obs, Robot, measured
+from ..robot import Command, Obs, Robot, measured_action
 from ..spec import Spec
 
 RANGE_SECONDS = 4.0  # in which full deflection crosses the range of an action element
@@ -63,7 +63,7 @@ class Axes:
             raise RobotError(
                 "this robot's actions have no bounds, so nothing says how far a device moves them"
             )
-        self._held, self._relative, n = spec.held(), spec.relative(), spec.action_size
+        self._held, self._relative, n = spec.discrete_mask(), spec.relative_mask(), spec.action_size
         gripper = list(spec.actions)[-1] in ("gripper", "grip") or bool(self._held[-1])
         if n - gripper > len(NOTHING) - 1:
             raise RobotError(
@@ -113,7 +113,7 @@ class Drive:
         if self._action is None or last is None:
             return Command(None, "operator")
         action = self._tool.follow(
-            self._action, measured(self._spec, obs), hand.move, obs.time - last
+            self._action, measured_action(self._spec, obs), hand.move, obs.time - last
         )
         return Command(action, "operator")
 
@@ -127,7 +127,7 @@ class Leader:
 
     def __init__(self, leader: Robot, spec: Spec) -> None:
         self._leader, self._spec = leader, spec
-        measured(spec, leader.observe())  # says at once what it lacks
+        measured_action(spec, leader.observe())  # says at once what it lacks
         if differences := [key for key, f in spec.actions.items() if f.relative]:
             raise RobotError(
                 f"actions {names(differences)} are differences, which no leader's pose can be"
@@ -138,7 +138,9 @@ class Leader:
 
     def act(self, obs: Obs) -> Command:
         """Where the leader is."""
-        return Command(measured(self._spec, self._leader.observe()).astype(np.float32), "operator")
+        return Command(
+            measured_action(self._spec, self._leader.observe()).astype(np.float32), "operator"
+        )
 
     def sent(self, action: np.ndarray) -> None:
         """The leader feels nothing."""

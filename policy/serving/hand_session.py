@@ -12,7 +12,7 @@ from ...envs import Outcome, Robot, RobotError
 from ...envs.control.control_loop import NOT_BEGUN
 from ...envs.control.frames import FrameReader
 from ...envs.control.remote_hand import HandSender
-from ...envs.robot import measured
+from ...envs.robot import measured_action
 from ...envs.teleop.drive import Device
 from .supervisor import Supervisor
 
@@ -74,7 +74,7 @@ class HandSession:
             self._hand.send(hand.move)
             return hand.words
         try:
-            pose = measured(self._store.spec, self._leader.observe())
+            pose = measured_action(self._store.spec, self._leader.observe())
         except Exception as error:
             raise RobotError(f"the leader gives no observation: {error}") from error
         self._hand.send(pose=pose)

@@ -22,7 +22,7 @@ from ...envs.control.remote_hand import HandSender
 from ...envs.control.telemetry import RunLog
 from ...envs.hardware.registry import is_driver, make_live
 from ...envs.interrupts import ended_by_signals
-from ...envs.robot import measured
+from ...envs.robot import measured_action
 from ...envs.safety.limits import read_limits
 from ...envs.sim.real_time import Live
 from ...envs.sim.registry import METAWORLD, TASKS, make_tool
@@ -140,7 +140,7 @@ class TeleopSession:
         if leader is None:
             make_tool(self.name, spec)  # says at once what it lacks
         else:
-            measured(spec, leader.observe())
+            measured_action(spec, leader.observe())
         hand, reader = HandSender(spec, hands), FrameReader(spec, frames)
         stack.callback(hand.close)
         stack.callback(reader.close)

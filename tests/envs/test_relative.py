@@ -11,7 +11,7 @@ from fakes import DISPLACED, Displaced, FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewstep.envs import Command, Field, Obs, RobotError, Spec, SpecError, differences
+from fewstep.envs import Command, Field, Obs, RobotError, Spec, SpecError, incompatibilities
 from fewstep.envs.agent import Chunk, interpolate
 from fewstep.envs.control.replay import Replay
 from fewstep.envs.hardware.simulated_arm import SimulatedArm
@@ -68,15 +68,17 @@ def test_a_difference_belongs_to_one_period_of_the_policy() -> None:
 def test_the_spec_comes_back_and_older_ones_have_targets_only() -> None:
     stored = json.loads(json.dumps(DISPLACED.to_json()))
     assert Spec.from_json(stored) == DISPLACED
-    assert DISPLACED.relative().tolist() == [True, True, False]
+    assert DISPLACED.relative_mask().tolist() == [True, True, False]
     for field in stored["actions"].values():
         del field["relative"]
-    assert not Spec.from_json(stored).relative().any()
+    assert not Spec.from_json(stored).relative_mask().any()
 
 
 def test_a_difference_is_no_target() -> None:
     target = replace(DISPLACED.actions["move"], relative=False)
-    told = differences(DISPLACED, replace(DISPLACED, actions=DISPLACED.actions | {"move": target}))
+    told = incompatibilities(
+        DISPLACED, replace(DISPLACED, actions=DISPLACED.actions | {"move": target})
+    )
     assert told == ["action 'move': relative is False, expected True"]
 
 
@@ -122,18 +124,18 @@ def test_a_difference_that_may_not_be_zero_is_the_smallest_one() -> None:
 
 def test_whoever_makes_a_robot_can_say_that_its_actions_are_differences() -> None:
     robot = hand(spec=None, relative=("action",))
-    assert robot.spec.relative().all()
+    assert robot.spec.relative_mask().all()
     send(robot, [1, 1, 1])
     assert not send(robot, None).any()
     with pytest.raises(SpecError, match="relative=joints is no action; valid: action"):
         hand(spec=None, relative=("joints",))
-    assert make_robot("fakes:Point-v0", relative=("action",)).spec.relative().all()
+    assert make_robot("fakes:Point-v0", relative=("action",)).spec.relative_mask().all()
 
 
 def test_an_environment_can_say_it_itself() -> None:
     env = Displaced()
     env.spec_fewstep = DISPLACED  # pyright: ignore[reportAttributeAccessIssue]
-    assert GymRobot(env, seconds=1).spec.relative().tolist() == [True, True, False]
+    assert GymRobot(env, seconds=1).spec.relative_mask().tolist() == [True, True, False]
 
 
 class Known(Displaced):
@@ -160,7 +162,7 @@ def test_known_environments_displace_hand_or_joints_and_not_the_gripper(
 ) -> None:
     kind = type("Env", (type("Base", (Known,), {"__module__": module}),), {})
     spec = GymRobot(kind(elements), seconds=1).spec
-    assert spec.relative().tolist() == [True] * move + [False] * (elements - move)
+    assert spec.relative_mask().tolist() == [True] * move + [False] * (elements - move)
     assert spec.action_size == elements
     assert spec.bounds()[0].tolist() == [-1] * elements
 
@@ -170,7 +172,7 @@ def test_fetch_and_panda_stand_still_while_held(task: str) -> None:
     pytest.importorskip(task.partition(":")[0])
     robot: Any = make_robot(task, hz=25, seconds=100)
     robot.reset(0)
-    push = np.where(robot.spec.relative(), 0.2, 1.0)
+    push = np.where(robot.spec.relative_mask(), 0.2, 1.0)
     for _ in range(20):
         send(robot, push)
     before = robot.observe().data["observation"][:3]

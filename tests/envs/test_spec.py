@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewstep.envs import ConfigError, FewstepError, Field, Spec, SpecError, differences
+from fewstep.envs import ConfigError, FewstepError, Field, Spec, SpecError, incompatibilities
 from fewstep.envs.schema import from_plain, to_plain
 from fewstep.envs.spec import KINDS
 
@@ -102,7 +102,7 @@ def test_action_fields_lie_end_to_end() -> None:
     low, high = ARM.bounds()
     assert low.tolist() == [-1, -2, -np.inf] and high.tolist() == [1, 2, np.inf]
     assert low.dtype == high.dtype == np.float32
-    assert ARM.held().tolist() == [False, False, True]
+    assert ARM.discrete_mask().tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_specs_come_back_from_json(
     ours = Spec(observations, actions, policy_hz=hz)
     theirs = Spec.from_json(json.loads(json.dumps(ours.to_json())))
     assert theirs == ours and list(theirs.actions) == list(ours.actions)
-    assert differences(ours, theirs) == []
+    assert incompatibilities(ours, theirs) == []
 
 
 def test_integers_in_json_become_numbers_of_the_declared_kind() -> None:
@@ -224,16 +224,20 @@ def test_no_entry_of_a_spec_can_cause_anything_but_a_spec_error(key: str, value)
 
 
 def test_the_same_robot_differs_in_nothing() -> None:
-    assert differences(ARM, ARM) == []
+    assert incompatibilities(ARM, ARM) == []
     renamed = replace(
         ARM.actions["joints"], names=("a", "b"), low=(-3, -3), high=(3, 3), velocity=()
     )
     assert (
-        differences(ARM, replace(ARM, actions={**ARM.actions, "joints": renamed}, command_hz=50))
+        incompatibilities(
+            ARM, replace(ARM, actions={**ARM.actions, "joints": renamed}, command_hz=50)
+        )
         == []
     )
     assert (
-        differences(ARM, replace(ARM, observations={**ARM.observations, "force": Field((3,), "N")}))
+        incompatibilities(
+            ARM, replace(ARM, observations={**ARM.observations, "force": Field((3,), "N")})
+        )
         == []
     )
 
@@ -276,7 +280,7 @@ def without(table: dict, key: str) -> dict:
     ],
 )
 def test_each_difference_is_one_sentence(theirs: Spec, sentences: list[str]) -> None:
-    assert differences(ARM, theirs) == sentences
+    assert incompatibilities(ARM, theirs) == sentences
 
 
 @dataclass(frozen=True)

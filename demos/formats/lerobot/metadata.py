@@ -30,13 +30,10 @@ Statistics = dict[
 def features(store: DemoStore) -> dict[str, Any]:
     """The features that an export has: numbers and actions each end to end, images as videos; outcomes where known."""
     spec = store.spec
-    observed = {k: f for k, f in spec.observations.items() if f.kind != "image"}
+    observed = spec.states
     out = {STATE: _vector(observed)} if observed else {}
-    out |= {
-        IMAGES + k: _video(f, spec.policy_hz)
-        for k, f in spec.observations.items()
-        if f.kind == "image"
-    }
+    for key, field in spec.images.items():
+        out[IMAGES + key] = _video(field, spec.policy_hz)
     single = {name: _feature("int64", (1,)) for name in BOOKS}
     clocks = {CLOCK: _feature("float32", (1,)), TIME: _feature("float64", (1,))}
     judged = {} if None in store.success else {SUCCESS: _feature("bool", (1,))}
@@ -46,9 +43,7 @@ def features(store: DemoStore) -> dict[str, Any]:
 def numbers(episode: Episode) -> dict[str, np.ndarray]:
     """What the features of an episode are, images and LeRobot's own book-keeping left out."""
     n, spec = len(episode), episode.spec
-    parts = [
-        episode.data[k].reshape(n, -1) for k, f in spec.observations.items() if f.kind != "image"
-    ]
+    parts = [episode.data[k].reshape(n, -1) for k in spec.states]
     state = {STATE: np.concatenate(parts, 1)} if parts else {}
     won = np.full(n, False)
     won[-1] = bool(episode.success)
@@ -74,7 +69,7 @@ def schema(store: DemoStore) -> pa.Schema:
 def statistics(episode: Episode) -> Statistics:
     """Of one episode; images in 0 to 1, from a few pictures."""
     out = {k: _figures(v.astype(float).reshape(len(v), -1)) for k, v in numbers(episode).items()}
-    for key in (k for k, f in episode.spec.observations.items() if f.kind == "image"):
+    for key in episode.spec.images:
         some = np.asarray(episode.data[key][:: max(1, len(episode) // PICTURES)])
         figures = _figures(some.reshape(-1, 3) / 255)
         out[IMAGES + key] = {

@@ -173,7 +173,7 @@ def _known(spec: Spec) -> dict[str, Column]:
     """Where an export of ours has put its observations."""
     out, start = {}, 0
     for key, f in spec.observations.items():
-        if f.kind == "image":
+        if f.is_image:
             out[key] = Column(IMAGES + key, f)
         else:
             out[key] = Column(STATE, f, start, start := start + f.size)
@@ -204,7 +204,7 @@ def _field(feature: Mapping[str, Any]) -> Field:
 def _choose(path: Path, columns: Mapping[str, Column], choice: Choice) -> dict[str, Column]:
     out = {}
     for what, pictures, wanted in (("key", False, choice.keys), ("camera", True, choice.cameras)):
-        table = {k: c for k, c in columns.items() if (c.field.kind == "image") == pictures}
+        table = {k: c for k, c in columns.items() if c.field.is_image == pictures}
         for key in table if wanted is None else wanted:
             if key not in table:
                 raise DataError(f"{path} has no {what} {key!r}; valid: {names(table)}")

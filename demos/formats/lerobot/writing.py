@@ -35,7 +35,7 @@ def write(
     """
     said, limit = store.provenance, limit or LIMIT
     task = str(task or said.get("task") or "; ".join(said.get("tasks", [])) or "unknown")
-    cameras = [key for key, f in store.spec.observations.items() if f.kind == "image"]
+    cameras = list(store.spec.images)
     with new_folder(Path(out)) as folder:
         with ExitStack() as files:
             data = files.enter_context(Data(folder, store, limit["data"]))

@@ -69,7 +69,7 @@ def read(path: Path, choice: Choice) -> Iterator[Source]:
 def _ours(demo: h5py.Group, text: str, choice: Choice) -> tuple[Spec, Environment]:
     said = json.loads(text)
     spec = Spec.from_json(said["spec"])
-    numbers = tuple(key for key, field in spec.observations.items() if field.kind != "image")
+    numbers = tuple(spec.states)
     every = replace(choice, keys=numbers if choice.keys is None else choice.keys)
     return observing(spec, _chosen(_arrays(_observed(demo)), every)), said["provenance"]
 
@@ -128,7 +128,7 @@ def _episode(
 
 def _values(path: Path, array: h5py.Dataset, field: Field, images: str) -> Any:
     """One number per frame becomes (T, 1), and a quaternion w, x, y, z; images are read when they are stored."""
-    if field.kind == "image":
+    if field.is_image:
         if not _pictures(array):
             raise DataError(
                 f"{_name(array)!r} has {array.shape} {array.dtype}: no images of uint8 as in the first one"

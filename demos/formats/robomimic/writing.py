@@ -84,7 +84,7 @@ def _write(demo: h5py.Group, episode: Episode) -> None:
     )
     for key, field in episode.spec.observations.items():
         values = episode.data[key]
-        if field.kind == "image":
+        if field.is_image:
             shape, chunks = values.shape, (1, *values.shape[1:])
             array = demo.create_dataset(
                 f"obs/{key}", shape, np.uint8, chunks=chunks, compression="gzip"

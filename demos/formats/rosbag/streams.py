@@ -41,7 +41,7 @@ class Stream:
     @property
     def camera(self) -> bool:
         """Whether it is made of pictures."""
-        return self.field.kind == "image"
+        return self.field.is_image
 
 
 @dataclass(frozen=True)

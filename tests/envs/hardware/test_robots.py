@@ -4,11 +4,11 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import DISPLACED, Displaced, Rail
-from robot_contract import RobotContract
 
 from fewstep.envs import Command, Obs, Outcome, Robot, WallClock
 from fewstep.envs.sim.gym_robot import GymRobot
 from fewstep.envs.sim.registry import make_robot
+from fewstep.envs.testing import RobotContract
 
 
 class TestRail(RobotContract):

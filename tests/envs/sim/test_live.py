@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import FakeClock
-from robot_contract import RobotContract
 
 from fewstep.envs import Command, RobotError
 from fewstep.envs.hardware import registry as robots
@@ -15,6 +14,7 @@ from fewstep.envs.hardware.registry import make_live
 from fewstep.envs.hardware.simulated_arm import SimulatedArm
 from fewstep.envs.sim.real_time import Live
 from fewstep.envs.sim.registry import make_robot
+from fewstep.envs.testing import RobotContract
 
 
 class TestSimulatedArm(RobotContract):

@@ -1,4 +1,19 @@
-"""What the control loop relies on in every Robot, as tests."""
+"""What the control loop relies on in every Robot, as tests to subclass; needs pytest.
+
+In a test file of your own:
+
+    from fewstep.envs.testing import RobotContract
+
+    class TestMyRobot(RobotContract):
+        simulated = False
+
+        def make_robot(self):
+            return MyRobot()
+
+and in your conftest.py, for errors that show their numbers:
+
+    pytest.register_assert_rewrite("fewstep.envs.testing")
+"""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +21,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from fewstep.envs import Command, Obs, Outcome, Robot, Spec, run_episode
+from .loop import run_episode
+from .robot import Command, Obs, Outcome, Robot
+from .spec import Spec
 
 HOLD = Command(None, "operator")
 
@@ -149,7 +166,7 @@ class RobotContract:
     def test_holding_stands_still(self, robot: Robot) -> None:
         if self.simulated:
             push(robot, 20)
-        relative, (low, high) = robot.spec.relative(), robot.spec.bounds()
+        relative, (low, high) = robot.spec.relative_mask(), robot.spec.bounds()
         nothing = np.clip(0.0, low, high)[relative]
         measuring = {
             field.measured_by for field in robot.spec.actions.values() if field.measured_by
@@ -212,7 +229,7 @@ def push(robot: Robot, ticks: int) -> None:
     full = np.where(bounded, high, 1.0)
     for _ in range(ticks):
         robot.command(
-            Command(np.where(robot.spec.relative(), full, far).astype(np.float32), "operator")
+            Command(np.where(robot.spec.relative_mask(), full, far).astype(np.float32), "operator")
         )
         wait(robot, 1)
 
