@@ -13,14 +13,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...envs import ConfigError, FewstepError
-from ...envs.web.address import CLOSED, HEADERS, POLICY, REFUSED, Address, fill_in, same_origin
+from ...envs.web.address import (
+    CLOSED,
+    HEADERS,
+    POLICY,
+    REFUSED,
+    Address,
+    fill_in,
+    require_port,
+    same_origin,
+)
 from ...envs.web.bounded_server import BoundedServer
 from .catalogue import Catalogue
 from .curves import curves, starts
 
 PAGE = Path(__file__).with_name("page.html")
 PORTS, LONGEST = 20, 1000  # ports to try; bytes of what is posted
-SINGLE_STEP, FOREVER = "no-store", "private, max-age=31536000, immutable"
+NOT_CACHED, FOREVER = "no-store", "private, max-age=31536000, immutable"
 
 
 class Reply(NamedTuple):
@@ -28,7 +37,7 @@ class Reply(NamedTuple):
 
     body: bytes
     kind: str = "application/json"
-    cached: str = SINGLE_STEP
+    cached: str = NOT_CACHED
     status: HTTPStatus = HTTPStatus.OK
     nonce: str = ""
 
@@ -49,8 +58,7 @@ class Server(BoundedServer):
             raise ConfigError(
                 "host must be one address of this machine, such as 127.0.0.1, so that others are refused"
             )
-        if not 0 <= port <= 65535:
-            raise ConfigError(f"port must be 0 (any) to 65535, not {port}")
+        require_port(port)
         self.catalogue = Catalogue(Path(path))
         last = min(port + PORTS, 65536) - 1 if port else 0
         for attempt in range(port, last + 1):
@@ -105,8 +113,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _inside(self) -> str:
         """What is asked for, behind the secret."""
-        path = self.home.address.inside(self.path)
-        if path is None or not self.home.address.is_at(self.headers.get("Host", "")):
+        path = self.home.address.requested(self.path, self.headers.get("Host", ""))
+        if path is None:
             raise Refusal(HTTPStatus.FORBIDDEN, REFUSED)
         self.home.welcome(self.connection)
         return path

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import ConfigError, RobotError
-from ..web.address import Address
+from ..errors import RobotError
+from ..web.address import Address, require_port
 from .devices import AXES, KEYS
 from .drive import NOTHING, Hand
 
@@ -119,8 +119,7 @@ class Page:
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    if not 0 <= port <= 65535:
-        raise ConfigError(f"port must be 0 (any) to 65535, not {port}")
+    require_port(port)
     try:
         return socket.create_server((host, port))
     except OSError as error:

@@ -7,6 +7,8 @@ import re
 import secrets
 from dataclasses import dataclass, field
 
+from ..errors import ConfigError
+
 MACHINE = ("localhost", "127.0.0.1")  # names of this machine at the other end of a tunnel
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -42,23 +44,33 @@ class Address:
 
     @property
     def url(self) -> str:
-        """What a person opens."""
+        """Return what a person opens."""
         return f"http://{self.host}:{self.port}/{self.secret}/"
 
-    def inside(self, path: str) -> str | None:
-        """Return what follows the secret in the path of a request, None where it is not there."""
-        said, slash, rest = path.removeprefix("/").partition("/")
-        right = hmac.compare_digest(said.encode(errors="replace"), self.secret.encode())
-        return rest if right and slash else None
+    def requested(self, path: str, host: str) -> str | None:
+        """Return what a request asks for behind the secret; None where it may not ask.
 
-    def is_at(self, host: str) -> bool:
-        """Whether a Host header names this machine, at any port: a tunnel may have another."""
+        path: of the request; host: its Host header, which must name this machine.
+        """
+        given, slash, rest = path.removeprefix("/").partition("/")
+        knows_secret = hmac.compare_digest(given.encode(errors="replace"), self.secret.encode())
+        return rest if knows_secret and slash and self._is_at(host) else None
+
+    def _is_at(self, host: str) -> bool:
+        """Return whether a Host header names this machine, at any port: a tunnel may have another."""
         name = host.lower()
-        return (name.rpartition(":")[0] or name) in (self.host.lower(), *MACHINE)
+        without_port = name.rpartition(":")[0] or name
+        return without_port in (self.host.lower(), *MACHINE)
+
+
+def require_port(port: int) -> None:
+    """Raise ConfigError where no page can be served at a port."""
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"port must be 0 (any) to 65535, not {port}")
 
 
 def same_origin(host: str, origin: str | None) -> bool:
-    """Whether a request comes from a page of the server that it goes to; without Origin, no."""
+    """Return whether a request comes from a page of the server that it goes to; without Origin, no."""
     return origin == f"http://{host}"
 
 

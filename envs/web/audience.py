@@ -113,8 +113,9 @@ class Audience:
 
     def _answer(self, client: Any, request: Any) -> Any:
         """The page, or its WebSocket for the page itself; nothing without the secret."""
-        host, rest = request.headers.get("Host", ""), self._address.inside(request.path)
-        if rest is None or not self._address.is_at(host):
+        host = request.headers.get("Host", "")
+        rest = self._address.requested(request.path, host)
+        if rest is None:
             return _reply(client, HTTPStatus.FORBIDDEN, REFUSED)
         if rest == "":
             nonce = secrets.token_urlsafe()
