@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..episode import Episode
 from ..storage.images import ENCODINGS
 from ..store import DemoStore
 from .recorder import record
-from .start_seeds import Starts
+from .start_seeds import Starts, starts_from
 
 TRIES = 2  # starts that are tried, at most, for each episode that shall be kept
 
@@ -70,23 +70,18 @@ def record_expert(
         return failures or bool(outcome.success)
 
     with open_writable(data, robot.spec, notes, images) as store:
-        seeds = _given_seeds(seed, repeats) if seed >= 0 else Starts(store).go_on(actor, repeats)
+        starts = starts_from(seed, repeats) if seed >= 0 else Starts(store).go_on(repeats)
         kept = record(
             robot,
             actor,
             store,
-            islice(seeds, TRIES * episodes),
+            islice(starts, TRIES * episodes),
             math.inf,
             keep=keep,
             progress=heard,
             most=episodes,
         )
         return Recorded(kept, failed, store.size)
-
-
-def _given_seeds(first: int, repeats: int) -> Iterator[int]:
-    for index in count():
-        yield first + index // repeats
 
 
 def open_writable(path: Path, spec: Spec, notes: Mapping[str, Any], images: str) -> DemoStore:

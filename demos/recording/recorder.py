@@ -4,7 +4,7 @@ import math
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ...envs.interrupts import handled_signals
 from ..episode import ACTION, TIME, Episode
 from ..storage.images import ENCODINGS, EncodedImages
 from ..store import DemoStore
-from .start_seeds import Starts
+from .start_seeds import Start, Starts
 
 
 class Recorder:
@@ -82,25 +82,39 @@ class Recorder:
         return EncodedImages(parts, field.shape, self.store.images)
 
 
+@runtime_checkable
+class Repeats(Protocol):
+    """An actor that shows the same start in several ways, in turn."""
+
+    repetition: int  # how often this start was shown before
+
+
 def record(
     robot: Robot,
     actor: Actor,
     store: DemoStore,
-    seeds: Iterable[int | None],
+    starts: Iterable[Start | int | None],
     max_seconds: float,
     keep: Callable[[Outcome], bool] = lambda outcome: True,
     progress: Callable[[Outcome, Episode | None], None] | None = None,
     most: float = math.inf,
 ) -> int:
-    """Run one episode per start seed, append those that `keep` wants until there are `most`, and return how many.
+    """Run one episode per start, append those that `keep` wants until there are `most`, and return how many.
 
-    Each is on disk before the next begins: whatever stops the recording, at most the running episode is lost.
+    Each is on disk before the next begins: whatever stops the recording, at most the running
+    episode is lost.
+    starts: seeds, or Starts, of which an actor that Repeats is told how often it has shown them.
     progress: called after each with its outcome, and the episode where it was stored.
     """
-    if wrong := incompatibilities(store.spec, robot.spec):
+    wrong = incompatibilities(store.spec, robot.spec)
+    if wrong:
         raise DataError(f"the robot does not fit {store.path}: {'; '.join(wrong)}")
-    recorder, kept = Recorder(store), 0
-    for seed in seeds:
+    recorder = Recorder(store)
+    kept = 0
+    for start in starts:
+        seed = start.seed if isinstance(start, Start) else start
+        if isinstance(actor, Repeats):
+            actor.repetition = start.repetition if isinstance(start, Start) else 0
         for step in run_episode(robot, actor, seed=seed, max_seconds=max_seconds):
             if step is not None:
                 recorder.step(step)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 
-from ...envs import Actor, DataError, FewstepWarning
+from ...envs import DataError, FewstepWarning
 from ...envs.atomic_files import replace
 from ...envs.seeds import DEMONSTRATION_SEEDS
 from ...envs.tables import read_json
@@ -26,6 +26,20 @@ class Tried:
     seed: int
     times: int
     episodes: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where an episode starts: the seed, and how often this start was shown before."""
+
+    seed: int
+    repetition: int = 0
+
+
+def starts_from(first: int, repeats: int = 1, shown: int = 0) -> Iterator[Start]:
+    """Yield starts from seed `first` on, each `repeats` times; of the first, `shown` are done."""
+    for index in count(shown):
+        yield Start(first + index // repeats, index % repeats)
 
 
 class Starts:
@@ -49,16 +63,10 @@ class Starts:
             raise DataError(f"{self._store.path}: {said}")
         return seed, shown
 
-    def go_on(self, actor: Actor, repeats: int = 1) -> Iterator[int]:
-        """Yield seeds, each `repeats` times, from where the last recording stopped.
-
-        An actor may show the same start in several ways, in turn: it is told of what it has shown.
-        """
+    def go_on(self, repeats: int = 1) -> Iterator[Start]:
+        """Yield starts, each `repeats` times, from where the last recording stopped."""
         first, shown = self.next(repeats)
-        for _ in range(shown):
-            actor.reset(first)
-        for i in count(shown):
-            yield first + i // repeats
+        yield from starts_from(first, repeats, shown)
 
     def tried(self, seed: int, kept: bool) -> None:
         """Note that a start was tried; kept: its episode is about to be appended."""

@@ -110,21 +110,22 @@ class FingertipTool:
 class PickPlaceExpert:
     """An actor that picks, carries and places; which side of the post it passes is a coin drawn from the seed.
 
-    Everything else follows from the observation and the last action sent, so it recovers from disturbances. Asked for
-    the same seed again, it shows the other side. `side`: "left" or "right" as the robot sees it, in place of the coin.
+    Everything else follows from the observation and the last action sent, so it recovers from
+    disturbances. `side`: "left" or "right" as the robot sees it, in place of the coin.
+    `repetition`: how often this start was shown before; every other time it passes the other side.
     """
 
     def __init__(self, side: str = "") -> None:
-        self.arm, self.forced = Arm(), side
-        self.seed: int | None = None
-        self.turned = False  # away from what the coin says
+        self.arm = Arm()
+        self.forced = side
+        self.repetition = 0
         self.post = self.arm.model.body("post").pos[:2]
 
     def reset(self, seed: int | None = None) -> None:
         """Draw the side from `seed`, on a stream of its own: the task draws its start from the same number."""
         coin = np.random.default_rng(None if seed is None else [seed, 1]).random() < 0.5
-        self.turned = seed is not None and seed == self.seed and not self.turned
-        self.seed, self.side = seed, self.forced or ("left" if coin != self.turned else "right")
+        is_other_side = self.repetition % 2 == 1
+        self.side = self.forced or ("left" if coin != is_other_side else "right")
         self.velocity = np.zeros(4)  # m/s and rad/s
         self.last: np.ndarray | None = None
 

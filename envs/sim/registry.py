@@ -61,17 +61,22 @@ METAWORLD = "metaworld/"
 
 
 def find_task(task: str) -> Task:
-    """A built-in task by name, one of Meta-World's ("metaworld/push"), or any gymnasium id.
+    """Return a built-in task by name, one of Meta-World's ("metaworld/push"), or any gymnasium id.
 
     The module of an id "module:Id" is an installed one, or lies in the current folder.
     """
-    if task.startswith(METAWORLD):
-        name = {"name": task.removeprefix(METAWORLD)}
-        module = "fewstep.envs.sim.metaworld"
-        return Task(
-            "fewstep/MetaWorld-v0", module, "metaworld", name, expert=f"{module}:MetaWorldExpert"
-        )
-    return TASKS.get(task) or Task(task, "", "sim")
+    if task in TASKS:
+        return TASKS[task]
+    if not task.startswith(METAWORLD):
+        return Task(task, "", "sim")
+    module = "fewstep.envs.sim.metaworld"
+    return Task(
+        "fewstep/MetaWorld-v0",
+        module,
+        "metaworld",
+        options={"name": task.removeprefix(METAWORLD)},
+        expert=f"{module}:MetaWorldExpert",
+    )
 
 
 def make_robot(
@@ -132,14 +137,40 @@ def _unknown(task: str, why: Exception) -> RobotError:
     return RobotError(f"no task {task!r}: {why}; {valid}")
 
 
-def make_expert(task: str) -> Actor:
-    """The scripted expert of a task; RobotError where it has none."""
+def make_expert(task: str, expert: str = "") -> Actor:
+    """Make the scripted expert of a task; RobotError where it has none.
+
+    expert: "module:class" of one's own, installed or in the current folder, made without arguments.
+    """
+    if expert:
+        return _make_own_expert(expert)
     known = find_task(task)
     if not known.expert:
-        having = [*(k for k in TASKS if TASKS[k].expert), f"{METAWORLD}<name>"]
-        raise RobotError(f"task {task!r} has no scripted expert; these have: {names(having)}")
+        having = [name for name, described in TASKS.items() if described.expert]
+        raise RobotError(
+            f"task {task!r} has no scripted expert; these have: "
+            f"{names([*having, f'{METAWORLD}<name>'])}; expert=module:class names one of your own"
+        )
     module, name = known.expert.split(":")
     return getattr(_load(module, known.extra), name)(**known.options)
+
+
+def _make_own_expert(expert: str) -> Actor:
+    module, colon, name = expert.partition(":")
+    if not colon:
+        raise RobotError(f"expert={expert} must be module:class, as in my_env:Expert")
+    make: Any = getattr(load_module(module), name, None)
+    if not callable(make):
+        raise RobotError(f"module {module!r} has no class {name!r}")
+    try:
+        made: Any = make()
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RobotError(f"expert {expert!r} could not be made: {said}") from error
+    lacking = [part for part in ("reset", "act", "sent") if not hasattr(made, part)]
+    if lacking:
+        raise RobotError(f"expert {expert!r} is no Actor: it lacks {names(lacking)}")
+    return made
 
 
 def make_tool(task: str, spec: Spec) -> Tool:

@@ -29,7 +29,11 @@ class RecordSettings:
     """
 
     data: str = MISSING  # the store, made where there is none, else appended to
-    task: str = "pickplace"  # a simulated task
+    # a built-in task, metaworld/<name>, or any gymnasium id, also module:Id
+    task: str = "pickplace"
+    # what the environment's constructor takes: "task.options={size: 2}"
+    task_options: dict[str, Any] = field(default_factory=dict)
+    expert: str = ""  # "module:class" of your own, in place of the task's
     episodes: int = 100  # to keep; after twice as many starts it gives up
     seed: int = -1  # of the first start; -1 for the one after those that were tried
     repeats: int = 1  # episodes from each start; an expert with several ways shows them in turn
@@ -40,8 +44,9 @@ class RecordSettings:
     teleop: str = ""
     port: int = 8007  # of the page
     robot: str = ""  # what a person drives in place of the task; as in `fewstep run`
-    # what the robot's maker takes: +options.x=1
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(
+        default_factory=dict
+    )  # what the robot's maker takes: options.x=1
     limits: str = ""  # a YAML file that tightens the robot's limits
     unlimited: tuple[str, ...] = ()  # actions that go without limits
     hz: float | None = None  # [1/s] control rate, where the environment does not say it
@@ -61,8 +66,16 @@ def run(settings: RecordSettings, console: Console) -> int:
             "robot= is for recordings by hand: "
             "teleop=keyboard, gamepad, spacemouse, or a leader arm"
         )
-    robot = make_robot(settings.task, hz=settings.hz, seconds=settings.seconds)
-    notes = {"task": settings.task, "actor": settings.policy or "scripted expert", **versions()}
+    robot = make_robot(
+        settings.task, options=settings.task_options, hz=settings.hz, seconds=settings.seconds
+    )
+    notes: dict[str, Any] = {
+        "task": settings.task,
+        "actor": settings.policy or settings.expert or "scripted expert",
+        **versions(),
+    }
+    if settings.task_options:
+        notes["task_options"] = settings.task_options
     with Bars(console) as bars:
 
         def heard(outcome: Outcome, episode: Episode | None) -> None:
@@ -89,7 +102,7 @@ def run(settings: RecordSettings, console: Console) -> int:
 
 def _actor(settings: RecordSettings) -> Actor:
     if not settings.policy:
-        return make_expert(settings.task)
+        return make_expert(settings.task, settings.expert)
     from ..engines.loading import load_engine  # with torch, which a person at a robot goes without
     from ..serving.runners import InlineRunner, make_agent
 

@@ -16,7 +16,7 @@ class RunConfig:
 
     # "simulated", a task in real time, "module:callable", or an installed one
     robot: str
-    # what the robot's maker takes: +options.port=/dev/ttyUSB0
+    # what the robot's maker takes: options.port=/dev/ttyUSB0
     options: dict[str, Any] = field(default_factory=dict)
     policy: str = ""  # a run folder, or a policy that comes with the package
     actions: str = ""  # a store whose recorded `episode` is replayed in place of a policy

@@ -15,7 +15,7 @@ from ...demos.store import DemoStore
 from ...demos.windows import Windows, split, windows
 from ...envs import DataError, Spec
 from ...envs.errors import names
-from ..normaliser import Normaliser, state_fields
+from ..normaliser import Normaliser
 from ..policy import PolicyConfig
 from .mapped_arrays import map_arrays
 
@@ -102,7 +102,7 @@ def read_dataset(
     """
     store = DemoStore.open(path)
     store.require()
-    spec = replace(store.spec, observations=state_fields(store.spec))
+    spec = replace(store.spec, observations=store.spec.states)
     if not spec.observations:
         raise DataError(
             f"{path} holds images only: a policy needs at least one observation of another kind"
@@ -127,7 +127,7 @@ def read_dataset(
 
 def describe_fields(spec: Spec) -> str:
     """Return one line on the fields that training uses and those that it leaves out."""
-    used = state_fields(spec)
+    used = spec.states
     line = f"trains on {names(used)}"
     left_out = spec.observations.keys() - used.keys()
     if left_out:

@@ -27,15 +27,14 @@ class Turns:
     """An actor that shows each start in another way every time: its action tells seed and way."""
 
     def __init__(self) -> None:
-        self.seed, self.way = -1, 0
+        self.seed, self.repetition = -1, 0
 
     def reset(self, seed: int | None = None) -> None:
         assert seed is not None
-        self.way = self.way + 1 if seed == self.seed else 0
         self.seed = seed
 
     def act(self, obs: Obs) -> Command:
-        return Command(np.array([(self.seed - FIRST) / 1000 + self.way / 8]), "expert")
+        return Command(np.array([(self.seed - FIRST) / 1000 + self.repetition / 8]), "expert")
 
     def sent(self, action: np.ndarray) -> None:
         pass
@@ -53,7 +52,7 @@ def part(path: Path, episodes: int, repeats: int = 1, failing: set[int] = frozen
     with (
         DemoStore.open(path, "a") if path.exists() else DemoStore.create(path, make_spec()) as store
     ):
-        seeds = islice(Starts(store).go_on(actor, repeats), 2 * episodes)
+        seeds = islice(Starts(store).go_on(repeats), 2 * episodes)
         return record(
             luck(failing), actor, store, seeds, 10, lambda o: bool(o.success), most=episodes
         )
@@ -184,7 +183,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     reset = robot.reset
     robot.reset = lambda seed=None: (found.append(seed), reset(seed))[1]  # pyright: ignore
     monkeypatch.setattr(record_verb, "make_robot", lambda *_, **__: robot)
-    monkeypatch.setattr(record_verb, "make_expert", lambda *_: Turns())
+    monkeypatch.setattr(record_verb, "make_expert", lambda *_, **__: Turns())
     yield found
 
 

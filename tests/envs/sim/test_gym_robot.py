@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -277,6 +278,29 @@ def test_a_task_that_cannot_draw_says_so_when_pictures_are_wanted() -> None:
 
 
 # Tasks by name
+
+
+def test_an_own_expert_is_named_by_module_and_class(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_expert_module.py").write_text(
+        "class Expert:\n"
+        "    def reset(self, seed=None): pass\n"
+        "    def act(self, obs): pass\n"
+        "    def sent(self, action): pass\n"
+        "class Half: pass\n"
+        "class Failing:\n"
+        "    def __init__(self): raise ValueError('no arm')\n"
+    )
+    assert make_expert("pusht", expert="my_expert_module:Expert")
+    for expert, says in {
+        "my_expert_module:Half": "is no Actor: it lacks act, reset, sent",
+        "my_expert_module:Failing": "could not be made: ValueError: no arm",
+        "my_expert_module:Other": "has no class 'Other'",
+        "my_expert_module": "must be module:class",
+        "no_such_module_here:Expert": "there is no module",
+    }.items():
+        with pytest.raises(RobotError, match=says):
+            make_expert("pusht", expert=expert)
 
 
 @pytest.mark.parametrize(

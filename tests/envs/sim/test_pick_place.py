@@ -121,14 +121,23 @@ def test_coin_is_independent_of_the_start(env):
     assert abs(np.corrcoef(sides, aside)[0, 1]) < 0.2
 
 
+def side_of(expert: PickPlaceExpert, seed: int, repetition: int = 0) -> str:
+    expert.repetition = repetition
+    expert.reset(seed)
+    return expert.side
+
+
 def test_expert_shows_the_other_side_of_a_start_that_comes_again():
-    expert, sides = PickPlaceExpert(), []
-    for seed in (5, 5, 5, 6, 6, 5):
-        expert.reset(seed)
-        sides.append(expert.side)
-    coins = {5: sides[0], 6: sides[3]}
-    other = {"left": "right", "right": "left"}
-    assert sides == [coins[5], other[coins[5]], coins[5], coins[6], other[coins[6]], coins[5]]
+    for seed in range(5, 9):
+        sides = [side_of(PickPlaceExpert(), seed, repetition) for repetition in range(4)]
+        assert sides[0] == sides[2] != sides[1] == sides[3]
+
+
+def test_two_experts_agree_whatever_they_have_shown_before():
+    used, fresh = PickPlaceExpert(), PickPlaceExpert()
+    for seed in (5, 5, 6):
+        side_of(used, seed)
+    assert side_of(used, 6) == side_of(fresh, 6)
 
 
 def test_mean_of_both_sides_hits_the_post(env):
