@@ -1,4 +1,7 @@
-"""Learning, and the network behind an Agent. A name is imported when it is used: some parts need no torch."""
+"""Learning, and the network behind an Agent.
+
+A name is imported when it is used, since some parts need no torch.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,7 @@
-"""Checkpoints: model.safetensors and policy.json in one folder; loading them runs nothing that they name."""
+"""Checkpoints: model.safetensors and policy.json in one folder.
+
+Loading them runs nothing that they name.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ from .policy_folder import FORMAT, META, MODEL, VERSION, find_policy, read_meta
 
 
 def save_policy(policy: Policy, folder: Path, provenance: Mapping[str, Any]) -> None:
-    """Write the policy; each file appears whole or not at all."""
+    """Write a policy; each of its two files appears whole or not at all.
+
+    provenance: plain values that say where it comes from.
+    """
     meta = {
         "format": FORMAT,
         "version": VERSION,
@@ -28,36 +34,28 @@ def save_policy(policy: Policy, folder: Path, provenance: Mapping[str, Any]) -> 
         "config": to_plain(policy.config),
         "provenance": dict(provenance),
     }
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in policy.state_dict().items():
+        tensors[name] = tensor.contiguous().cpu()
     write_file(folder / META, json.dumps(meta, indent=1).encode())
-    write_file(
-        folder / MODEL, save({k: v.contiguous().cpu() for k, v in policy.state_dict().items()})
-    )
+    write_file(folder / MODEL, save(tensors))
 
 
 def load_policy(folder: Path | str, device: str | torch.device = "cpu") -> Policy:
-    """Read a policy, ready to act; CheckpointError names the file and what is wrong with it."""
+    """Return a policy, ready to act, of a run folder or one that comes with the package.
+
+    Raises CheckpointError, which names the file and what is wrong with it.
+    """
     folder = find_policy(folder)
-    meta = read_meta(folder)
-    try:
-        with refusing(CheckpointError, "it describes no policy"):
-            spec, config = (
-                Spec.from_json(meta["spec"]),
-                from_plain(PolicyConfig, meta["config"], "config"),
-            )
-            with torch.device(
-                "meta"
-            ):  # shapes only: they take memory once the file has shown that it fills them
-                policy = Policy(spec, config)
-    except FewstepError as error:
-        raise CheckpointError(f"{folder / META}: {error}") from error
+    policy = _read_description(folder)
     tensors = read_tensors(folder / MODEL)
-    _fit(folder / MODEL, tensors, policy.state_dict())
+    _require_fit(folder / MODEL, tensors, policy.state_dict())
     policy.to_empty(device="cpu").load_state_dict(tensors)
     return policy.to(device).eval().requires_grad_(False)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file."""
+    """Return all tensors of a safetensors file; CheckpointError where it is missing or damaged."""
     if not path.is_file():
         raise CheckpointError(f"{path} is missing")
     with refusing(CheckpointError, f"{path} is damaged"):
@@ -66,20 +64,41 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def require_match(policy: Policy, robot: Spec) -> None:
     """Raise CheckpointError naming every difference between a policy's Spec and a robot's."""
-    if found := incompatibilities(policy.spec, robot):
+    found = incompatibilities(policy.spec, robot)
+    if found:
         raise CheckpointError("this policy does not fit this robot: " + "; ".join(found))
 
 
-def _fit(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    if missing := expected.keys() - found.keys():
+def _read_description(folder: Path) -> Policy:
+    """Return the policy that policy.json describes, of shapes only.
+
+    Its weights take memory once their file has shown that it fills them.
+    """
+    meta = read_meta(folder)
+    try:
+        with refusing(CheckpointError, "it describes no policy"):
+            spec = Spec.from_json(meta["spec"])
+            config = from_plain(PolicyConfig, meta["config"], "config")
+            with torch.device("meta"):
+                return Policy(spec, config)
+    except FewstepError as error:
+        raise CheckpointError(f"{folder / META}: {error}") from error
+
+
+def _require_fit(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError where the tensors of a file are not those that a policy has."""
+    missing = expected.keys() - found.keys()
+    if missing:
         raise CheckpointError(f"{path}: missing tensors: {names(missing)}")
-    if extra := found.keys() - expected.keys():
+    extra = found.keys() - expected.keys()
+    if extra:
         raise CheckpointError(f"{path}: tensors that this policy has not: {names(extra)}")
     for key, tensor in found.items():
-        if tensor.shape != expected[key].shape or tensor.dtype != expected[key].dtype:
-            want = f"{tuple(expected[key].shape)} {expected[key].dtype}"
+        wanted = expected[key]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
             raise CheckpointError(
-                f"{path}: {key} is {tuple(tensor.shape)} {tensor.dtype}, expected {want}"
+                f"{path}: {key} is {tuple(tensor.shape)} {tensor.dtype}, "
+                f"expected {tuple(wanted.shape)} {wanted.dtype}"
             )
         if not tensor.isfinite().all():
             raise CheckpointError(f"{path}: {key} holds numbers that are not finite")

@@ -18,8 +18,8 @@ def width(field: Field) -> int:
 def expand(field: Field, x: Tensor) -> Tensor:
     """Return x (..., size) as (..., width), in single precision.
 
-    Angles become a point on the unit circle, all cosines before all sines; quaternions the first two
-    columns of their rotation matrix (Zhou et al. 2019). So neither jumps where it wraps.
+    Angles become a point on the unit circle, all cosines before all sines; quaternions the first
+    two columns of their rotation matrix (Zhou et al. 2019). So neither jumps where it wraps.
     """
     x = x.float()
     if field.kind == "angle":

@@ -17,14 +17,14 @@ BLOCK = 2**16  # frames that are looked at together, so that no copy of all of t
 
 
 class Normaliser(nn.Module):
-    """Min-max to [-1, 1] per element; its statistics are buffers, so they travel inside the checkpoint.
+    """Min-max to [-1, 1] per element; its statistics are buffers, so they are part of a checkpoint.
 
     The statistics of the state fields stand end to end in the order of the Spec; images pass by.
     Angles and quaternions are expanded first (see field_codes). An element whose range is at most
-    1e-6 + 1e-5 of its magnitude counts as constant: it encodes to 0 and decodes to its constant. One
-    that hardly moves beside the others of its field is not blown up: its range counts as NARROWEST
-    of the widest. Observations are clipped to FARTHEST, so that a step beside the demonstrations
-    does not look like another world.
+    1e-6 + 1e-5 of its magnitude counts as constant: it encodes to 0 and decodes to its constant.
+    One that hardly moves beside the others of its field is not blown up: its range counts as
+    NARROWEST of the widest. Observations are clipped to FARTHEST, so that a step beside the
+    demonstrations does not look like another world.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -108,7 +108,7 @@ class Normaliser(nn.Module):
     def _fit_field(
         self, group: str, key: str, field: Field, array: str, values: np.ndarray, ends: np.ndarray
     ) -> None:
-        """Set the statistics of one field from values (N, ...), a part of the array of that name."""
+        """Set the statistics of one field from its values (N, ...), a part of the named array."""
         low, high = measure_range(field, array, values, ends)
         place = self._places[group][key]
         self.get_buffer(f"{group}_low")[place] = low
@@ -128,7 +128,7 @@ def place_fields(fields: Mapping[str, Field]) -> dict[str, slice]:
 def measure_range(
     field: Field, array: str, values: np.ndarray, ends: np.ndarray
 ) -> tuple[Tensor, Tensor]:
-    """Return the lowest and highest (width,) of a field's values (N, ...), as they are normalised by.
+    """Return lowest and highest value (width,) by which a field's values (N, ...) are normalised.
 
     Raises DataError, naming the array, where a value is no number.
     """
@@ -166,7 +166,7 @@ def _flatten(field: Field, x: Tensor) -> Tensor:
 def _require_sound(
     field: Field, array: str, block: np.ndarray, first: int, ends: np.ndarray
 ) -> None:
-    """Raise DataError with the place of the first frame of a block that is no number or rotation."""
+    """Raise DataError with the first frame of a block that is no number or no rotation."""
     rows = block.reshape(len(block), -1)
     bad = ~np.isfinite(rows).all(1)
     trouble = "is not finite"

@@ -13,7 +13,8 @@ from ..envs.errors import names
 from .diffusion.objectives import SINGLE_STEP, Denoiser, choose
 from .diffusion.samplers import Sampler, require_fit, sample
 from .networks.encoders.table import STATE_ENCODERS, EncoderConfig
-from .networks.temporal_unet import Net, TemporalUnet, UnetConfig
+from .networks.network import Network
+from .networks.temporal_unet import TemporalUnet, UnetConfig
 from .normaliser import Normaliser
 
 # A chunk may leave the range of the demonstrated actions by 5 % of half of it, no further.
@@ -46,7 +47,7 @@ class PolicyConfig:
 
     @property
     def longest_prefix(self) -> int:
-        """Return how many promised actions the policy can go on from; 0 where it has not learnt to."""
+        """Return how many promised actions the policy can go on from; 0 where it cannot."""
         return self.horizon - self.action_steps if self.net.prefix else 0
 
     @property
@@ -56,7 +57,7 @@ class PolicyConfig:
 
 
 def default_sampler(objective: str, path: str = "") -> Sampler:
-    """Return two evaluations where the path is straight, else ancestral steps through the schedule."""
+    """Return two evaluations where the path is straight, else all steps of the schedule."""
     chosen, mixing = choose(objective, path)
     if objective in SINGLE_STEP:
         return Sampler(network_evaluations=1, start=float(objective == "one_step"))
@@ -96,7 +97,7 @@ class Policy(nn.Module):
         """Return where the weights lie."""
         return next(self.parameters()).device
 
-    def denoiser(self, net: Net | None = None) -> Denoiser:
+    def denoiser(self, net: Network | None = None) -> Denoiser:
         """Return the network with the meaning of its output."""
         return Denoiser(net or self.net, self.path, self.objective.prediction_type)
 
@@ -114,10 +115,10 @@ class Policy(nn.Module):
         x0 = self.normaliser.encode_actions(batch["action"])
         if self.config.net.prefix:
             prefix_length = self.draw_prefix_length(len(x0), generator)
-            cond = self.net.condition(self.features(batch), x0, prefix_length)
+            condition = self.net.condition(self.features(batch), x0, prefix_length)
         else:
-            cond = self.net.condition(self.features(batch))
-        return self.objective.loss(self.denoiser(), x0, cond, generator, batch.get("noise"))
+            condition = self.net.condition(self.features(batch))
+        return self.objective.loss(self.denoiser(), x0, condition, generator, batch.get("noise"))
 
     def draw_prefix_length(self, count: int, generator: Generator) -> Tensor:
         """Draw prefix lengths (count,) to train with: 0 in half the chunks, else up to the longest.
@@ -136,25 +137,25 @@ class Policy(nn.Module):
         prefix: Tensor | None = None,
         prefix_length: Tensor | None = None,
         sampler: Sampler | None = None,
-        net: Net | None = None,
+        net: Network | None = None,
     ) -> Tensor:
         """Return chunks (B, H, A) in robot units.
 
-        obs[key]: (B, O, ...). noise: (K, B, H, noise_size) with K = sampler.noises. prefix: (B, H, A),
-        actions that are promised already, the first prefix_length (B,) of each chunk. sampler: by
-        default the policy's own. net: what stands for the network, by default itself.
+        obs[key]: (B, O, ...). noise: (K, B, H, noise_size) with K = sampler.noises. prefix:
+        (B, H, A), actions that are promised already, the first prefix_length (B,) of each chunk.
+        sampler: by default the policy's own. net: what stands for the network, by default itself.
         """
         encoded_prefix = None if prefix is None else self.normaliser.encode_actions(prefix)
-        cond = self.net.condition(self.features(obs), encoded_prefix, prefix_length)
-        x = sample(self.denoiser(net), sampler or self.config.drawn_by, noise, cond)
+        condition = self.net.condition(self.features(obs), encoded_prefix, prefix_length)
+        x = sample(self.denoiser(net), sampler or self.config.drawn_by, noise, condition)
         actions = self.normaliser.decode_actions(x.clamp(-FARTHEST_ACTION, FARTHEST_ACTION))
         if prefix is None:
             return actions
-        return replace(cond, prefix=prefix.to(actions)).impose(actions)
+        return replace(condition, prefix=prefix.to(actions)).impose(actions)
 
     @torch.no_grad()
     def with_prefix(self) -> Policy:
-        """Return the same policy with an input for a prefix, which its network does not heed yet."""
+        """Return the same policy with an input for a prefix, which it does not heed yet."""
         if self.config.net.prefix:
             return self
         net = replace(self.config.net, prefix=True)

@@ -1,4 +1,4 @@
-"""The folder of a policy, as far as it is read without torch: where it lies, what policy.json says, its Spec."""
+"""The folder of a policy, as far as it is read without torch: where it is, what it describes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHIPPED = Path(__file__).parent / "pretrained"  # policies that come with the pa
 
 
 def load_spec(folder: Path | str) -> Spec:
-    """Return the Spec that a policy was trained for; `folder` as in `load_policy`. Needs no torch."""
+    """Return the Spec that a policy was trained for, `folder` being as in `load_policy`."""
     meta = read_meta(folder)
     try:
         return Spec.from_json(meta["spec"])
@@ -26,10 +26,15 @@ def load_spec(folder: Path | str) -> Spec:
 
 
 def find_policy(name: Path | str) -> Path:
-    """A run folder, or the one that comes with the package under this name; the user's own goes first."""
+    """Return a run folder, or the one that comes with the package under this name.
+
+    The user's own goes first. Raises CheckpointError, which lists what comes with the package.
+    """
     if (Path(name) / META).is_file():
         return Path(name)
-    shipped = {path.name: path for path in SHIPPED.iterdir()} if SHIPPED.is_dir() else {}
+    shipped: dict[str, Path] = {}
+    if SHIPPED.is_dir():
+        shipped = {path.name: path for path in SHIPPED.iterdir()}
     if str(name) not in shipped:
         raise CheckpointError(
             f"{name} holds no policy: {META} is missing; fewstep brings along: {names(shipped)}"
@@ -38,7 +43,7 @@ def find_policy(name: Path | str) -> Path:
 
 
 def read_meta(folder: Path | str) -> dict[str, Any]:
-    """The content of policy.json: format, version, spec, config and provenance."""
+    """Return the content of policy.json: format, version, spec, config and provenance."""
     path = find_policy(folder) / META
     meta = read_json(path, CheckpointError)
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
@@ -47,7 +52,8 @@ def read_meta(folder: Path | str) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has version {meta.get('version')!r}, this fewstep reads version {VERSION}"
         )
-    if missing := {"spec", "config", "provenance"} - meta.keys():
+    missing = {"spec", "config", "provenance"} - meta.keys()
+    if missing:
         raise CheckpointError(f"{path} lacks {names(missing)}")
     return meta
 
@@ -56,5 +62,6 @@ def require_unused(folder: Path) -> None:
     """Raise ConfigError where a finished policy lies in the folder."""
     if (folder / MODEL).exists():
         raise ConfigError(
-            f"{folder} holds a finished policy: choose another out=, or go on from it: policy={folder}"
+            f"{folder} holds a finished policy: "
+            f"choose another out=, or go on from it: policy={folder}"
         )

@@ -1,4 +1,6 @@
-"""Objectives: a name decides what the network predicts, on which path, and at which diffusion times it is trained."""
+"""Objectives: what a network predicts, on which path, and at which times it is trained."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,27 +10,27 @@ from torch import Generator, Tensor
 
 from ...envs import ConfigError
 from ...envs.errors import names, pick
-from ..networks.temporal_unet import Cond, Net
+from ..networks.network import Condition, Network
 from .path import PATHS, Path
 
 SINGLE_STEP = ("regression", "one_step")  # objectives of a network that is asked once, at t = 1
-LATE = 0.2  # where few-step samplers ask for the last time, more or less: what is exact is decided here
-Draw = Callable[
-    [Path, int, Generator], tuple[Tensor, Tensor]
-]  # -> times (n,), and where the noise is silenced (n,)
+LATE_TIME = 0.2  # about where few-step samplers ask for the last time: it decides what is exact
+
+# From path, count and generator to times (count,), and where the noise is silenced (count,).
+DrawTimes = Callable[[Path, int, Generator], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class Denoiser:
     """A network together with what its output means."""
 
-    net: Net
+    net: Network
     path: Path
     prediction_type: str  # "x0", "eps" or "v"
 
-    def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> tuple[Tensor, Tensor]:
-        """(x0, eps), each (B, H, A), as the network sees them in x at times t (B,)."""
-        return self.path.split(x, t, self.net(x, t, cond), self.prediction_type)
+    def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """Return (x0, eps), each (B, H, A), as the network sees them in x at times t (B,)."""
+        return self.path.split(x, t, self.net(x, t, condition), self.prediction_type)
 
 
 @dataclass(frozen=True)
@@ -36,88 +38,98 @@ class Objective:
     """What the network predicts, and how a batch draws its times."""
 
     prediction_type: str
-    draw: Draw
-    paths: tuple[str, ...]
+    draw_times: DrawTimes
+    paths: tuple[str, ...]  # on which it is defined
 
     def loss(
         self,
         denoiser: Denoiser,
         x0: Tensor,
-        cond: Cond,
+        condition: Condition,
         generator: Generator,
         noise: Tensor | None = None,
     ) -> Tensor:
-        """Mean squared error per sample (B,) at one random time each; the prefix does not count.
+        """Return the mean squared error per sample (B,) of x0 (B, H, A), at one random time each.
 
-        noise (B, H, A): what x0 belongs to, where a teacher made it; else it is drawn.
+        The prefix does not count. noise: (B, H, A), what x0 belongs to where a teacher made it;
+        else it is drawn.
         """
-        t, silent = self.draw(denoiser.path, len(x0), generator)
-        t, silent = t.to(x0), silent.to(x0.device)
+        t, silent = self.draw_times(denoiser.path, len(x0), generator)
+        t = t.to(x0)
+        silent = silent.to(x0.device)
         if noise is None:
             noise = torch.randn(x0.shape, generator=generator, device=generator.device).to(x0)
         eps = noise * ~silent[:, None, None]
-        out = denoiser.net(denoiser.path.mix(x0, eps, t), t, cond)
+        out = denoiser.net(denoiser.path.mix(x0, eps, t), t, condition)
         error = (out - denoiser.path.target(x0, eps, t, self.prediction_type)).square()
-        if cond.mask is None:
+        if condition.mask is None:
             return error.mean((1, 2))
-        free = (~cond.mask).to(error).expand_as(error)
+        free = (~condition.mask).to(error).expand_as(error)
         return (error * free).sum((1, 2)) / free.sum((1, 2)).clamp(min=1)
 
 
-def _uniform(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    t = torch.rand(n, generator=generator, device=generator.device)
+def draw_uniform(path: Path, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Draw times from all of [0, 1)."""
+    t = torch.rand(count, generator=generator, device=generator.device)
     return t, torch.zeros_like(t, dtype=torch.bool)
 
 
-def atoms(mass: float, late: float) -> Draw:
-    """A share `mass` at t = 1, half of it from zero noise, as much at `late`, the rest anywhere.
+def draw_atoms(mass: float, late: float) -> DrawTimes:
+    """Return how to draw a share `mass` at t = 1, as much at t = `late`, and the rest anywhere.
 
-    After MIP (arXiv 2512.01809), two-step regression, which is flow matching at these two times alone.
+    Half of what is at t = 1 comes from zero noise. After MIP (arXiv 2512.01809), two-step
+    regression, which is flow matching at these two times alone.
     """
 
-    def draw(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        t, _ = _uniform(path, n, generator)
-        u = torch.rand(n, generator=generator, device=generator.device)
-        return torch.where(u < mass, 1.0, torch.where(u < 2 * mass, late, t)), u < mass / 2
+    def draw(path: Path, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        t, _ = draw_uniform(path, count, generator)
+        u = torch.rand(count, generator=generator, device=generator.device)
+        t = torch.where(u < 2 * mass, late, t)
+        t = torch.where(u < mass, 1.0, t)
+        return t, u < mass / 2
 
     return draw
 
 
-def _once(silent: bool) -> Draw:
-    """Always t = 1, from noise or from none."""
+def draw_ones(silent: bool) -> DrawTimes:
+    """Return how to draw t = 1 always, from noise or, where silent, from none."""
 
-    def draw(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        t = torch.ones(n, device=generator.device)
+    def draw(path: Path, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        t = torch.ones(count, device=generator.device)
         return t, torch.full_like(t, silent, dtype=torch.bool)
 
     return draw
 
 
-def _grid(path: Path, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """The times of the discrete schedule, (k + 1) / T; on a path without one, up to where eps can be split."""
+def draw_discrete(path: Path, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Draw times of the discrete schedule, (k + 1) / T.
+
+    On a path without one they come from anywhere that eps can be split.
+    """
     if not path.steps:
-        t, silent = _uniform(path, n, generator)
+        t, silent = draw_uniform(path, count, generator)
         return t.clamp(1e-3, 1 - 1e-3), silent
-    k = torch.randint(path.steps, (n,), generator=generator, device=generator.device)
-    return (k + 1) / path.steps, torch.zeros(n, dtype=torch.bool, device=k.device)
+    k = torch.randint(path.steps, (count,), generator=generator, device=generator.device)
+    return (k + 1) / path.steps, torch.zeros(count, dtype=torch.bool, device=k.device)
 
 
 OBJECTIVES = {
-    "flow_atoms": Objective("v", atoms(0.2, LATE), ("linear",)),
-    "flow": Objective("v", _uniform, ("linear",)),
-    "regression": Objective("v", _once(True), ("linear",)),
-    "one_step": Objective(
-        "v", _once(False), ("linear",)
-    ),  # what `distill` trains: noise and chunk come in pairs
-    **{
-        prediction_type: Objective(prediction_type, _grid, ("cosine", "beta", "linear"))
-        for prediction_type in ("eps", "x0", "v")
-    },
+    "flow_atoms": Objective("v", draw_atoms(0.2, LATE_TIME), ("linear",)),
+    "flow": Objective("v", draw_uniform, ("linear",)),
+    "regression": Objective("v", draw_ones(silent=True), ("linear",)),
+    # What `distill` trains: noise and chunk come in pairs.
+    "one_step": Objective("v", draw_ones(silent=False), ("linear",)),
+    "eps": Objective("eps", draw_discrete, ("cosine", "beta", "linear")),
+    "x0": Objective("x0", draw_discrete, ("cosine", "beta", "linear")),
+    "v": Objective("v", draw_discrete, ("cosine", "beta", "linear")),
 }
 
 
 def choose(objective: str, path: str = "") -> tuple[Objective, Path]:
-    """Look up an objective and its path (by default the first that fits); ConfigError where the two do not fit."""
+    """Return an objective and its path, by default the first that fits.
+
+    Raises ConfigError where a name is unknown or the two do not fit.
+    """
     chosen = pick(OBJECTIVES, objective, "objective")
     name = path or chosen.paths[0]
     pick(PATHS, name, "path")

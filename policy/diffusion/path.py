@@ -1,5 +1,7 @@
 """Path: how data and noise mix over diffusion time t in [0, 1]; 0 is data, 1 is noise."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,62 +9,71 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-KINDS = ("x0", "eps", "v")
+PREDICTION_TYPES = ("x0", "eps", "v")
 
 
 @dataclass(frozen=True)
 class Path:
     """x_t = alpha(t) x0 + sigma(t) eps, for x (B, H, A) and t (B,) or ().
 
-    A network predicts one `prediction_type`: "x0", "eps" or "v". On the variance-preserving paths v = alpha eps - sigma x0
+    A network predicts "x0", "eps" or "v". On the variance-preserving paths v = alpha eps - sigma x0
     (Salimans and Ho 2022); on LINEAR v = dx/dt = eps - x0 (flow matching, Lipman et al. 2023).
-    steps: T of the discrete schedule that the path continues; 0 where it has none.
     """
 
     name: str
     coefficients: Callable[[Tensor], tuple[Tensor, Tensor]]  # t -> alpha, sigma
-    preserving: bool  # alpha^2 + sigma^2 = 1
-    steps: int = 0
+    preserving: bool  # whether alpha^2 + sigma^2 = 1
+    steps: int = 0  # T of the discrete schedule that the path continues; 0 where it has none
 
     def mix(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """x_t."""
-        alpha, sigma = self._spread(t, x0)
+        """Return x_t."""
+        alpha, sigma = self._coefficients_like(t, x0)
         return alpha * x0 + sigma * eps
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor, prediction_type: str) -> Tensor:
-        """What a network of this prediction_type should say at x_t."""
+        """Return what a network of this prediction_type should say at x_t."""
+        if prediction_type == "x0":
+            return x0
+        if prediction_type == "eps":
+            return eps
         p, q = self._velocity(t, x0)
-        return {"x0": x0, "eps": eps, "v": p * x0 + q * eps}[prediction_type]
+        return p * x0 + q * eps
 
     def split(
         self, x_t: Tensor, t: Tensor, out: Tensor, prediction_type: str
     ) -> tuple[Tensor, Tensor]:
-        """(x0, eps) from x_t and the network's output. "eps" needs alpha > 0, "x0" needs sigma > 0."""
-        alpha, sigma = self._spread(t, x_t)
+        """Return (x0, eps) from x_t and the network's output.
+
+        "eps" needs alpha > 0, "x0" needs sigma > 0. With v = p x0 + q eps the two equations have
+        the determinant alpha q - sigma p = 1 on every path.
+        """
+        alpha, sigma = self._coefficients_like(t, x_t)
         if prediction_type == "x0":
             return out, (x_t - alpha * out) / sigma
         if prediction_type == "eps":
             return (x_t - sigma * out) / alpha, out
         p, q = self._velocity(t, x_t)
-        return (
-            q * x_t - sigma * out,
-            alpha * out - p * x_t,
-        )  # the determinant alpha q - sigma p is 1
+        return q * x_t - sigma * out, alpha * out - p * x_t
 
     def progress(self, t: Tensor) -> Tensor:
-        """The coordinate along which v is the slope of x: the angle on preserving paths, t itself on LINEAR."""
+        """Return the coordinate along which v is the slope of x.
+
+        That is the angle on preserving paths, t itself on LINEAR.
+        """
+        if not self.preserving:
+            return t
         alpha, sigma = self.coefficients(t)
-        return torch.atan2(sigma, alpha) if self.preserving else t
+        return torch.atan2(sigma, alpha)
 
     def _velocity(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        alpha, sigma = self._spread(t, like)
-        return (
-            (-sigma, alpha)
-            if self.preserving
-            else (-torch.ones_like(sigma), torch.ones_like(alpha))
-        )
+        """Return p, q of v = p x0 + q eps."""
+        alpha, sigma = self._coefficients_like(t, like)
+        if self.preserving:
+            return -sigma, alpha
+        return -torch.ones_like(sigma), torch.ones_like(alpha)
 
-    def _spread(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    def _coefficients_like(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return alpha and sigma with the type of `like`, and as many dimensions."""
         alpha, sigma = self.coefficients(t.to(like.dtype))
         shape = (-1, *[1] * (like.ndim - 1)) if t.ndim else ()
         return alpha.reshape(shape), sigma.reshape(shape)
@@ -73,15 +84,20 @@ def _linear(t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _preserving(alpha_bar: Callable[[Tensor], Tensor]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Return alpha = sqrt(alpha_bar) and sigma = sqrt(1 - alpha_bar) as functions of t."""
+
     def coefficients(t: Tensor) -> tuple[Tensor, Tensor]:
-        a = alpha_bar(t)
-        return a.sqrt(), (1 - a).sqrt()
+        bar = alpha_bar(t)
+        return bar.sqrt(), (1 - bar).sqrt()
 
     return coefficients
 
 
 def _cosine(t: Tensor, steps: int = 100) -> Tensor:
-    """Nichol and Dhariwal 2021, eq. 17, with the cap of 0.999 on the last of the discrete betas."""
+    """Return alpha_bar after Nichol and Dhariwal 2021, eq. 17.
+
+    The last of the discrete betas is capped at 0.999, as theirs is.
+    """
 
     def f(t: Tensor) -> Tensor:
         return torch.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
@@ -91,7 +107,10 @@ def _cosine(t: Tensor, steps: int = 100) -> Tensor:
 
 
 def _beta(t: Tensor, steps: int = 1000) -> Tensor:
-    """Ho et al. 2020: betas rise linearly from 1e-4 to 0.02; log-linear between the discrete steps."""
+    """Return alpha_bar after Ho et al. 2020: betas rise linearly from 1e-4 to 0.02.
+
+    Between the discrete steps it is log-linear.
+    """
     betas = torch.linspace(1e-4, 0.02, steps, dtype=torch.float64, device=t.device)
     logs = torch.cat([betas.new_zeros(1), (1 - betas).log().cumsum(0)])
     x = t.double() * steps

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...envs import ConfigError
 from ...envs.errors import pick
-from ..networks.temporal_unet import Cond
+from ..networks.network import Condition
 from .objectives import Denoiser
 from .path import Path
 
@@ -93,7 +93,9 @@ def even_grid(steps: int) -> tuple[float, ...]:
     return tuple(k / steps for k in range(steps, -1, -1))
 
 
-StepFunction = Callable[[Denoiser, Tensor, Tensor, Tensor, Cond, Sampler, Tensor | None], Tensor]
+StepFunction = Callable[
+    [Denoiser, Tensor, Tensor, Tensor, Condition, Sampler, Tensor | None], Tensor
+]
 
 
 def ddim(
@@ -101,7 +103,7 @@ def ddim(
     x: Tensor,
     t: Tensor,
     r: Tensor,
-    cond: Cond,
+    condition: Condition,
     sampler: Sampler,
     fresh: Tensor | None,
 ) -> Tensor:
@@ -109,7 +111,7 @@ def ddim(
 
     On the linear path this is Euler's step.
     """
-    x0, eps = predict_clipped(denoiser, x, t, cond, sampler)
+    x0, eps = predict_clipped(denoiser, x, t, condition, sampler)
     return denoiser.path.mix(x0, eps, r)
 
 
@@ -118,7 +120,7 @@ def ddpm(
     x: Tensor,
     t: Tensor,
     r: Tensor,
-    cond: Cond,
+    condition: Condition,
     sampler: Sampler,
     fresh: Tensor | None,
 ) -> Tensor:
@@ -127,7 +129,7 @@ def ddpm(
     a and s are alpha and sigma at the two times, `added` the variance that the path adds from r to
     t. fresh: noise (B, H, A), scaled by sampler.noise; None for the mean.
     """
-    x0, _ = predict_clipped(denoiser, x, t, cond, sampler)
+    x0, _ = predict_clipped(denoiser, x, t, condition, sampler)
     a_t, s_t = denoiser.path.coefficients(t.to(x.dtype))
     a_r, s_r = denoiser.path.coefficients(r.to(x.dtype))
     added = s_t**2 - (a_t / a_r) ** 2 * s_r**2
@@ -141,10 +143,10 @@ def ddpm(
 
 
 def predict_clipped(
-    denoiser: Denoiser, x: Tensor, t: Tensor, cond: Cond, sampler: Sampler
+    denoiser: Denoiser, x: Tensor, t: Tensor, condition: Condition, sampler: Sampler
 ) -> tuple[Tensor, Tensor]:
     """Return (x0, eps) as the network sees them in x at times t, x0 within the sampler's clip."""
-    x0, eps = denoiser(x, t, cond)
+    x0, eps = denoiser(x, t, condition)
     if sampler.clip:
         x0 = x0.clamp(-sampler.clip, sampler.clip)
     return x0, eps
@@ -166,7 +168,7 @@ STEPS = {
 }
 
 
-def sample(denoiser: Denoiser, sampler: Sampler, noise: Tensor, cond: Cond) -> Tensor:
+def sample(denoiser: Denoiser, sampler: Sampler, noise: Tensor, condition: Condition) -> Tensor:
     """Draw chunks (B, H, A) from noise (K, B, H, A), K = sampler.noises.
 
     It draws nothing at random itself. Raises ConfigError where the sampler does not fit.
@@ -181,8 +183,8 @@ def sample(denoiser: Denoiser, sampler: Sampler, noise: Tensor, cond: Cond) -> T
     x = denoiser.path.mix(torch.zeros_like(noise[0]), sampler.start * noise[0], grid[0])
     for i, (t, r) in enumerate(pairwise(grid)):
         fresh = noise[i + 1] if rule.stochastic and i + 1 < len(noise) else None
-        x = rule.step(denoiser, x, t.expand(len(x)), r.expand(len(x)), cond, sampler, fresh)
-    return cond.impose(x)
+        x = rule.step(denoiser, x, t.expand(len(x)), r.expand(len(x)), condition, sampler, fresh)
+    return condition.impose(x)
 
 
 def require_fit(sampler: Sampler, path: Path, prediction_type: str) -> None:

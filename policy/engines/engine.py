@@ -1,4 +1,4 @@
-"""Engine: observations and noise in, chunks out, all of them numpy; the one face that runners see."""
+"""Engine: observations and noise in, chunks out, all of them numpy; it is what runners see."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ..policy import PolicyConfig
 
 
 class Engine(Protocol):
-    """What computes chunks. B is the batch, O the observation steps, H the horizon, A the action size."""
+    """What computes chunks.
+
+    B is the batch, O the observation steps, H the horizon, A the action size.
+    """
 
     @property
     def spec(self) -> Spec:
@@ -41,7 +44,7 @@ class Engine(Protocol):
     ) -> np.ndarray:
         """Return chunks (B, H, A) in robot units; the same inputs give the same chunks.
 
-        obs[key]: (B, O, ...) in robot units. noise: (K, B, H, E) float32. prefix: (B, H, A), actions
-        that are promised already, the first prefix_length (B,) of each chunk.
+        obs[key]: (B, O, ...) in robot units. noise: (K, B, H, E) float32. prefix: (B, H, A),
+        actions that are promised already, the first prefix_length (B,) of each chunk.
         """
         ...

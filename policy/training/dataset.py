@@ -1,4 +1,4 @@
-"""Demonstrations to train on: windows over arrays that are mapped from a file, never all in memory."""
+"""Demonstrations to train on: windows over mapped arrays, never all of them in memory."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TensorSamples:
         return len(self._tensors["action"])
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return samples `rows` (B,): observations (B, O, ...), "action" (B, H, A), and all else."""
+        """Return samples `rows` (B,): observations, "action" (B, H, A), and all else."""
         return {key: tensor[rows] for key, tensor in self._tensors.items()}
 
 

@@ -49,7 +49,7 @@ def distill(
     report: Callable[[dict[str, float]], None] = lambda row: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Policy:
-    """Train a student, from its teacher's weights, to map noise and observation to the teacher's chunk.
+    """Train a student to map noise and observation to its teacher's chunk, from the same weights.
 
     policy: the teacher's run folder; data: demonstrations, of which only the observations are used;
     out: the student's folder; config: its model is not used, since the student has its teacher's

@@ -1,4 +1,4 @@
-"""Ctrl-C between steps: work that is interrupted halfway through a step could not be taken up again exactly."""
+"""Ctrl-C between steps: a training that ends halfway through one could not be taken up exactly."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import threading
 
 
 class Interrupt:
-    """Holds a first interrupt back in `asked`, for a loop to obey when it can; a second one strikes at once."""
+    """Holds a first interrupt back in `asked`, for a loop to obey when it can.
+
+    A second one strikes at once. Only the main thread may handle signals, and a job in the
+    background ignores interrupts; there nothing is held back.
+    """
 
     def __init__(self) -> None:
         self.asked = False
 
     def __enter__(self) -> Interrupt:
         self._before = signal.getsignal(signal.SIGINT)
-        main = (
-            threading.current_thread() is threading.main_thread()
-        )  # the only one that may set a handler
-        self._held = main and callable(
-            self._before
-        )  # a job in the background ignores interrupts: so be it
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        self._held = in_main_thread and callable(self._before)
         if self._held:
             signal.signal(signal.SIGINT, self._ask)
         return self

@@ -1,5 +1,7 @@
 """The log of a training: JSON lines to read, TensorBoard scalars to look at."""
 
+from __future__ import annotations
+
 import json
 import math
 import time
@@ -17,29 +19,37 @@ class Log:
     """One row per `log_every` steps: a line of JSON, TensorBoard scalars, and whoever listens."""
 
     def __init__(self, out: Path, step: int, report: Callable[[dict[str, float]], None]) -> None:
-        path = out / LOG
-        rows = [
-            row for row in _rows(path) if row["step"] <= step
-        ]  # what was logged after the last save happens again
-        write_file(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        self._path, self._board, self._report = (
-            path,
-            SummaryWriter(str(out), purge_step=step),
-            report,
-        )
-        self._before = rows[-1] if rows else {"seconds": 0.0, "cpu_seconds": 0.0}
-        self._began, self._cpu, self._first = time.monotonic(), time.process_time(), step
+        """Go on with the log in `out` from `step`; what was logged after it happens again."""
+        self._path = out / LOG
+        rows: list[dict[str, float]] = []
+        for row in read_rows(self._path):
+            if row["step"] <= step:
+                rows.append(row)
+        lines = [json.dumps(row) + "\n" for row in rows]
+        write_file(self._path, "".join(lines).encode())
+        self._board = SummaryWriter(str(out), purge_step=step)
+        self._report = report
+        self._last_before = rows[-1] if rows else {"seconds": 0.0, "cpu_seconds": 0.0}
+        self._began = time.monotonic()
+        self._cpu_began = time.process_time()
+        self._first_step = step
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time of the whole run [s], parts before a resume included."""
-        return self._before["cpu_seconds"] + time.process_time() - self._cpu
+        """Return the CPU time of the whole run [s], parts before a resume included."""
+        return self._last_before["cpu_seconds"] + time.process_time() - self._cpu_began
 
-    def write(self, step: int, loss: float, lr: float, held_out: float) -> None:
+    def write(self, step: int, loss: float, learning_rate: float, held_out: float) -> None:
         """Add a row; held_out is NaN where it was not measured."""
         seconds = time.monotonic() - self._began
-        row = {"step": step, "loss": loss, "lr": lr, "seconds": self._before["seconds"] + seconds}
-        row |= {"cpu_seconds": self.cpu_seconds, "steps_per_second": (step - self._first) / seconds}
+        row = {
+            "step": step,
+            "loss": loss,
+            "lr": learning_rate,
+            "seconds": self._last_before["seconds"] + seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "steps_per_second": (step - self._first_step) / seconds,
+        }
         if math.isfinite(held_out):
             row["held_out_loss"] = held_out
         with writing(self._path), self._path.open("a") as file:
@@ -53,9 +63,11 @@ class Log:
         self._board.close()
 
 
-def _rows(path: Path) -> Iterator[dict[str, float]]:
-    """The rows of a log, up to one that a killed writer or a full disk left half written."""
-    for line in path.read_text().splitlines() if path.exists() else []:
+def read_rows(path: Path) -> Iterator[dict[str, float]]:
+    """Yield the rows of a log, up to one that a killed writer or a full disk left half written."""
+    if not path.exists():
+        return
+    for line in path.read_text().splitlines():
         try:
             yield json.loads(line)
         except ValueError:

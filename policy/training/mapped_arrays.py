@@ -1,4 +1,4 @@
-"""Arrays of a store laid out in a file without a name, from which the system maps what is needed."""
+"""Arrays of a store laid out in a file without a name, mapped into memory as they are needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many threads: on small networks, or on a machine that others use too, more are often slower."""
+"""How many threads to use: on small networks, or on a busy machine, more are often slower."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def train(
     report: Callable[[dict[str, float]], None] = lambda row: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Policy:
-    """Train on the demonstrations at `data`, leaving policy, log and, until done, its state in `out`.
+    """Train on the demonstrations at `data`, and leave policy and log in `out`.
 
     start: a policy to continue from, which must fit the data and keeps its shape and statistics;
     with net.prefix it learns to go on from a prefix. report: is given every row of the log. log: is

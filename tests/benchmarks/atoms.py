@@ -7,11 +7,11 @@ import sys
 from dataclasses import replace
 
 from fewstep.policy.cli.main import main
-from fewstep.policy.diffusion.objectives import OBJECTIVES, atoms
+from fewstep.policy.diffusion.objectives import OBJECTIVES, draw_atoms
 
 if __name__ == "__main__":
     mass, late, *settings = sys.argv[1:]
     OBJECTIVES["flow_atoms"] = replace(
-        OBJECTIVES["flow_atoms"], draw=atoms(float(mass), float(late))
+        OBJECTIVES["flow_atoms"], draw_times=draw_atoms(float(mass), float(late))
     )
     sys.exit(main(["train", *settings]))

@@ -16,7 +16,7 @@ class StateEncoder(Encoder):
     def __init__(
         self, keys: Sequence[str], size: int, observation_steps: int, features: int
     ) -> None:
-        """Build an encoder of fields `keys`, which have `size` numbers together, per observation."""
+        """Encode the fields `keys`, which together have `size` numbers per observation."""
         super().__init__()
         self._keys = tuple(keys)
         self.layers = nn.Sequential(

@@ -9,10 +9,10 @@ import torch
 from torch import Generator, Tensor
 
 from fewstep.envs import ConfigError
-from fewstep.policy.diffusion.objectives import LATE, OBJECTIVES, SINGLE_STEP, Denoiser, choose
+from fewstep.policy.diffusion.objectives import LATE_TIME, OBJECTIVES, SINGLE_STEP, Denoiser, choose
 from fewstep.policy.diffusion.path import LINEAR, PATHS, Path
 from fewstep.policy.diffusion.samplers import Sampler, even_grid, sample
-from fewstep.policy.networks.temporal_unet import Cond
+from fewstep.policy.networks.network import Condition
 
 N = 2500
 STEPS = {
@@ -25,7 +25,7 @@ MODES = (
     torch.tensor([0.3, 0.7]).double(),
     0.1,
 )  # means, weights, std of each
-COND = Cond(torch.zeros(1, 1))
+COND = Condition(torch.zeros(1, 1))
 PAIRS = [
     (name, path)
     for name, objective in OBJECTIVES.items()
@@ -50,10 +50,10 @@ class Optimal:
         self.path, self.prediction_type, self.mistake = path, prediction_type, mistake
         self.means, self.logs, self.var = means, weights.log(), std**2
 
-    def condition(self, features: Tensor, prefix=None, prefix_length=None) -> Cond:
+    def condition(self, features: Tensor, prefix=None, prefix_length=None) -> Condition:
         return COND
 
-    def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         alpha, sigma = (c.reshape(-1, 1, 1, 1) for c in self.path.coefficients(t.double()))
         spread = alpha**2 * self.var + sigma**2
         z = (x.double().unsqueeze(-1) - alpha * self.means) / spread  # (B, H, A, modes)
@@ -182,7 +182,7 @@ def expected(name: str, path: Path, prediction_type: str) -> float:
         return flow
     if name == "flow_atoms":
         return float(
-            np.dot([0.2, 0.2], irreducible(path, prediction_type, np.array([1.0, LATE])))
+            np.dot([0.2, 0.2], irreducible(path, prediction_type, np.array([1.0, LATE_TIME])))
             + 0.6 * flow
         )
     if path.steps:
@@ -232,17 +232,17 @@ def test_committed_actions_do_not_count(name: str, path: str) -> None:
     objective, chosen = choose(name, path)
     free = torch.tensor([[True, True], [False, True], [False, False]])[..., None]
     x0 = torch.randn(3, 2, 4, generator=Generator().manual_seed(0), dtype=torch.float64)
-    cond = Cond(torch.zeros(3, 1), x0, ~free)
+    condition = Condition(torch.zeros(3, 1), x0, ~free)
 
-    def loss(cond: Cond, mistake: Tensor) -> Tensor:
+    def loss(condition: Condition, mistake: Tensor) -> Tensor:
         denoiser = gaussian(chosen, objective.prediction_type, lambda out: out + mistake)
-        return objective.loss(denoiser, x0, cond, Generator().manual_seed(5))
+        return objective.loss(denoiser, x0, condition, Generator().manual_seed(5))
 
     none = torch.zeros(3, 2, 1)
-    assert torch.equal(loss(cond, none), loss(cond, 1e3 * ~free))
-    assert torch.equal(loss(cond, none)[0], loss(COND, none)[0])
-    assert loss(cond, none)[2] == 0
-    assert loss(cond, none + 1e3)[1] > 1e5
+    assert torch.equal(loss(condition, none), loss(condition, 1e3 * ~free))
+    assert torch.equal(loss(condition, none)[0], loss(COND, none)[0])
+    assert loss(condition, none)[2] == 0
+    assert loss(condition, none + 1e3)[1] > 1e5
 
 
 @each_pair
@@ -255,16 +255,16 @@ def test_loss_is_reproducible_and_per_sample(name: str, path: str) -> None:
 
 
 def test_time_atoms_have_their_shares() -> None:
-    t, silent = OBJECTIVES["flow_atoms"].draw(LINEAR, 100_000, Generator().manual_seed(0))
+    t, silent = OBJECTIVES["flow_atoms"].draw_times(LINEAR, 100_000, Generator().manual_seed(0))
     assert (t == 1).double().mean().item() == pytest.approx(0.2, abs=0.01)
-    assert (t == LATE).double().mean().item() == pytest.approx(0.2, abs=0.01)
+    assert (t == LATE_TIME).double().mean().item() == pytest.approx(0.2, abs=0.01)
     assert (t[silent] == 1).all()
     assert silent.double().mean().item() == pytest.approx(0.1, abs=0.005)
 
 
 @pytest.mark.parametrize("path", [p for p in PATHS.values() if p.steps], ids=lambda p: p.name)
 def test_discrete_objectives_draw_every_discrete_time(path: Path) -> None:
-    t, silent = OBJECTIVES["eps"].draw(path, 100 * path.steps, Generator().manual_seed(0))
+    t, silent = OBJECTIVES["eps"].draw_times(path, 100 * path.steps, Generator().manual_seed(0))
     assert sorted({round(x * path.steps) for x in t.tolist()}) == list(range(1, path.steps + 1))
     assert not silent.any()
 
@@ -275,7 +275,7 @@ def test_a_network_that_is_asked_once_is_trained_where_it_is_asked(name: str) ->
     objective, path = choose(name)
     noise = torch.randn(7, 2, 3, generator=Generator().manual_seed(0))
 
-    def net(x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+    def net(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         seen.append((x, t))
         return noise - 0.5  # right where the noise was not silenced and every x0 is a half
 

@@ -9,10 +9,10 @@ from diffusers.schedulers import scheduling_ddpm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewstep.policy.diffusion.path import BETA, COSINE, KINDS, LINEAR, PATHS, Path
+from fewstep.policy.diffusion.path import BETA, COSINE, LINEAR, PATHS, PREDICTION_TYPES, Path
 
 each_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-each_kind = pytest.mark.parametrize("prediction_type", KINDS)
+each_type = pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 inner = st.lists(st.floats(1e-3, 1 - 1e-3), min_size=3, max_size=3).map(
     lambda t: torch.tensor(t, dtype=torch.float64)
 )
@@ -24,7 +24,7 @@ def pair(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @each_path
-@each_kind
+@each_type
 @settings(deadline=None, max_examples=40)
 @given(t=inner, seed=st.integers(0, 1000))
 def test_split_inverts_mix(path: Path, prediction_type: str, t: torch.Tensor, seed: int) -> None:
@@ -36,7 +36,7 @@ def test_split_inverts_mix(path: Path, prediction_type: str, t: torch.Tensor, se
 
 
 @each_path
-@each_kind
+@each_type
 @settings(deadline=None, max_examples=40)
 @given(t=inner, seed=st.integers(0, 1000))
 def test_split_of_any_output_mixes_back_and_has_it_as_its_target(

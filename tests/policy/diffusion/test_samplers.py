@@ -20,9 +20,9 @@ from fewstep.envs import ConfigError
 from fewstep.policy.diffusion.objectives import Denoiser
 from fewstep.policy.diffusion.path import BETA, COSINE, LINEAR, PATHS, Path
 from fewstep.policy.diffusion.samplers import STEPS, Sampler, sample
-from fewstep.policy.networks.temporal_unet import Cond
+from fewstep.policy.networks.network import Condition
 
-COND = Cond(torch.zeros(3, 1))
+COND = Condition(torch.zeros(3, 1))
 SHAPE = (3, 4, 2)
 PREDICTION = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
 SCHEDULES = {
@@ -37,10 +37,10 @@ class Net:
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def condition(self, features: Tensor, prefix=None, prefix_length=None) -> Cond:
+    def condition(self, features: Tensor, prefix=None, prefix_length=None) -> Condition:
         return COND
 
-    def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         assert t.shape == x.shape[:1]
         self.times.append(t[0].item())
         return 1.3 * torch.tanh(x.flip(-1) + t[:, None, None]) - 0.2 * x
@@ -52,7 +52,7 @@ class Gaussian(Net):
     def __init__(self, path: Path, prediction_type: str) -> None:
         self.path, self.prediction_type = path, prediction_type
 
-    def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         alpha, sigma = (c[:, None, None] for c in self.path.coefficients(t))
         z = (x - alpha * 0.3) / ((alpha * 0.5) ** 2 + sigma**2)
         return self.path.target(0.3 + alpha * 0.25 * z, sigma * z, t, self.prediction_type)

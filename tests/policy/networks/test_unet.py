@@ -11,12 +11,11 @@ from fewstep.envs import ConfigError
 from fewstep.policy.diffusion.objectives import Denoiser
 from fewstep.policy.diffusion.path import LINEAR
 from fewstep.policy.diffusion.samplers import STEPS, Sampler, sample
+from fewstep.policy.networks.layers import embed_time, mish
 from fewstep.policy.networks.temporal_unet import (
     FoldedUnet,
     TemporalUnet,
     UnetConfig,
-    mish,
-    time_embedding,
 )
 
 B, H, A, C = 3, 8, 2, 6
@@ -54,10 +53,10 @@ def test_a_folded_network_is_the_network_to_the_last_bit(prefix: bool) -> None:
     for rows in (B, 1, B):  # the table is per batch size: rounding may depend on it
         promised = (draw(rows, H, A, seed=2), torch.full((rows,), 3)) if prefix else ()
         for t in (*TIMES, *TIMES):
-            cond = net.condition(draw(rows, C), *promised)
+            condition = net.condition(draw(rows, C), *promised)
             x = draw(rows, H, A, seed=1)
-            assert torch.equal(folded(x, at(t, rows), cond), net(x, at(t, rows), cond))
-            assert torch.equal(folded.condition(draw(rows, C), *promised).film, cond.film)
+            assert torch.equal(folded(x, at(t, rows), condition), net(x, at(t, rows), condition))
+            assert torch.equal(folded.condition(draw(rows, C), *promised).film, condition.film)
 
 
 def test_a_folded_network_computes_the_film_of_a_time_once(monkeypatch) -> None:
@@ -212,15 +211,15 @@ def test_every_action_sees_the_whole_chunk_its_time_and_its_observation() -> Non
 
 def test_every_weight_is_trained() -> None:
     net = shaken(build(replace(SMALL, prefix=True))).requires_grad_(True)
-    cond = net.condition(draw(B, C), draw(B, H, A), torch.tensor([2, 3, 4]))
-    net(draw(B, H, A, seed=1), at(0.7), cond).square().sum().backward()
+    condition = net.condition(draw(B, C), draw(B, H, A), torch.tensor([2, 3, 4]))
+    net(draw(B, H, A, seed=1), at(0.7), condition).square().sum().backward()
     assert [name for name, w in net.named_parameters() if w.grad is None or not w.grad.any()] == []
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=6, unique=True))
 def test_times_a_thousandth_apart_have_different_embeddings(times: list[float]) -> None:
     t = torch.tensor(sorted(times))
-    for a, b in pairwise(time_embedding(t, 64)):
+    for a, b in pairwise(embed_time(t, 64)):
         assert a.abs().max() <= 1
         if (t.diff() > 1e-3).all():
             assert (a - b).abs().max() > 0.01
