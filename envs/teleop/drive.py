@@ -15,14 +15,16 @@ from ..spec import Spec
 RANGE_SECONDS = 4.0  # in which full deflection crosses the range of an action element
 LEASH = 0.15  # of the range: the target runs ahead of what is measured no farther
 NOTHING = np.zeros(7)
+GRIPPER_AXIS = 6  # of the seven of a hand
 
 
 @dataclass(frozen=True)
 class Hand:
     """What a person does now.
 
-    move (7,): x, y, z, roll, pitch, yaw and gripper (+1 opens), each from -1 to 1; words: what was pressed since the
-    last time, of "start", "success", "failure", "discard", "quit"; "toggle" starts, or ends as a success.
+    move (7,): x, y, z, roll, pitch, yaw and gripper (+1 opens), each from -1 to 1; words: what was
+    pressed since the last time, of "start", "success", "failure", "discard", "quit"; "toggle"
+    starts, or ends as a success.
     """
 
     move: np.ndarray = field(default_factory=lambda: NOTHING)
@@ -33,7 +35,7 @@ class Device(Protocol):
     """Something that a person holds."""
 
     def read(self) -> Hand:
-        """At once, whatever happens."""
+        """Return what the person does now, without waiting."""
         ...
 
     def close(self) -> None:
@@ -47,14 +49,18 @@ class Tool(Protocol):
     def follow(
         self, action: np.ndarray, measured: np.ndarray, move: np.ndarray, dt: float
     ) -> np.ndarray:
-        """The action (A,) that `dt` seconds of `move` (7,) lead to, from the last one; measured (A,) may hold NaN."""
+        """Return the action (A,) that `dt` seconds of `move` (7,) lead to from the last `action`.
+
+        measured (A,) may hold NaN.
+        """
         ...
 
 
 class Axes:
-    """A Tool for robots whose action elements are what a hand moves: its axes, in order, the gripper last.
+    """A Tool for robots whose action elements are what a hand moves: its axes, the gripper last.
 
-    A discrete element goes to its low or high end at once; a relative one is the hand's share of its bound.
+    A discrete element goes to its low or high end at once; a relative one is the hand's share of
+    its bound.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -63,39 +69,55 @@ class Axes:
             raise RobotError(
                 "this robot's actions have no bounds, so nothing says how far a device moves them"
             )
-        self._held, self._relative, n = spec.discrete_mask(), spec.relative_mask(), spec.action_size
-        gripper = list(spec.actions)[-1] in ("gripper", "grip") or bool(self._held[-1])
-        if n - gripper > len(NOTHING) - 1:
+        self._discrete = spec.discrete_mask()
+        self._relative = spec.relative_mask()
+        last_action = list(spec.actions)[-1]
+        has_gripper = last_action in ("gripper", "grip") or bool(self._discrete[-1])
+        axes = list(range(spec.action_size))
+        if has_gripper:
+            axes[-1] = GRIPPER_AXIS
+        if len(axes) - has_gripper > GRIPPER_AXIS:
             raise RobotError(
-                f"a device has {len(NOTHING)} axes, this robot {n} action elements: use a leader arm"
+                f"a device has {len(NOTHING)} axes, this robot {spec.action_size} action elements:"
+                " use a leader arm"
             )
-        self._axis = np.array([*range(n - gripper), *[len(NOTHING) - 1] * gripper])
+        self._axis = np.array(axes)  # of the hand, for each action element
         self.speed = np.zeros(len(NOTHING))
         self.speed[self._axis] = (self._high - self._low) / RANGE_SECONDS
 
     def ground(self, place: np.ndarray) -> np.ndarray:
-        """Places in a picture (n, 2) of just the ranges of the first two elements, low at the upper left."""
+        """Return the values (n, 2) of the first two elements at places (n, 2) of a picture.
+
+        The picture shows just their ranges, low at the upper left.
+        """
         return self._low[:2] + place * (self._high - self._low)[:2]
 
     def follow(
         self, action: np.ndarray, measured: np.ndarray, move: np.ndarray, dt: float
     ) -> np.ndarray:
         """Integrate, on a leash to what is measured."""
-        span, m = self._high - self._low, move[self._axis]
-        went = action + m * span * dt / RANGE_SECONDS
-        known = np.isfinite(measured)
-        near = np.clip(went, measured - LEASH * span, measured + LEASH * span)
-        ends = np.where(m > 0, self._high, np.where(m < 0, self._low, action))
-        targets = np.where(self._held, ends, np.where(known, near, went))
-        differences = np.where(m > 0, m * self._high, -m * self._low)
-        return np.clip(np.where(self._relative, differences, targets), self._low, self._high)
+        span = self._high - self._low
+        push = move[self._axis]
+        target = action + push * span * dt / RANGE_SECONDS
+        leashed = np.clip(target, measured - LEASH * span, measured + LEASH * span)
+        target = np.where(np.isfinite(measured), leashed, target)
+        low_or_same = np.where(push < 0, self._low, action)
+        end = np.where(push > 0, self._high, low_or_same)
+        target = np.where(self._discrete, end, target)
+        difference = np.where(push > 0, push * self._high, -push * self._low)
+        return np.clip(np.where(self._relative, difference, target), self._low, self._high)
 
 
 class Drive:
-    """An Actor: a device in a person's hand. Where nothing is commanded yet it holds, and goes on from what is sent."""
+    """An Actor: a device in a person's hand.
+
+    Where nothing is commanded yet it holds, and goes on from what is sent.
+    """
 
     def __init__(self, device: Device, tool: Tool, spec: Spec) -> None:
-        self._device, self._tool, self._spec = device, tool, spec
+        self._device = device
+        self._tool = tool
+        self._spec = spec
         self.hear: Callable[[str], None] = lambda word: None  # is told every word
         self.reset()
 
@@ -105,20 +127,20 @@ class Drive:
         self._time: float | None = None
 
     def act(self, obs: Obs) -> Command:
-        """Where the hand leads."""
-        hand, last = self._device.read(), self._time
+        """Return the action that the hand leads to."""
+        hand = self._device.read()
+        last_time = self._time
         self._time = obs.time
         for word in hand.words:
             self.hear(word)
-        if self._action is None or last is None:
+        if self._action is None or last_time is None:
             return Command(None, "operator")
-        action = self._tool.follow(
-            self._action, measured_action(self._spec, obs), hand.move, obs.time - last
-        )
-        return Command(action, "operator")
+        measured = measured_action(self._spec, obs)
+        elapsed = obs.time - last_time
+        return Command(self._tool.follow(self._action, measured, hand.move, elapsed), "operator")
 
     def sent(self, action: np.ndarray) -> None:
-        """Limits may have changed it."""
+        """Go on from what was sent: limits may have changed it."""
         self._action = np.array(action, float)
 
 
@@ -126,21 +148,23 @@ class Leader:
     """An Actor: another robot, led by hand, whose measured state is the command."""
 
     def __init__(self, leader: Robot, spec: Spec) -> None:
-        self._leader, self._spec = leader, spec
+        self._leader = leader
+        self._spec = spec
         measured_action(spec, leader.observe())  # says at once what it lacks
-        if differences := [key for key, f in spec.actions.items() if f.relative]:
+        differences = [key for key, field in spec.actions.items() if field.relative]
+        if differences:
             raise RobotError(
                 f"actions {names(differences)} are differences, which no leader's pose can be"
             )
 
     def reset(self, seed: int | None = None) -> None:
-        """A leader has no memory."""
+        """Do nothing: a leader has no memory."""
 
     def act(self, obs: Obs) -> Command:
-        """Where the leader is."""
+        """Return where the leader is."""
         return Command(
             measured_action(self._spec, self._leader.observe()).astype(np.float32), "operator"
         )
 
     def sent(self, action: np.ndarray) -> None:
-        """The leader feels nothing."""
+        """Do nothing: the leader feels nothing."""

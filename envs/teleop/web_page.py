@@ -1,4 +1,4 @@
-"""A page in a browser as a device for teleoperation: drag the gripper, or the disk, with a mouse or a finger."""
+"""A page in a browser as a device: drag the gripper, or the disk, with a mouse or a finger."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,27 +20,33 @@ from .devices import AXES, KEYS
 from .drive import NOTHING, Hand
 
 PAGE = Path(__file__).with_name("page.html")
-FRAMES = 10.0  # pictures a second
+FRAME_RATE = 10.0  # pictures a second
 WORDS = ("start", "success", "failure", "discard", "quit")
+# What handling a message raises that our page would not send.
+NOT_FROM_OUR_PAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class Ground(Protocol):
     """A Tool that knows where in the world a place in its picture is."""
 
     def ground(self, place: np.ndarray) -> np.ndarray:
-        """Places (n, 2) in the picture, 0 to 1 from the upper left -> x, y (n, 2) where the hand would be."""
+        """Return x, y (n, 2) where the hand would be at places (n, 2) in the picture.
+
+        Places are 0 to 1 from the upper left.
+        """
         ...
 
     @property
     def speed(self) -> np.ndarray:
-        """(7,) what full deflection does in a second; x and y in the units of `ground`."""
+        """Return what full deflection does in a second (7,); x and y in the units of `ground`."""
         ...
 
 
 class Page:
-    """Serves the page and hears it; what was dragged is done as fast as the robot can, and never forgotten.
+    """Serves the page and hears it.
 
-    Only the page at `address` is heard, on this machine unless `host` says otherwise. A page that goes away lets go
+    What was dragged is done as fast as the robot can, and never forgotten. Only the page at
+    `address` is heard, on this machine unless `host` says otherwise. A page that goes away lets go
     of everything. Nobody who looks on can keep `show` or `tell` waiting.
     """
 
@@ -53,38 +59,50 @@ class Page:
     ) -> None:
         from ..web.audience import Audience
 
-        self._tool, self._clock = tool, clock
-        self._left = NOTHING.copy()  # of what was dragged: seconds of full deflection
-        self._held, self._said = set[str](), queue.SimpleQueue[str]()
-        self._time: float | None = None
-        self._sent, self._lock = 0.0, threading.Lock()
-        listening = _listening(host, port)
-        where = Address(host, listening.getsockname()[1])
+        self._tool = tool
+        self._clock = clock
+        self._drag_left = NOTHING.copy()  # of what was dragged: seconds of full deflection
+        self._keys_down: set[str] = set()
+        self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._read_at: float | None = None
+        self._shown_at = 0.0
+        self._lock = threading.Lock()
+        listening = _listen(host, port)
+        address = Address(host, listening.getsockname()[1])
         moving = [axis for axis, speed in zip(AXES, tool.speed, strict=True) if speed]
-        self.address = where.url
-        greeting = json.dumps({"axes": moving})
-        self._audience = Audience(where, listening, PAGE, greeting, self._hear, self._let_go)
+        self.address = address.url
+        self._audience = Audience(
+            address,
+            listening,
+            PAGE,
+            greeting=json.dumps({"axes": moving}),
+            on_message=self._hear,
+            on_leave=self._let_go,
+        )
 
     def read(self) -> Hand:
-        """What is left to do of what was dragged, and keys that are held."""
+        """Return what is left to do of what was dragged, and keys that are held."""
         now = self._clock()
-        dt, self._time = now - (now if self._time is None else self._time), now
+        dt = 0.0 if self._read_at is None else now - self._read_at
+        self._read_at = now
         with self._lock:
-            move = np.clip(self._left / dt, -1, 1) if dt > 0 else NOTHING.copy()
-            self._left = self._left - move * dt
-            for key in self._held:
+            move = np.clip(self._drag_left / dt, -1, 1) if dt > 0 else NOTHING.copy()
+            self._drag_left = self._drag_left - move * dt
+            for key in self._keys_down:
                 axis, direction = KEYS[key]
                 move[AXES.index(axis)] = direction
-        words = []
+        return Hand(move, tuple(self._take_words()))
+
+    def _take_words(self) -> Iterator[str]:
+        """Yield what was said since the last time."""
         with suppress(queue.Empty):
             while True:
-                words.append(self._said.get_nowait())
-        return Hand(move, tuple(words))
+                yield self._said.get_nowait()
 
     def show(self, draw: Callable[[], np.ndarray]) -> None:
         """Send a picture (height, width, 3) to whoever looks, where the last one is old enough."""
-        if self._audience.watched and self._clock() >= self._sent + 1 / FRAMES:
-            self._sent = self._clock()
+        if self._audience.watched and self._clock() >= self._shown_at + 1 / FRAME_RATE:
+            self._shown_at = self._clock()
             self._audience.show(np.array(draw()))
 
     def tell(self, text: str, **more: Any) -> None:
@@ -96,29 +114,37 @@ class Page:
         self._audience.close()
 
     def _hear(self, message: str | bytes) -> None:
-        no_page_of_ours = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
-        with suppress(*no_page_of_ours):
-            self._do(json.loads(message))
+        with suppress(*NOT_FROM_OUR_PAGE):
+            self._obey(json.loads(message))
 
     def _let_go(self) -> None:
         with self._lock:
-            self._held.clear()
-            self._left = NOTHING.copy()
+            self._keys_down.clear()
+            self._drag_left = NOTHING.copy()
 
-    def _do(self, said: dict[str, Any]) -> None:
-        if said.get("word") in WORDS:
-            self._said.put(said["word"])
+    def _obey(self, message: dict[str, Any]) -> None:
+        if message.get("word") in WORDS:
+            self._said.put(message["word"])
         with self._lock:
-            if said.get("key") in KEYS:
-                (self._held.add if said["down"] else self._held.discard)(said["key"])
-            if "drag" in said:
-                places = np.array(said["drag"], float).reshape(2, 2)
-                if np.isfinite(places).all():
-                    went = np.diff(self._tool.ground(np.clip(places, 0, 1)), axis=0)[0]
-                    self._left[:2] += went / self._tool.speed[:2]
+            if message.get("key") in KEYS:
+                self._press(message["key"], message["down"])
+            if "drag" in message:
+                self._drag(np.array(message["drag"], float).reshape(2, 2))
+
+    def _press(self, key: str, down: bool) -> None:
+        if down:
+            self._keys_down.add(key)
+        else:
+            self._keys_down.discard(key)
+
+    def _drag(self, places: np.ndarray) -> None:
+        """Add the way between two places (2, 2) in the picture to what is left to do."""
+        if np.isfinite(places).all():
+            before, after = self._tool.ground(np.clip(places, 0, 1))
+            self._drag_left[:2] += (after - before) / self._tool.speed[:2]
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     require_port(port)
     try:
         return socket.create_server((host, port))

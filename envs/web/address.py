@@ -70,7 +70,7 @@ def require_port(port: int) -> None:
 
 
 def same_origin(host: str, origin: str | None) -> bool:
-    """Return whether a request comes from a page of the server that it goes to; without Origin, no."""
+    """Return whether a request comes from a page of the server it goes to; without Origin, no."""
     return origin == f"http://{host}"
 
 

@@ -26,7 +26,7 @@ from fewstep.envs.sim.pick_place_expert import SPEED, FingertipTool
 from fewstep.envs.sim.push_t_geometry import SPEC
 from fewstep.envs.sim.registry import make_robot
 from fewstep.envs.teleop.drive import RANGE_SECONDS, Axes
-from fewstep.envs.teleop.web_page import FRAMES, Page
+from fewstep.envs.teleop.web_page import FRAME_RATE, Page
 from fewstep.policy.cli.main import main
 
 
@@ -244,7 +244,7 @@ def test_pictures_go_out_no_faster_than_they_should(served: Served) -> None:
     with served.connect() as socket:
         until(lambda: served.page._audience.watched)
         for _ in range(10):
-            served.now += 0.51 / FRAMES
+            served.now += 0.51 / FRAME_RATE
             served.page.show(picture)
         assert len(drawn) == 5
         assert json.loads(socket.recv(5)) == {"axes": ["x", "y"]}

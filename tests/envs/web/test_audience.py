@@ -22,7 +22,7 @@ from fewstep.envs.sim.push_t_geometry import SPEC
 from fewstep.envs.teleop.drive import Axes
 from fewstep.envs.teleop.web_page import Page
 from fewstep.envs.web import audience
-from fewstep.envs.web.audience import MOST, UNREAD
+from fewstep.envs.web.audience import MAX_CLIENTS, MAX_UNREAD
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)  # as JPEG, 0.4 MB
 
@@ -119,7 +119,7 @@ def test_clients_that_never_read_keep_nobody_waiting_and_fill_no_memory(show: Sh
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PATIENCE", "OPENING", "PING"):
+    for name in ("SENDING_SECONDS", "OPENING_SECONDS", "PING_SECONDS"):
         monkeypatch.setattr(audience, name, 0.4)
 
 
@@ -144,10 +144,10 @@ def test_a_client_that_answers_no_ping_is_let_go(hasty: None, show: Show) -> Non
 def test_strangers_only_put_each_other_out(show: Show) -> None:
     with ExitStack() as stack:
         inside = stack.enter_context(show.client())
-        for i in range(5 * MOST):
+        for i in range(5 * MAX_CLIENTS):
             said = ["GET / HT", "GET", "\x00", "POST / HTTP/1.1\r\nHost: x\r\n"][i % 4]
             stack.enter_context(show.raw(said))
-            assert len(show.audience._connections) <= MOST + 1
+            assert len(show.audience._connections) <= MAX_CLIENTS + 1
         with show.client():
             show.looking(2)
         inside.send(json.dumps({"word": "start"}))
@@ -166,7 +166,7 @@ def test_a_request_that_does_not_arrive_is_not_waited_for(hasty: None, show: Sho
 
 def test_no_more_than_so_many_look_on(show: Show) -> None:
     with ExitStack() as stack:
-        for _ in range(MOST):
+        for _ in range(MAX_CLIENTS):
             stack.enter_context(show.client())
         with pytest.raises(InvalidStatus, match="503"), show.client():
             pass
@@ -179,7 +179,7 @@ def test_answers_that_are_not_read_are_not_kept(show: Show) -> None:
         with pytest.raises(ConnectionError):
             for _ in range(100):
                 flood.sendall(ping * 2000)
-                assert held(show) < 2 * UNREAD
+                assert held(show) < 2 * MAX_UNREAD
     show.looking(0)
 
 
