@@ -119,6 +119,14 @@ class StrayPoint(Point):
         return self.state, {}
 
 
+class BlankPoint(UnjudgedPoint):
+    """A Point that neither judges nor rewards."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        state, _, terminated, truncated, info = super().step(action)
+        return state, float("nan"), terminated, truncated, info
+
+
 class SlowPoint(Point):
     """A Point with options: how far it goes, which must be above 0."""
 
@@ -166,6 +174,7 @@ DISPLACED = Spec(
 # gymnasium's checker would warn of the shared array: robots have to cope with it.
 gym.register("Point-v0", Point, max_episode_steps=20, disable_env_checker=True)
 gym.register("SeedlessPoint-v0", SeedlessPoint, max_episode_steps=20, disable_env_checker=True)
+gym.register("BlankPoint-v0", BlankPoint, max_episode_steps=20, disable_env_checker=True)
 gym.register("StrayPoint-v0", StrayPoint, max_episode_steps=20, disable_env_checker=True)
 gym.register("SlowPoint-v0", SlowPoint, max_episode_steps=20, disable_env_checker=True)
 gym.register("UnjudgedPoint-v0", UnjudgedPoint, max_episode_steps=20, disable_env_checker=True)

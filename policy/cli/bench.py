@@ -12,7 +12,7 @@ from omegaconf import MISSING
 from rich.console import Console
 from rich.table import Table
 
-from ...envs.atomic_files import write_file
+from ...envs.atomic_files import write_file, writing
 from ..evaluation.bench import ROUNDS, bench
 from .progress import Bars
 
@@ -35,6 +35,9 @@ class BenchSettings:
 
 def run(settings: BenchSettings, console: Console) -> int:
     """Measure, write, and show."""
+    out = Path(settings.out)
+    with writing(out):  # before the work, which would be lost
+        out.mkdir(parents=True, exist_ok=True)
     with Bars(console) as bars:
         result = bench(
             settings.policy,
@@ -44,8 +47,6 @@ def run(settings: BenchSettings, console: Console) -> int:
             threads=settings.threads,
             on_round=lambda finished: bars.update("rounds", ROUNDS, finished, "rounds"),
         )
-    out = Path(settings.out)
-    out.mkdir(parents=True, exist_ok=True)
     write_file(out / "bench.json", json.dumps(result, indent=1).encode())
     console.print(_table(result))
     return 0

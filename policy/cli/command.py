@@ -116,7 +116,10 @@ def settings_from(verb: Verb, overrides: Sequence[str]) -> Any:
     if missing:
         needed = " ".join(f"{key}=..." for key in missing)
         raise ConfigError(f"`fewstep {verb.name}` needs {needed}")
-    return from_plain(verb.settings, plain)
+    try:
+        return from_plain(verb.settings, plain)
+    except ConfigError as error:
+        raise ConfigError(_with_keys(str(error))) from error
 
 
 def _field_of(override: str) -> str:
@@ -124,6 +127,13 @@ def _field_of(override: str) -> str:
     for key, name in KEYS.items():
         override = re.sub(rf"^(\+*){re.escape(key)}(?=[.=])", rf"\1{name}", override)
     return override
+
+
+def _with_keys(message: str) -> str:
+    """Return what was said about fields with the keys that a user types."""
+    for key, name in KEYS.items():
+        message = message.replace(name, key)
+    return message
 
 
 def _opened(settings_type: type, override: str) -> str:

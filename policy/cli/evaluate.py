@@ -12,7 +12,7 @@ from omegaconf import MISSING
 from rich.console import Console
 
 from ...envs import ConfigError, FewstepError
-from ...envs.atomic_files import write_file
+from ...envs.atomic_files import write_file, writing
 from ...envs.errors import refusing
 from ...envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from ..checkpoint import load_policy
@@ -69,11 +69,12 @@ def run(settings: EvaluateSettings, console: Console) -> int:
     if settings.replay:
         return _replay(settings, jobs[0], console)
     earlier = _read_comparable(settings.compare, jobs[0]) if settings.compare else None
+    with writing(out):  # before the work, which would be lost
+        out.mkdir(parents=True, exist_ok=True)
     with Bars(console) as bars:
         evaluation = evaluate(
             jobs, workers=settings.workers, on_rollouts=lambda job, count: advance(bars, job, count)
         )
-    out.mkdir(parents=True, exist_ok=True)
     write_file(out / "evaluation.json", json.dumps(evaluation, indent=1).encode())
     console.print(results_table(evaluation))
     console.print(f"written to {out / 'evaluation.json'}")
@@ -155,7 +156,8 @@ def _whole_numbers(name: str, given: Any) -> list[int]:
 
 def _replay(settings: EvaluateSettings, job: Job, console: Console) -> int:
     out = Path(settings.out)
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     earlier: Mapping[str, Any] = read_evaluation(settings.replay)
     with refusing(FewstepError, f"{settings.replay} is no evaluation.json", settings.replay):
         failures = film_failures(earlier, job, out, settings.videos)

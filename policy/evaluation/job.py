@@ -10,8 +10,10 @@ from typing import Any
 from ...envs import ConfigError, Robot
 from ...envs.agent import Runner
 from ...envs.control.telemetry import latencies
+from ...envs.errors import pick
 from ...envs.sim.registry import make_robot
 from ..diffusion.samplers import Sampler
+from ..engines.loading import ENGINES
 from ..serving.runners import DelayedRunner
 
 GROUP = 25  # episodes that share a batch, which is the batch of every network evaluation
@@ -50,6 +52,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)  # of the environment's constructor
 
     def __post_init__(self) -> None:
+        pick(ENGINES, self.engine, "engine")
         if self.delay < 0:
             raise ConfigError(f"delay must be ticks, 0 or more, not {self.delay}")
         if not 0 <= self.jitter < math.inf:

@@ -11,9 +11,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from ...envs import Robot, Step, run_episode
+from ...envs import Robot, RobotError, Step, run_episode
 from ...envs.agent import Runner
-from ...envs.errors import pick
 from ...envs.modules import restore_safe_path, safe_children
 from ..checkpoint import load_policy, require_match
 from ..engines.engine import Engine
@@ -75,7 +74,7 @@ def roll_out_group(
     with its seed and its robot, which then can render. workers: processes that do the same.
     """
     policy = load_policy(job.policy)
-    engine = pick(ENGINES, job.engine, "engine")(policy, job.sampler)
+    engine = ENGINES[job.engine](policy, job.sampler)
     batch = RequestBatch(engine, GROUP)
     budget = MemoryBudget(workers)
     waiting: deque[tuple[int, int]] = deque()
@@ -145,8 +144,13 @@ class _Episode:
         return False
 
     def result(self) -> Rollout:
-        """Return how the episode ended."""
+        """Return how the episode ended; RobotError where there is nothing to count."""
         outcome = self._robot.outcome()
+        if outcome.success is None and not math.isfinite(outcome.score):
+            raise RobotError(
+                f"{self._robot.name} ended without info['is_success'] or info['success'],"
+                " and no reward was a number: nothing to count"
+            )
         info: dict[str, Any] = {}
         for key, value in self._robot.info.items():
             if isinstance(value, str | bool | int | float):

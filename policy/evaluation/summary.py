@@ -28,8 +28,7 @@ def summarise(
         "sampler": asdict(job.sampler) | {"times": list(job.sampler.grid())},
         "episodes": len(rollouts),
         **_count_successes(rollouts),
-        "mean_max_reward": _finite(float(np.mean(scores))),
-        "mean_max_reward_interval": [_finite(end) for end in mean_interval(scores)],
+        **_average_scores(scores),
         "latency_ms": dict(latency_ms),
         "delay_ticks": job.delay,
         "jitter_ticks": job.jitter,
@@ -38,6 +37,15 @@ def summarise(
         "seam": _mean([rollout.seam for rollout in rollouts]),
         "jerk": _mean([rollout.jerk for rollout in rollouts]),
         "rollouts": [_to_plain(rollout) for rollout in rollouts],
+    }
+
+
+def _average_scores(scores: Sequence[float]) -> dict[str, Any]:
+    if not np.isfinite(scores).all():
+        return {"mean_max_reward": None, "mean_max_reward_interval": [None, None]}
+    return {
+        "mean_max_reward": float(np.mean(scores)),
+        "mean_max_reward_interval": [_finite(end) for end in mean_interval(scores)],
     }
 
 

@@ -169,8 +169,13 @@ def test_a_policy_of_another_robot_is_refused_with_every_difference(folder: Path
 
 def test_an_error_in_a_worker_reaches_the_user(folder: Path) -> None:
     job = job_for(folder, seeds=evaluation_seeds(0, GROUP + 1))
-    with pytest.raises(ConfigError, match="unknown engine 'steam'"):
-        roll_out_all(replace(job, engine="steam"), workers=2)
+    with pytest.raises(ConfigError, match="on_delay='never' is not for this policy"):
+        roll_out_all(replace(job, on_delay="never"), workers=2)
+
+
+def test_an_unknown_engine_lists_the_valid_ones(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown engine 'steam'; valid: eager"):
+        job_for(folder, engine="steam")
 
 
 # Memory
@@ -218,6 +223,20 @@ def test_an_environment_that_only_rewards_is_evaluated_by_its_score(folder: Path
     low, high = row["mean_max_reward_interval"]
     assert low < row["mean_max_reward"] < high
     assert [rollout["success"] for rollout in row["rollouts"]] == [None] * 3
+
+
+def test_rewards_that_are_no_numbers_leave_nothing_to_count(folder: Path) -> None:
+    job = job_for(folder, "fakes:BlankPoint-v0")
+    with pytest.raises(RobotError, match="no reward was a number: nothing to count"):
+        roll_out_all(job)
+
+
+def test_a_score_that_is_no_number_is_null(folder: Path) -> None:
+    job = job_for(folder, seeds=(0, 1))
+    row = summarise(job, [ended(0, True, math.nan), ended(1, False, 0.5)], {})
+    assert (row["mean_max_reward"], row["mean_max_reward_interval"]) == (None, [None, None])
+    assert [rollout["score"] for rollout in row["rollouts"]] == [None, 0.5]
+    assert row["success_rate"] == 0.5
 
 
 # Reports

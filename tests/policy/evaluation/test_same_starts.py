@@ -123,6 +123,20 @@ def test_failures_that_nothing_tells_are_not_filmed(
     assert "did not say which episodes failed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["task.options=5"], "task.options: expected dict, not 5"),
+        (["out=/proc/nothing"], "could not write /proc/nothing"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_rolled_out(
+    policy: Path, tmp_path: Path, settings: list[str], message: str, no_rollouts: None, capsys: Any
+) -> None:
+    assert evaluate(policy, tmp_path, f"task={SLOW}", *settings) in (1, 2)
+    assert message in capsys.readouterr().err
+
+
 def test_a_constructor_that_fails_is_one_line(policy: Path, tmp_path: Path, capsys: Any) -> None:
     assert evaluate(policy, tmp_path, f"task={SLOW}", "task.options={reach:-1}") == 1
     said = capsys.readouterr().err
