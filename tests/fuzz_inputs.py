@@ -17,8 +17,7 @@ import zarr
 from fewstep.demos import DemoStore, Episode
 from fewstep.demos.doctor.check import check
 from fewstep.demos.formats import export_demonstrations, import_demonstrations
-from fewstep.demos.formats.diffusion_policy import import_pusht
-from fewstep.demos.formats.source import Choice
+from fewstep.demos.formats.choosing import Choice
 from fewstep.envs import Field, Spec
 from fewstep.envs.control.control_loop import STATES, tick_type
 from fewstep.envs.control.telemetry import RunLog, latencies
@@ -199,7 +198,9 @@ TARGETS = {
     "lerobot_of_others": Target(lerobot_of_others, imports),
     "buffer": Target(buffer, imports),
     "buffer_of_others": Target(buffer_of_others, imports),
-    "pusht": Target(buffer_of_others, lambda path, out: import_pusht(path, out / "out")),
+    "pusht": Target(
+        buffer_of_others, lambda path, out: import_demonstrations(path, out / "out", task="pusht")
+    ),
     "archive.zip": Target(archive, imports),
     "robomimic.hdf5": Target(robomimic, imports),
     "robomimic_of_others.h5": Target(robomimic_of_others, imports),

@@ -18,7 +18,7 @@ from numcodecs.abc import Codec
 from test_formats import buffer, numbers, zipped
 
 from fewstep.demos.formats import import_demonstrations
-from fewstep.demos.formats.source import Choice
+from fewstep.demos.formats.choosing import Choice
 from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError
 
@@ -114,7 +114,7 @@ def test_text_beside_the_numbers_is_passed_over(tmp_path: Path) -> None:
     import_demonstrations(source, tmp_path / "out")
     assert set(DemoStore.open(tmp_path / "out").spec.observations) == {"gripper", "state", "wrist"}
     for key in ("text", "words"):
-        with pytest.raises(DataError, match=f"'{key}' holds .*, not numbers"):
+        with pytest.raises(DataError, match=f"no key '{key}'; valid: gripper, keypoint"):
             import_demonstrations(source, tmp_path / "other", Choice(keys=(key,)))
 
 

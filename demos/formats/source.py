@@ -16,39 +16,31 @@ from ...envs.errors import refusing
 from ..episode import Episode, columns
 from ..store import DemoStore
 
-TOGETHER = (
-    2**22
-)  # bytes of small episodes that are appended at once: each append waits for the disk
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What to take of a dataset.
-
-    keys: observations that are no images, None for all; cameras: images, None for all; hz: rate of the frames [Hz],
-    0 for what the dataset says; fields: a YAML file that maps topics to fields, for logs; images: how the store shall
-    encode them, "" for JPEG where they are videos, else lossless.
-    """
-
-    keys: tuple[str, ...] | None = None
-    cameras: tuple[str, ...] | None = None
-    hz: float = 0.0
-    fields: str = ""
-    images: str = ""
+BATCH_BYTES = 2**22  # of small episodes that are appended at once: each append waits for the disk
 
 
 @dataclass(frozen=True)
 class Source:
-    """A Spec, where the data comes from, the episodes, read one after the other, and how to encode their images."""
+    """A foreign dataset while it is read.
+
+    notes: where the data comes from; episodes: read one after the other, `count` in all; images:
+    how the store keeps them.
+    """
 
     spec: Spec
     notes: Mapping[str, Any]
     episodes: Iterable[Episode]
+    count: int
     images: str = "lossless"
 
 
 Read = Callable[..., Iterator[Source]]
 SafeRead = Callable[..., AbstractContextManager[Source]]
+Progress = Callable[[int, int], None]  # is told how many episodes are done, and of how many
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """Tell nobody."""
 
 
 def reader(name: str) -> Callable[[Read], SafeRead]:
@@ -61,15 +53,15 @@ def reader(name: str) -> Callable[[Read], SafeRead]:
     def decorate(read: Read) -> SafeRead:
         @contextmanager
         @wraps(read)
-        def safely(path: Path, *arguments: Any, **more: Any) -> Iterator[Source]:
+        def read_safely(path: Path, *arguments: Any, **more: Any) -> Iterator[Source]:
             what = f"cannot read {path} as {name}"
             with ExitStack() as stack:
                 with refusing(DataError, what, path):
-                    found = stack.enter_context(contextmanager(read)(path, *arguments, **more))
-                    _require_storable(found)
-                yield replace(found, episodes=_safely(found.episodes, what, path))
+                    source = stack.enter_context(contextmanager(read)(path, *arguments, **more))
+                    _require_storable(source)
+                yield replace(source, episodes=_iterate_safely(source.episodes, what, path))
 
-        return safely
+        return read_safely
 
     return decorate
 
@@ -82,7 +74,7 @@ def _require_storable(source: Source) -> None:
     json.dumps(dict(source.notes), allow_nan=False)
 
 
-def _safely(episodes: Iterable[Episode], what: str, path: Path) -> Iterator[Episode]:
+def _iterate_safely(episodes: Iterable[Episode], what: str, path: Path) -> Iterator[Episode]:
     rest = iter(episodes)
     while True:
         with refusing(DataError, what, path):
@@ -92,34 +84,41 @@ def _safely(episodes: Iterable[Episode], what: str, path: Path) -> Iterator[Epis
         yield episode
 
 
-def observing(spec: Spec, keys: Iterable[str]) -> Spec:
-    """The same Spec with these observations only; what measured an action and is left out measures nothing."""
-    kept = {k: spec.observations[k] for k in keys}
-    actions = {
-        k: f if f.measured_by in kept else replace(f, measured_by="")
-        for k, f in spec.actions.items()
-    }
+def select_observations(spec: Spec, keys: Iterable[str]) -> Spec:
+    """Return the same Spec with these observations only.
+
+    An action whose measurement is left out is measured by nothing.
+    """
+    kept = {key: spec.observations[key] for key in keys}
+    actions = {}
+    for key, field in spec.actions.items():
+        measured = field.measured_by in kept
+        actions[key] = field if measured else replace(field, measured_by="")
     return replace(spec, observations=kept, actions=actions)
 
 
-def save(source: Source, out: str | Path) -> None:
+def save(source: Source, out: str | Path, progress: Progress = ignore_progress) -> None:
     """Write a DemoStore at `out`; a failure leaves nothing there."""
+    done = 0
     with (
         new_folder(Path(out)) as folder,
         DemoStore.create(folder, source.spec, source.notes, source.images) as store,
     ):
         for batch in _batches(source.episodes):
             store.append(*batch)
+            done += len(batch)
+            progress(done, source.count)
 
 
 def _batches(episodes: Iterable[Episode]) -> Iterator[list[Episode]]:
-    batch, size = [], 0
+    batch: list[Episode] = []
+    size = 0
     for episode in episodes:
         batch.append(episode)
-        size += sum(
-            int(np.prod(values.shape)) * values.dtype.itemsize for values in episode.data.values()
-        )
-        if size > TOGETHER:
+        for values in episode.data.values():
+            size += int(np.prod(values.shape)) * values.dtype.itemsize
+        if size > BATCH_BYTES:
             yield batch
-            batch, size = [], 0
+            batch = []
+            size = 0
     yield batch

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ...demos.formats import export_demonstrations
 from ...demos.store import DemoStore
+from .progress import Bars
 from .tables import say
 
 
@@ -21,14 +22,20 @@ class ExportSettings:
     # lerobot (v3.0; images become videos), diffusion_policy (zarr v2, exact) or robomimic
     # (HDF5, exact)
     format: str = "lerobot"
-    task: str = ""  # what is done, in words, for lerobot; by default what the store says
+    task: str = ""  # what is done, in words; by default what the store says
 
 
 def run(settings: ExportSettings, console: Console) -> int:
     """Convert a store to another format."""
     store = DemoStore.open(settings.data)
     store.require()
-    options = {"task": settings.task} if settings.task else {}
-    export_demonstrations(store, settings.out, settings.format, **options)
+    with Bars(console) as bars:
+        export_demonstrations(
+            store,
+            settings.out,
+            settings.format,
+            task=settings.task,
+            progress=lambda done, total: bars.update("export", total, done, "episodes"),
+        )
     say(console, f"{settings.out}: {store.size}")
     return 0

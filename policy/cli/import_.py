@@ -9,10 +9,9 @@ from omegaconf import MISSING
 from rich.console import Console
 
 from ...demos.formats import import_demonstrations
-from ...demos.formats.diffusion_policy import import_pusht
-from ...demos.formats.source import Choice
+from ...demos.formats.choosing import Choice
 from ...demos.store import DemoStore
-from ...envs import ConfigError
+from .progress import Bars
 from .tables import say
 
 
@@ -36,30 +35,17 @@ class ImportSettings:
 
 def run(settings: ImportSettings, console: Console) -> int:
     """Convert another format to a store."""
-    if settings.task == "pusht":
-        import_pusht(settings.source, settings.data)
-    elif settings.task:
-        raise ConfigError(f"no conversion for task {settings.task!r}; valid: pusht, or none")
-    else:
-        choice = Choice(
-            _names("keys", settings.keys),
-            _names("cameras", settings.cameras),
-            settings.hz,
-            settings.fields,
-            settings.images,
+    choice = Choice(settings.keys, settings.cameras, settings.hz, settings.fields, settings.images)
+    with Bars(console) as bars:
+        import_demonstrations(
+            settings.source,
+            settings.data,
+            choice,
+            task=settings.task,
+            progress=lambda done, total: bars.update("import", total, done, "episodes"),
         )
-        import_demonstrations(settings.source, settings.data, choice)
     store = DemoStore.open(settings.data)
     say(console, f"{settings.data}: {store.size} at {store.spec.policy_hz:g} Hz")
     shapes = [f"{key} {field.shape}" for key, field in store.spec.observations.items()]
     say(console, "observations: " + ", ".join(shapes))
     return 0
-
-
-def _names(key: str, given: Any) -> tuple[str, ...] | None:
-    """Return a list of names, or None where none is given."""
-    if given is None:
-        return None
-    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
-        raise ConfigError(f"{key} must be a list, as in {key}=[a,b], not {given!r}")
-    return tuple(given)

@@ -24,7 +24,7 @@ from test_lerobot import foreign
 
 from fewstep.demos import DemoStore, Episode
 from fewstep.demos.formats import import_demonstrations
-from fewstep.demos.formats.source import Choice
+from fewstep.demos.formats.choosing import Choice
 from fewstep.envs import ConfigError, DataError, Field, Spec, caps
 from fewstep.envs.tables import read_json, read_table
 

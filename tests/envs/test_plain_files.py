@@ -14,8 +14,8 @@ from test_lerobot import foreign
 
 from fewstep.demos import DemoStore
 from fewstep.demos.formats import import_demonstrations
-from fewstep.demos.formats.lerobot.files import filled
-from fewstep.demos.formats.source import Choice
+from fewstep.demos.formats.choosing import Choice
+from fewstep.demos.formats.lerobot.files import fill_template
 from fewstep.envs import DataError, FewstepError
 from fewstep.envs.files import read_plain, require_plain
 
@@ -216,9 +216,9 @@ def test_an_absolute_path_is_refused_although_the_file_is_there(tmp_path: Path) 
 @pytest.mark.parametrize("index", ["../../x", "/etc/passwd", "0", None, 1.5])
 def test_what_fills_a_path_in_cannot_lead_out_either(tmp_path: Path, index: Any) -> None:
     with pytest.raises((DataError, ValueError, TypeError)):
-        filled(tmp_path / "in", "data/{chunk_index:03d}", chunk_index=index)
+        fill_template(tmp_path / "in", "data/{chunk_index:03d}", chunk_index=index)
     with pytest.raises(DataError, match="leads out of it"):
-        filled(tmp_path / "in", "videos/{video_key}/x.mp4", video_key="../../../x")
+        fill_template(tmp_path / "in", "videos/{video_key}/x.mp4", video_key="../../../x")
 
 
 def test_a_video_is_a_video_and_no_list_of_other_files(tmp_path: Path) -> None:

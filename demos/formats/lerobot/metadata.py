@@ -1,4 +1,4 @@
-"""What a LeRobot dataset v3.0 says about itself: features, schemas, statistics, and its meta files."""
+"""What a LeRobot dataset v3.0 says about itself: features, schemas, and its meta files."""
 
 from __future__ import annotations
 
@@ -14,73 +14,66 @@ import pyarrow.parquet as pq
 from ....envs import Field
 from ...episode import ACTION, TIME, Episode
 from ...store import DemoStore
-from .reading import CLOCK, IMAGES, OURS, STATE, SUCCESS, VERSION
+from .features import CLOCK, IMAGES, OURS, STATE, SUCCESS, VERSION
+from .statistics import Statistics, join_statistics
 
 DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
-FILES = 1000  # in a chunk folder
-BOOKS = ("frame_index", "episode_index", "index", "task_index")
-QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
-PICTURES = 20  # of an episode, from which its statistics are made
-Statistics = dict[
-    str, dict[str, list]
-]  # feature -> statistic -> one value an element, or a channel (3, 1, 1)
+FILES_IN_CHUNK = 1000  # in a folder
+DATA_MEGABYTES = 100  # of a file, after which the next one begins
+VIDEO_MEGABYTES = 200
+COUNTERS = ("frame_index", "episode_index", "index", "task_index")  # LeRobot's own book-keeping
 
 
-def features(store: DemoStore) -> dict[str, Any]:
-    """The features that an export has: numbers and actions each end to end, images as videos; outcomes where known."""
-    spec = store.spec
-    observed = spec.states
-    out = {STATE: _vector(observed)} if observed else {}
-    for key, field in spec.images.items():
-        out[IMAGES + key] = _video(field, spec.policy_hz)
-    single = {name: _feature("int64", (1,)) for name in BOOKS}
-    clocks = {CLOCK: _feature("float32", (1,)), TIME: _feature("float64", (1,))}
-    judged = {} if None in store.success else {SUCCESS: _feature("bool", (1,))}
-    return out | {ACTION: _vector(spec.actions)} | clocks | judged | single
+def describe_features(store: DemoStore) -> dict[str, Any]:
+    """Return the features that an export has.
+
+    Numbers and actions each end to end, images as videos, outcomes where all are known.
+    """
+    features = {}
+    if store.spec.states:
+        features[STATE] = _vector_feature(store.spec.states)
+    for key, field in store.spec.images.items():
+        features[IMAGES + key] = _video_feature(field, store.spec.policy_hz)
+    features[ACTION] = _vector_feature(store.spec.actions)
+    features[CLOCK] = _feature("float32", (1,))
+    features[TIME] = _feature("float64", (1,))
+    if None not in store.success:
+        features[SUCCESS] = _feature("bool", (1,))
+    for name in COUNTERS:
+        features[name] = _feature("int64", (1,))
+    return features
 
 
-def numbers(episode: Episode) -> dict[str, np.ndarray]:
-    """What the features of an episode are, images and LeRobot's own book-keeping left out."""
-    n, spec = len(episode), episode.spec
-    parts = [episode.data[k].reshape(n, -1) for k in spec.states]
-    state = {STATE: np.concatenate(parts, 1)} if parts else {}
-    won = np.full(n, False)
-    won[-1] = bool(episode.success)
-    return state | {ACTION: episode.data[ACTION], TIME: episode.data[TIME], SUCCESS: won}
+def episode_numbers(episode: Episode) -> dict[str, np.ndarray]:
+    """Return the features of an episode, without images and LeRobot's own book-keeping."""
+    frames = len(episode)
+    parts = [episode.data[key].reshape(frames, -1) for key in episode.spec.states]
+    numbers = {}
+    if parts:
+        numbers[STATE] = np.concatenate(parts, 1)
+    numbers[ACTION] = episode.data[ACTION]
+    numbers[TIME] = episode.data[TIME]
+    numbers[SUCCESS] = np.full(frames, False)
+    numbers[SUCCESS][-1] = bool(episode.success)
+    return numbers
 
 
-def schema(store: DemoStore) -> pa.Schema:
-    """Of the data files, with what the datasets library wants to know."""
-    kept = {k: f for k, f in features(store).items() if f["dtype"] != "video"}
-    types = {k: pa.from_numpy_dtype(f["dtype"]) for k, f in kept.items()}
-    known = {k: {"dtype": f["dtype"], "_type": "Value"} for k, f in kept.items()}
-    for k in (STATE, ACTION):
-        if k in kept:
-            n = kept[k]["shape"][0]
-            types[k], known[k] = (
-                pa.list_(types[k], n),
-                {"feature": known[k], "length": n, "_type": "List"},
-            )
-    meta = {"huggingface": json.dumps({"info": {"features": known}})}
-    return pa.schema([pa.field(k, t) for k, t in types.items()], meta)
-
-
-def statistics(episode: Episode) -> Statistics:
-    """Of one episode; images in 0 to 1, from a few pictures."""
-    out = {k: _figures(v.astype(float).reshape(len(v), -1)) for k, v in numbers(episode).items()}
-    for key in episode.spec.images:
-        some = np.asarray(episode.data[key][:: max(1, len(episode) // PICTURES)])
-        figures = _figures(some.reshape(-1, 3) / 255)
-        out[IMAGES + key] = {
-            k: v if k == "count" else [[[x]] for x in v] for k, v in figures.items()
-        }
-    return out
-
-
-def together(parts: Sequence[Statistics]) -> Statistics:
-    """Of all episodes: exact but for the quantiles, which are means of the episodes'."""
-    return {feature: _joined([p[feature] for p in parts]) for feature in parts[0]}
+def data_schema(store: DemoStore) -> pa.Schema:
+    """Return the schema of the data files, with what the datasets library wants to know."""
+    fields = []
+    described = {}
+    for key, feature in describe_features(store).items():
+        if feature["dtype"] == "video":
+            continue
+        dtype = pa.from_numpy_dtype(feature["dtype"])
+        described[key] = {"dtype": feature["dtype"], "_type": "Value"}
+        if key in (STATE, ACTION):
+            length = feature["shape"][0]
+            dtype = pa.list_(dtype, length)
+            described[key] = {"feature": described[key], "length": length, "_type": "List"}
+        fields.append(pa.field(key, dtype))
+    return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": described}})})
 
 
 def write_meta(
@@ -90,30 +83,58 @@ def write_meta(
     rows: Sequence[Mapping[str, Any]],
     parts: Sequence[Statistics],
 ) -> None:
-    """info, stats, tasks, episodes, and what only fewstep reads."""
-    hz = store.spec.policy_hz
-    info = {
-        "codebase_version": VERSION, "robot_type": "unknown", "total_episodes": len(store),
-        "total_frames": store.frames, "total_tasks": 1, "chunks_size": FILES, "data_files_size_in_mb": 100,
-        "video_files_size_in_mb": 200, "fps": int(hz) if hz == int(hz) else hz,
-        "splits": {"train": f"0:{len(store)}"}, "data_path": DATA, "video_path": VIDEO, "features": features(store),
-    }  # fmt: skip
+    """Write info, stats, tasks, episodes, and what only fewstep reads.
+
+    rows: where each episode is; parts: the statistics of each.
+    """
     ours = {"spec": store.spec.to_json(), "provenance": store.provenance, "success": store.success}
-    for name, content in {
-        "meta/info.json": info,
-        "meta/stats.json": together(parts),
-        OURS: ours,
-    }.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(json.dumps(content, indent=1))
-    pq.write_table(_tasks(task), folder / "meta/tasks.parquet")
-    flat = [{f"stats/{k}/{s}": v for k, of in p.items() for s, v in of.items()} for p in parts]
-    place = {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
-    table = pa.Table.from_pylist(
-        [{**row, **more, **place} for row, more in zip(rows, flat, strict=True)]
-    )
+    _write_json(folder / "meta/info.json", _describe_dataset(store))
+    _write_json(folder / "meta/stats.json", join_statistics(parts))
+    _write_json(folder / OURS, ours)
+    pq.write_table(_task_table(task), folder / "meta/tasks.parquet")
     (folder / "meta/episodes/chunk-000").mkdir(parents=True)
+    table = pa.Table.from_pylist(_episode_rows(rows, parts))
     pq.write_table(table, folder / "meta/episodes/chunk-000/file-000.parquet")
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, indent=1))
+
+
+def _describe_dataset(store: DemoStore) -> dict[str, Any]:
+    hz = store.spec.policy_hz
+    return {
+        "codebase_version": VERSION,
+        "robot_type": "unknown",
+        "total_episodes": len(store),
+        "total_frames": store.frames,
+        "total_tasks": 1,
+        "chunks_size": FILES_IN_CHUNK,
+        "data_files_size_in_mb": DATA_MEGABYTES,
+        "video_files_size_in_mb": VIDEO_MEGABYTES,
+        "fps": int(hz) if hz == int(hz) else hz,
+        "splits": {"train": f"0:{len(store)}"},
+        "data_path": DATA,
+        "video_path": VIDEO,
+        "features": describe_features(store),
+    }
+
+
+def _episode_rows(
+    rows: Sequence[Mapping[str, Any]], parts: Sequence[Statistics]
+) -> list[dict[str, Any]]:
+    """Return the rows of meta/episodes: where an episode is, its statistics, where the row is."""
+    full = []
+    for row, statistics in zip(rows, parts, strict=True):
+        flat = dict(row)
+        for feature, values in statistics.items():
+            for name, value in values.items():
+                flat[f"stats/{feature}/{name}"] = value
+        flat["meta/episodes/chunk_index"] = 0
+        flat["meta/episodes/file_index"] = 0
+        full.append(flat)
+    return full
 
 
 def _feature(
@@ -122,58 +143,60 @@ def _feature(
     return {"dtype": dtype, "shape": list(shape), "names": list(names) if names else None}
 
 
-def _vector(fields: Mapping[str, Field]) -> dict[str, Any]:
-    named = [name for key, f in fields.items() for name in (f.names or _elements(key, f.size))]
-    return _feature("float32", (len(named),), named)
+def _vector_feature(fields: Mapping[str, Field]) -> dict[str, Any]:
+    names: list[str] = []
+    for key, field in fields.items():
+        names += field.names or _element_names(key, field.size)
+    return _feature("float32", (len(names),), names)
 
 
-def _elements(key: str, size: int) -> list[str]:
-    return [key] if size == 1 else [f"{key}.{i}" for i in range(size)]
+def _element_names(key: str, size: int) -> list[str]:
+    return [key] if size == 1 else [f"{key}.{index}" for index in range(size)]
 
 
-def _video(f: Field, hz: float) -> dict[str, Any]:
-    height, width, _ = f.shape
-    codec = {
+def _video_feature(field: Field, hz: float) -> dict[str, Any]:
+    height, width, _ = field.shape
+    feature = _feature("video", field.shape, ("height", "width", "channels"))
+    feature["info"] = {
         "video.height": height,
         "video.width": width,
         "video.codec": "h264",
         "video.pix_fmt": "yuv420p",
-    }
-    info = {
-        **codec,
         "video.is_depth_map": False,
         "video.fps": hz,
         "video.channels": 3,
         "has_audio": False,
     }
-    return _feature("video", f.shape, ("height", "width", "channels")) | {"info": info}
+    return feature
 
 
-def _figures(x: np.ndarray) -> dict[str, list]:
-    """Of rows (N, n)."""
-    low = {"min": x.min(0), "max": x.max(0), "mean": x.mean(0), "std": x.std(0)}
-    quantiles = dict(zip(QUANTILES, np.quantile(x, list(QUANTILES.values()), axis=0), strict=True))
-    return {k: v.tolist() for k, v in (low | quantiles).items()} | {"count": [len(x)]}
-
-
-def _joined(parts: Sequence[Mapping[str, list]]) -> dict[str, list]:
-    of = {k: np.array([p[k] for p in parts]) for k in parts[0]}
-    share = of["count"].reshape(-1, *[1] * (of["mean"].ndim - 1)) / of["count"].sum()
-    mean = (share * of["mean"]).sum(0)
-    spread = np.sqrt((share * (of["std"] ** 2 + (of["mean"] - mean) ** 2)).sum(0))
-    out = {"min": of["min"].min(0), "max": of["max"].max(0), "mean": mean, "std": spread}
-    out |= {k: (share * of[k]).sum(0) for k in QUANTILES}
-    return {k: v.tolist() for k, v in out.items()} | {"count": [int(of["count"].sum())]}
-
-
-def _tasks(task: str) -> pa.Table:
-    """The one task, indexed by its words as pandas would."""
-    columns = [("task_index", "int64", "int64"), ("task", "unicode", "object")]
+def _task_table(task: str) -> pa.Table:
+    """Return the one task, indexed by its words as pandas would."""
+    index = {
+        "name": None,
+        "field_name": None,
+        "pandas_type": "unicode",
+        "numpy_type": "object",
+        "metadata": {"encoding": "UTF-8"},
+    }
+    columns = [_pandas_column("task_index", "int64", "int64")]
+    columns.append(_pandas_column("task", "unicode", "object"))
     pandas = {
-        "index_columns": ["task"], "column_indexes": [{"name": None, "field_name": None, "pandas_type": "unicode",
-        "numpy_type": "object", "metadata": {"encoding": "UTF-8"}}], "columns": [{"name": name, "field_name": name,
-        "pandas_type": kind, "numpy_type": numpy, "metadata": None} for name, kind, numpy in columns],
-        "creator": {"library": "pyarrow", "version": pa.__version__}, "pandas_version": "2.2.3",
-    }  # fmt: skip
+        "index_columns": ["task"],
+        "column_indexes": [index],
+        "columns": columns,
+        "creator": {"library": "pyarrow", "version": pa.__version__},
+        "pandas_version": "2.2.3",
+    }
     table = pa.table({"task_index": [0], "task": [task]})
     return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
+
+
+def _pandas_column(name: str, pandas_type: str, numpy_type: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "field_name": name,
+        "pandas_type": pandas_type,
+        "numpy_type": numpy_type,
+        "metadata": None,
+    }

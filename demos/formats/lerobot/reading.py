@@ -1,9 +1,9 @@
-"""LeRobot datasets v3.0: parquet for numbers, many episodes per video; read in order, one episode at a time."""
+"""LeRobot datasets v3.0: parquet for numbers, many episodes per video, read in order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -12,201 +12,218 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ....envs import DataError, Field, Spec
+from ....envs import DataError, Spec
 from ....envs.errors import names
 from ....envs.tables import read_json
 from ...episode import ACTION, TIME, Episode
 from ...storage.image_files import open_picture
 from ...storage.images import ENCODINGS, EncodedImages, Spool
-from ..source import Choice, Source, observing, reader
-from .files import Video, batches, episode_rows, filled
-
-VERSION = "v3.0"
-OURS = "meta/fewstep.json"  # in an export of ours: Spec, provenance, and how each episode ended
-STATE, IMAGES, SUCCESS, CLOCK = (
-    "observation.state",
-    "observation.images.",
-    "next.success",
-    "timestamp",
+from ..choosing import Choice, Offer
+from ..source import Source, reader, select_observations
+from .features import (
+    CLOCK,
+    EPISODE,
+    OURS,
+    SUCCESS,
+    VERSION,
+    FeatureSlice,
+    exported_slices,
+    guess_field,
+    guessed_slices,
+    short_name,
 )
-NUMBER = "episode_index"
+from .files import fill_template, read_batches, read_episode_rows
+from .video import VideoReader
 
-
-@dataclass(frozen=True)
-class Column:
-    """Where the numbers or pictures of a field are: a feature, or a part of one."""
-
-    feature: str
-    field: Field
-    start: int = 0
-    stop: int | None = None
+Slices = Mapping[str, FeatureSlice]
 
 
 @reader(f"a LeRobot dataset {VERSION}")
 def read(path: Path, choice: Choice) -> Iterator[Source]:
-    """The episodes of a LeRobot dataset; every feature called observation.* becomes an observation.
+    """Yield the episodes of a LeRobot dataset; every observation.* becomes an observation.
 
-    An export of ours comes back with its own Spec, times and outcomes. Otherwise numbers have no unit, since the format
-    knows none, and an episode succeeded where next.success says so.
+    An export of ours comes back with its own Spec, times and outcomes. Otherwise numbers have no
+    unit, since the format knows none, and an episode succeeded where next.success says so.
     """
-    data = Dataset(path)
-    if choice.hz not in (0, data.spec.policy_hz):
-        raise DataError(
-            f"{path} says itself that it has {data.spec.policy_hz:g} frames a second: leave out hz="
-        )
-    chosen = _choose(path, data.columns, choice)
-    known = {k: c.field for k, c in chosen.items()}  # no field that is left out has to be valid
-    known.update(data.spec.observations)
-    spec = observing(replace(data.spec, observations=known), chosen)
-    filmed = any(data.features[c.feature]["dtype"] == "video" for c in chosen.values())
-    images = choice.images or ("jpeg" if filmed else "lossless")
-    yield Source(spec, data.notes, data.episodes(chosen, spec, images), images)
+    choice.refuse_fields()
+    dataset = Dataset(path)
+    choice.refuse_rate(dataset.spec.policy_hz)
+    chosen = _choose_slices(dataset.slices, choice)
+    # no field that is left out has to be valid
+    observations = {key: part.field for key, part in chosen.items()}
+    observations.update(dataset.spec.observations)
+    spec = select_observations(replace(dataset.spec, observations=observations), chosen)
+    filmed = any(dataset.is_video(part) for part in chosen.values())
+    images = choice.encoding("jpeg" if filmed else "lossless")
+    episodes = dataset.episodes(chosen, spec, images)
+    yield Source(spec, dataset.notes, episodes, len(dataset.rows), images)
+
+
+def _choose_slices(slices: Slices, choice: Choice) -> dict[str, FeatureSlice]:
+    images = [key for key, part in slices.items() if part.is_image]
+    numbers = [key for key in slices if key not in images]
+    return {key: slices[key] for key in Offer(numbers, images).choose(choice)}
 
 
 class Dataset:
-    """What the meta files say: Spec, where each observation is, notes, and the episodes."""
+    """What the meta files say.
+
+    slices: where each observation is; spec: of all of them in an export of ours, else of the
+    action alone; success: how each episode of an export of ours ended.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.info = path, read_json(path / "meta/info.json", inside=path)
-        if (found := self.info.get("codebase_version")) != VERSION:
+        self.path = path
+        self.info = read_json(path / "meta/info.json", inside=path)
+        found = self.info.get("codebase_version")
+        if found != VERSION:
             raise DataError(
-                f"{path} is a LeRobot dataset {found}, only {VERSION} is read: lerobot itself converts it"
+                f"{path} is a LeRobot dataset {found}, only {VERSION} is read:"
+                " lerobot itself converts it"
             )
-        self.features, self.rows = self.info["features"], episode_rows(path)
+        self.features = self.info["features"]
+        self.rows = read_episode_rows(path)
+        self._require_whole()
+        self.success: list[bool | None] | None = None
+        if (path / OURS).exists():
+            ours = read_json(path / OURS, inside=path)
+            self.spec = Spec.from_json(ours["spec"])
+            self.slices = exported_slices(self.spec)
+            self.success = ours["success"]
+            self.notes = ours["provenance"]
+        else:
+            self.slices = guessed_slices(self.features)
+            action = guess_field(self.features[ACTION])
+            self.spec = Spec({}, {ACTION: action}, float(self.info["fps"]))
+            self.notes = self._describe()
+
+    def _require_whole(self) -> None:
         if ACTION not in self.features:
-            raise DataError(f"{path} has no feature 'action'; it has {names(self.features)}")
-        if (said := self.info.get("total_episodes", len(self.rows))) != len(self.rows):
+            raise DataError(f"{self.path} has no feature 'action'; it has {names(self.features)}")
+        said = self.info.get("total_episodes", len(self.rows))
+        if said != len(self.rows):
             raise DataError(
-                f"{path} has {said} episodes, and meta/episodes tells of {len(self.rows)}: fetch it whole"
+                f"{self.path} has {said} episodes, and meta/episodes tells of {len(self.rows)}:"
+                " fetch it whole"
             )
-        ours = read_json(path / OURS, inside=path) if (path / OURS).exists() else None
-        self.columns = _known(Spec.from_json(ours["spec"])) if ours else _guessed(self.features)
-        self.success = ours["success"] if ours else None
-        if ours:
-            self.spec, self.notes = Spec.from_json(ours["spec"]), ours["provenance"]
-            return
-        self.spec = Spec({}, {ACTION: _field(self.features[ACTION])}, float(self.info["fps"]))
-        tasks = sorted({task for row in self.rows for task in row.get("tasks") or []})
-        self.notes = {"source": path.name, "format": f"LeRobot dataset {VERSION}", "tasks": tasks}
 
-    def episodes(self, columns: Mapping[str, Column], spec: Spec, images: str) -> Iterator[Episode]:
-        """Every episode with these observations; images: how to encode them."""
-        videos = {
-            key: self._video(c)
-            for key, c in columns.items()
-            if self.features[c.feature]["dtype"] == "video"
-        }
+    def _describe(self) -> dict[str, Any]:
+        tasks: set[str] = set()
+        for row in self.rows:
+            tasks.update(row.get("tasks") or [])
+        source = self.path.name
+        return {"source": source, "format": f"LeRobot dataset {VERSION}", "tasks": sorted(tasks)}
+
+    def is_video(self, part: FeatureSlice) -> bool:
+        """Return whether an observation is in videos."""
+        return self.features[part.feature]["dtype"] == "video"
+
+    def episodes(self, slices: Slices, spec: Spec, images: str) -> Iterator[Episode]:
+        """Yield every episode with these observations; images: how to encode them."""
+        videos = {}
+        tabular = {}
+        for key, part in slices.items():
+            if self.is_video(part):
+                videos[key] = self._open_video(part)
+            else:
+                tabular[key] = part
         clock = TIME if TIME in self.features and self.success else CLOCK
-        wanted = {ACTION, clock, *(c.feature for k, c in columns.items() if k not in videos)}
-        wanted |= {SUCCESS} & self.features.keys()
-        for i, (row, table) in enumerate(zip(self.rows, self._tables(wanted), strict=True)):
-            data: dict[str, Any] = {key: video.take(row, images) for key, video in videos.items()}
-            data |= {
-                key: self._part(table, c, images) for key, c in columns.items() if key not in videos
-            }
-            data |= {
-                ACTION: self._values(table, ACTION),
-                TIME: self._values(table, clock)[:, 0].astype(float),
-            }
-            yield Episode(data, spec, self._succeeded(i, table))
+        wanted = {ACTION, clock, *(part.feature for part in tabular.values())}
+        if SUCCESS in self.features:
+            wanted.add(SUCCESS)
+        for index, (row, table) in enumerate(self._tables(wanted)):
+            data: dict[str, Any] = {}
+            for key, video in videos.items():
+                data[key] = video.read(row, images)
+            for key, part in tabular.items():
+                data[key] = self._observation(table, part, images)
+            data[ACTION] = self._values(table, ACTION)
+            data[TIME] = self._values(table, clock)[:, 0].astype(float)
+            yield Episode(data, spec, self._succeeded(index, table))
 
-    def _video(self, column: Column) -> Video:
-        camera = column.feature.removeprefix(IMAGES).removeprefix("observation.")
-        shape, hz = column.field.shape, self.spec.policy_hz
-        place = partial(filled, self.path, self.info["video_path"], video_key=column.feature)
-        return Video(place, column.feature, camera, shape, hz)
+    def _open_video(self, part: FeatureSlice) -> VideoReader:
+        camera = short_name(part.feature)
+        find_file = partial(
+            fill_template, self.path, self.info["video_path"], video_key=part.feature
+        )
+        return VideoReader(find_file, part.feature, camera, part.field.shape, self.spec.policy_hz)
 
     def _succeeded(self, index: int, table: pa.Table) -> bool | None:
         if self.success is not None:
             return self.success[index]
-        return bool(self._values(table, SUCCESS).any()) if SUCCESS in self.features else None
+        if SUCCESS in self.features:
+            return bool(self._values(table, SUCCESS).any())
+        return None
 
-    def _part(self, table: pa.Table, column: Column, images: str) -> Any:
-        """An observation of an episode, which is no video."""
-        if self.features[column.feature]["dtype"] != "image":
-            return self._values(table, column.feature)[:, column.start : column.stop].reshape(
-                -1, *column.field.shape
-            )
-        shape, found = column.field.shape, Spool(len(table))
-        for number, cell in enumerate(table[column.feature]):
-            picture = open_picture(
-                cell["bytes"].as_py(),
-                shape[:2],
-                ("PNG", "JPEG"),
-                what=f"a picture of {column.feature}",
-            )
-            found.put(ENCODINGS[images].encode(picture), number)
-        return EncodedImages(found, shape, images)
+    def _observation(self, table: pa.Table, part: FeatureSlice, images: str) -> Any:
+        """Return an observation of an episode, which is no video."""
+        if self.features[part.feature]["dtype"] == "image":
+            return _decode_images(table, part, images)
+        numbers = self._values(table, part.feature)[:, part.start : part.stop]
+        return numbers.reshape(-1, *part.field.shape)
 
     def _values(self, table: pa.Table, feature: str) -> np.ndarray:
-        """A column as an array (T, ...)."""
-        column, shape = table[feature].combine_chunks(), self.features[feature]["shape"]
+        """Return a column as an array (T, ...)."""
+        column = table[feature].combine_chunks()
         while pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
             column = column.flatten()
+        shape = self.features[feature]["shape"]
         return column.to_numpy(zero_copy_only=False).reshape(len(table), *shape)
 
-    def _tables(self, features: set[str]) -> Iterator[pa.Table]:
-        """The rows of every episode, in order."""
-        rest, unread, opened = None, iter(()), None
+    def _tables(self, features: Collection[str]) -> Iterator[tuple[Mapping[str, Any], pa.Table]]:
+        """Yield what is said about every episode, and its rows, in order."""
+        widths = {name: prod(self.features[name]["shape"]) for name in sorted(features)}
+        widths[EPISODE] = 1
+        file = Path()
+        rest = RowQueue(iter(()))
         for row in self.rows:
-            place = {"chunk_index": row["data/chunk_index"], "file_index": row["data/file_index"]}
-            if (file := filled(self.path, self.info["data_path"], **place)) != opened:
-                opened, rest = file, None
-                unread = batches(
-                    file,
-                    {f: prod(self.features[f]["shape"]) for f in sorted(features)} | {NUMBER: 1},
-                )
-            parts, have = [rest] if rest else [], len(rest or ())
-            while have < row["length"] and (batch := next(unread, None)) is not None:
-                parts.append(pa.Table.from_batches([batch]))
-                have += len(batch)
-            table = pa.concat_tables(parts) if parts else pa.table({NUMBER: []})
-            table, rest = table.slice(0, row["length"]), table.slice(row["length"])
-            if len(table) != row["length"] or {*table[NUMBER].to_pylist()} - {row[NUMBER]}:
+            place = fill_template(
+                self.path,
+                self.info["data_path"],
+                chunk_index=row["data/chunk_index"],
+                file_index=row["data/file_index"],
+            )
+            if place != file:
+                file = place
+                rest = RowQueue(read_batches(file, widths))
+            table = rest.take(row["length"])
+            numbers = {*table[EPISODE].to_pylist()}
+            if len(table) != row["length"] or numbers - {row[EPISODE]}:
                 raise DataError(
-                    f"{file} does not hold the {row['length']} frames of episode {row['episode_index']}"
+                    f"{file} does not hold the {row['length']} frames of episode {row[EPISODE]}"
                 )
-            yield table
+            yield row, table
 
 
-def _known(spec: Spec) -> dict[str, Column]:
-    """Where an export of ours has put its observations."""
-    out, start = {}, 0
-    for key, f in spec.observations.items():
-        if f.is_image:
-            out[key] = Column(IMAGES + key, f)
-        else:
-            out[key] = Column(STATE, f, start, start := start + f.size)
-    return out
+class RowQueue:
+    """The rows of a file, taken some at a time."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self._rest = pa.table({EPISODE: []})
+
+    def take(self, count: int) -> pa.Table:
+        """Return the next `count` rows, or as many as there are."""
+        parts = [self._rest] if len(self._rest) else []
+        found = len(self._rest)
+        while found < count:
+            batch = next(self._batches, None)
+            if batch is None:
+                break
+            parts.append(pa.Table.from_batches([batch]))
+            found += len(batch)
+        table = pa.concat_tables(parts) if parts else self._rest
+        self._rest = table.slice(count)
+        return table.slice(0, count)
 
 
-def _guessed(features: Mapping[str, Any]) -> dict[str, Column]:
-    """Every observation by its short name, where that is not another's as well."""
-    found = {
-        k: _field(f)
-        for k, f in features.items()
-        if k.startswith("observation.") and f["dtype"] != "string"
-    }
-    short = [k.removeprefix(IMAGES).removeprefix("observation.") for k in found]
-    names_ = [s if short.count(s) == 1 else k for s, k in zip(short, found, strict=True)]
-    return {name: Column(k, f) for name, (k, f) in zip(names_, found.items(), strict=True)}
-
-
-def _field(feature: Mapping[str, Any]) -> Field:
-    shape, given = tuple(feature["shape"]), feature.get("names")
-    if feature["dtype"] in ("video", "image"):
-        return Field((*shape[1:], 3) if shape[0] == 3 != shape[-1] else shape, kind="image")
-    listed = next(iter(given.values()), []) if isinstance(given, dict) else given or []
-    fits = isinstance(listed, list) and len(listed) == np.prod(shape)
-    return Field(shape, names=tuple(map(str, listed)) if fits else ())
-
-
-def _choose(path: Path, columns: Mapping[str, Column], choice: Choice) -> dict[str, Column]:
-    out = {}
-    for what, pictures, wanted in (("key", False, choice.keys), ("camera", True, choice.cameras)):
-        table = {k: c for k, c in columns.items() if c.field.is_image == pictures}
-        for key in table if wanted is None else wanted:
-            if key not in table:
-                raise DataError(f"{path} has no {what} {key!r}; valid: {names(table)}")
-            out[key] = table[key]
-    return out
+def _decode_images(table: pa.Table, part: FeatureSlice, images: str) -> EncodedImages:
+    """Return pictures that lie beside the numbers."""
+    shape = part.field.shape
+    what = f"a picture of {part.feature}"
+    encode = ENCODINGS[images].encode
+    spool = Spool(len(table))
+    for frame, cell in enumerate(table[part.feature]):
+        pixels = open_picture(cell["bytes"].as_py(), shape[:2], ("PNG", "JPEG"), what=what)
+        spool.put(encode(pixels), frame)
+    return EncodedImages(spool, shape, images)

@@ -17,59 +17,90 @@ from ....envs.atomic_files import new_folder
 from ...episode import Episode
 from ...storage.images import EncodedImages
 from ...store import DemoStore
-from .metadata import DATA, FILES, VIDEO, numbers, schema, statistics, write_meta
-from .reading import CLOCK, IMAGES
+from ..source import Progress, ignore_progress
+from .features import CLOCK, IMAGES
+from .metadata import (
+    DATA,
+    DATA_MEGABYTES,
+    FILES_IN_CHUNK,
+    VIDEO,
+    VIDEO_MEGABYTES,
+    data_schema,
+    episode_numbers,
+    write_meta,
+)
+from .statistics import episode_statistics
 
-LIMIT = {"data": 100.0, "video": 200.0}  # MB of a file, after which the next one begins
-QUALITY = {"crf": "18"}  # of H.264
+H264_OPTIONS = {"crf": "18"}
+KEY_FRAMES = 2  # every second picture: one in the middle is found at once
 
 
 def write(
-    store: DemoStore, out: str | Path, task: str = "", limit: dict[str, float] | None = None
+    store: DemoStore,
+    out: str | Path,
+    task: str = "",
+    progress: Progress = ignore_progress,
+    *,
+    data_megabytes: float = DATA_MEGABYTES,
+    video_megabytes: float = VIDEO_MEGABYTES,
 ) -> None:
     """Write all episodes to a new folder `out`; a failure leaves nothing there.
 
-    Observations that are numbers become observation.state, end to end; images become videos, which are not exact. What
-    LeRobot has no place for, as units and outcomes, lies in meta/fewstep.json, and the true times in the feature
-    "time": `fewstep import` brings them back. task: in words; by default what the store says of its source.
+    Observations that are numbers become observation.state, end to end; images become videos, which
+    are not exact. What LeRobot has no place for, as units and outcomes, lies in meta/fewstep.json,
+    and the true times in the feature "time": `fewstep import` brings them back.
+
+    task: in words; by default what the store says of its source.
+    progress: is told how many episodes are done, and of how many.
+    data_megabytes: of a file of numbers, after which the next one begins.
+    video_megabytes: likewise of a video.
     """
-    said, limit = store.provenance, limit or LIMIT
-    task = str(task or said.get("task") or "; ".join(said.get("tasks", [])) or "unknown")
-    cameras = list(store.spec.images)
+    rows = []
+    statistics = []
     with new_folder(Path(out)) as folder:
         with ExitStack() as files:
-            data = files.enter_context(Data(folder, store, limit["data"]))
-            videos = {
-                k: files.enter_context(Video(folder, IMAGES + k, store.spec, limit["video"]))
-                for k in cameras
-            }
-            rows, parts = [], []
-            for i in range(len(store)):
-                episode = store.episode(i)
-                row = {"episode_index": i, "tasks": [task], "length": len(episode)} | data.add(
-                    i, episode
-                )
+            table = files.enter_context(TableWriter(folder, store, data_megabytes))
+            videos = {}
+            for key in store.spec.images:
+                video = VideoWriter(folder, IMAGES + key, store.spec, video_megabytes)
+                videos[key] = files.enter_context(video)
+            task = task or describe_task(store)
+            for index in range(len(store)):
+                episode = store.episode(index)
+                row: dict[str, Any] = {
+                    "episode_index": index,
+                    "tasks": [task],
+                    "length": len(episode),
+                }
+                row |= table.add(index, episode)
                 for key, video in videos.items():
                     row |= video.add(episode.data[key])
                 rows.append(row)
-                parts.append(statistics(episode))
-        write_meta(folder, store, task, rows, parts)
+                statistics.append(episode_statistics(episode, episode_numbers(episode)))
+                progress(index + 1, len(store))
+        write_meta(folder, store, task, rows, statistics)
 
 
-class Data:
+def describe_task(store: DemoStore) -> str:
+    """Return what a store says of what is done in it."""
+    provenance = store.provenance
+    return str(provenance.get("task") or "; ".join(provenance.get("tasks", [])) or "unknown")
+
+
+class TableWriter:
     """The numbers: parquet, a row group an episode."""
 
-    def __init__(self, folder: Path, store: DemoStore, limit: float) -> None:
-        self._folder, self._limit, self._hz, self._schema = (
-            folder,
-            limit,
-            store.spec.policy_hz,
-            schema(store),
-        )
-        self._frames, self._file, self._path = 0, -1, Path()
+    def __init__(self, folder: Path, store: DemoStore, megabytes: float) -> None:
+        self._folder = folder
+        self._megabytes = megabytes
+        self._hz = store.spec.policy_hz
+        self._schema = data_schema(store)
+        self._frames = 0
+        self._file = -1
+        self._path = Path()
         self._writer: pq.ParquetWriter | None = None
 
-    def __enter__(self) -> Data:
+    def __enter__(self) -> TableWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,38 +108,51 @@ class Data:
             self._writer.close()
 
     def add(self, index: int, episode: Episode) -> dict[str, int]:
-        """Write an episode; returns where."""
-        if self._writer is None or _megabytes(self._path) > self._limit:
-            self.__exit__()
-            self._file += 1
-            self._path = _place(self._folder, DATA, self._file)
-            self._writer = pq.ParquetWriter(self._path, self._schema)
-        first, n = self._frames, len(episode)
-        self._frames += n
-        count = np.arange(n)
-        columns = {
-            **numbers(episode),
-            CLOCK: count / self._hz,
-            "frame_index": count,
-            "index": first + count,
-        }
-        columns |= {"episode_index": np.full(n, index), "task_index": np.zeros(n, int)}
-        arrays = [_arrow(columns[f.name], f.type) for f in self._schema]
-        self._writer.write_table(pa.table(arrays, schema=self._schema))
-        where = {f"data/{k}": v for k, v in _numbered(self._file).items()}
-        return where | {"dataset_from_index": first, "dataset_to_index": first + n}
+        """Write an episode; return where it is."""
+        frames = len(episode)
+        first = self._frames
+        self._frames += frames
+        counter = np.arange(frames)
+        columns = episode_numbers(episode)
+        columns[CLOCK] = counter / self._hz
+        columns["frame_index"] = counter
+        columns["index"] = first + counter
+        columns["episode_index"] = np.full(frames, index)
+        columns["task_index"] = np.zeros(frames, int)
+        arrays = [_to_arrow(columns[field.name], field.type) for field in self._schema]
+        writer = self._open()
+        writer.write_table(pa.table(arrays, schema=self._schema))
+        where = {f"data/{key}": number for key, number in _place(self._file).items()}
+        where["dataset_from_index"] = first
+        where["dataset_to_index"] = first + frames
+        return where
+
+    def _open(self) -> pq.ParquetWriter:
+        """Return the open file, or the next one where that is full."""
+        if self._writer is not None and _size(self._path) <= self._megabytes:
+            return self._writer
+        self.__exit__()
+        self._file += 1
+        self._path = _new_file(self._folder, DATA, self._file)
+        self._writer = pq.ParquetWriter(self._path, self._schema)
+        return self._writer
 
 
-class Video:
+class VideoWriter:
     """The pictures of one camera, many episodes in a file."""
 
-    def __init__(self, folder: Path, feature: str, spec: Spec, limit: float) -> None:
-        self._folder, self._feature, self._hz, self._limit = folder, feature, spec.policy_hz, limit
-        self._file, self._frames, self._path = -1, 0, Path()
+    def __init__(self, folder: Path, feature: str, spec: Spec, megabytes: float) -> None:
+        self._folder = folder
+        self._feature = feature
+        self._megabytes = megabytes
+        self._hz = spec.policy_hz
+        self._file = -1
+        self._frames = 0
+        self._path = Path()
         self._container: Any = None
         self._stream: Any = None
 
-    def __enter__(self) -> Video:
+    def __enter__(self) -> VideoWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -116,53 +160,57 @@ class Video:
             self._container.mux(self._stream.encode())
             self._container.close()
 
-    def add(self, pictures: EncodedImages) -> dict[str, Any]:
-        """Write an episode's (T, height, width, 3); returns where."""
-        container, stream = self._opened(*pictures.shape[1:3])
-        first, self._frames = self._frames, self._frames + len(pictures)
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        times = {"from_timestamp": first / self._hz, "to_timestamp": self._frames / self._hz}
-        return {
-            f"videos/{self._feature}/{k}": v for k, v in {**_numbered(self._file), **times}.items()
-        }
+    def add(self, images: EncodedImages) -> dict[str, Any]:
+        """Write an episode's (T, height, width, 3); return where it is."""
+        container = self._open(*images.shape[1:3])
+        first = self._frames
+        self._frames += len(images)
+        for image in images:
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            container.mux(self._stream.encode(frame))
+        where: dict[str, Any] = {**_place(self._file)}
+        where["from_timestamp"] = first / self._hz
+        where["to_timestamp"] = self._frames / self._hz
+        return {f"videos/{self._feature}/{name}": value for name, value in where.items()}
 
-    def _opened(self, height: int, width: int) -> tuple[Any, Any]:
-        if self._container is not None and _megabytes(self._path) <= self._limit:
-            return self._container, self._stream
+    def _open(self, height: int, width: int) -> Any:
+        """Return the open file, or the next one where that is full."""
+        if self._container is not None and _size(self._path) <= self._megabytes:
+            return self._container
         self.__exit__()
-        self._file, self._frames = self._file + 1, 0
-        self._path = _place(self._folder, VIDEO, self._file, video_key=self._feature)
+        self._file += 1
+        self._frames = 0
+        self._path = _new_file(self._folder, VIDEO, self._file, video_key=self._feature)
         self._container = av.open(str(self._path), "w")
-        self._stream = self._container.add_stream(
-            "libx264", Fraction(self._hz).limit_denominator(1000)
-        )
-        self._stream.width, self._stream.height = width, height
-        self._stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
-        self._stream.options, self._stream.gop_size = (
-            QUALITY,
-            2,
-        )  # two: a picture in the middle is found at once
-        return self._container, self._stream
+        rate = Fraction(self._hz).limit_denominator(1000)
+        stream = self._container.add_stream("libx264", rate)
+        stream.width = width
+        stream.height = height
+        stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
+        stream.options = H264_OPTIONS
+        stream.gop_size = KEY_FRAMES
+        self._stream = stream
+        return self._container
 
 
-def _numbered(file: int) -> dict[str, int]:
-    return {"chunk_index": file // FILES, "file_index": file % FILES}
+def _place(file: int) -> dict[str, int]:
+    """Return the folder and the number in it of a file."""
+    return {"chunk_index": file // FILES_IN_CHUNK, "file_index": file % FILES_IN_CHUNK}
 
 
-def _place(folder: Path, pattern: str, file: int, **more: str) -> Path:
-    path = folder / pattern.format(**_numbered(file), **more)
+def _new_file(folder: Path, template: str, file: int, **more: str) -> Path:
+    path = folder / template.format(**_place(file), **more)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def _megabytes(path: Path) -> float:
+def _size(path: Path) -> float:
+    """Return the size of a file [MB]."""
     return path.stat().st_size / 2**20
 
 
-def _arrow(values: np.ndarray, kind: pa.DataType) -> pa.Array:
-    if not pa.types.is_fixed_size_list(kind):
-        return pa.array(values.reshape(len(values)), kind)
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(values.ravel(), kind.value_type), kind.list_size
-    )
+def _to_arrow(values: np.ndarray, dtype: pa.DataType) -> pa.Array:
+    if not pa.types.is_fixed_size_list(dtype):
+        return pa.array(values.reshape(len(values)), dtype)
+    flat = pa.array(values.ravel(), dtype.value_type)
+    return pa.FixedSizeListArray.from_arrays(flat, dtype.list_size)

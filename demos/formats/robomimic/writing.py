@@ -13,38 +13,49 @@ import numpy as np
 from ....envs.atomic_files import new_file
 from ...episode import ACTION, TIME, Episode
 from ...store import DemoStore
+from ..source import Progress, ignore_progress
 from .reading import OURS
 
 GYM = 2  # robomimic's number for environments of gym
 
 
-def write(store: DemoStore, out: str | Path, task: str = "") -> None:
+def write(
+    store: DemoStore,
+    out: str | Path,
+    task: str = "",
+    progress: Progress = ignore_progress,
+) -> None:
     """Write all episodes to a new file, without `next_obs`; a failure leaves nothing there.
 
-    rewards: 1 in the last frame of a success. Quaternions become x, y, z, w. Actions are written as they are: robomimic
-    wants them within -1 and 1.
+    rewards: 1 in the last frame of a success. Quaternions become x, y, z, w. Actions are written as
+    they are: robomimic wants them within -1 and 1.
     """
-    said = store.provenance | ({"task": task} if task else {})
-    settings = {"control_freq": store.spec.policy_hz}
+    provenance = store.provenance | ({"task": task} if task else {})
     environment = {
-        "env_name": str(said.get("task", "unknown")),
+        "env_name": str(provenance.get("task", "unknown")),
         "type": GYM,
-        "env_kwargs": settings,
+        "env_kwargs": {"control_freq": store.spec.policy_hz},
     }
-    with new_file(Path(out)) as beside, Disk(beside, "w+") as disk:
+    ours = {"spec": store.spec.to_json(), "provenance": provenance}
+    with new_file(Path(out)) as beside, PatientFile(beside, "w+") as disk:
         with h5py.File(disk, "w") as file:
             data = file.create_group("data")
-            data.attrs["total"], data.attrs["env_args"] = store.frames, json.dumps(environment)
-            data.attrs[OURS] = json.dumps({"spec": store.spec.to_json(), "provenance": said})
+            data.attrs["total"] = store.frames
+            data.attrs["env_args"] = json.dumps(environment)
+            data.attrs[OURS] = json.dumps(ours)
             for number in range(len(store)):
-                _write(data.create_group(f"demo_{number}"), store.episode(number))
+                _write_demo(data.create_group(f"demo_{number}"), store.episode(number))
                 file.flush()
                 disk.check()
+                progress(number + 1, len(store))
         disk.check()
 
 
-class Disk(FileIO):
-    """A file whose writes never fail: HDF5 prints traces and may crash where one does, as on a full disk."""
+class PatientFile(FileIO):
+    """A file whose writes never fail.
+
+    HDF5 prints traces and may crash where one does, as on a full disk.
+    """
 
     _failed: OSError | None = None
 
@@ -72,26 +83,33 @@ class Disk(FileIO):
             raise self._failed
 
 
-def _write(demo: h5py.Group, episode: Episode) -> None:
+def _write_demo(demo: h5py.Group, episode: Episode) -> None:
     last = np.arange(len(episode)) == len(episode) - 1
     demo.attrs["num_samples"] = len(episode)
     if episode.success is not None:
         demo.attrs["success"] = episode.success
-    demo["actions"], demo[TIME] = episode.data[ACTION], episode.data[TIME]
-    demo["rewards"], demo["dones"] = (
-        np.where(last & bool(episode.success), 1.0, 0.0),
-        last.astype(np.int64),
-    )
+    demo["actions"] = episode.data[ACTION]
+    demo[TIME] = episode.data[TIME]
+    demo["rewards"] = np.where(last & bool(episode.success), 1.0, 0.0)
+    demo["dones"] = last.astype(np.int64)
     for key, field in episode.spec.observations.items():
         values = episode.data[key]
         if field.is_image:
-            shape, chunks = values.shape, (1, *values.shape[1:])
-            array = demo.create_dataset(
-                f"obs/{key}", shape, np.uint8, chunks=chunks, compression="gzip"
-            )
-            for frame, picture in enumerate(values):
-                array[frame] = picture
+            _write_images(demo, key, values)
+        elif field.kind == "quaternion":
+            demo[f"obs/{key}"] = np.roll(values, -1, axis=-1)
         else:
-            demo[f"obs/{key}"] = (
-                np.roll(values, -1, axis=-1) if field.kind == "quaternion" else values
-            )
+            demo[f"obs/{key}"] = values
+
+
+def _write_images(demo: h5py.Group, key: str, images: Any) -> None:
+    """Write pictures (T, height, width, 3), each a chunk of its own."""
+    array = demo.create_dataset(
+        f"obs/{key}",
+        images.shape,
+        np.uint8,
+        chunks=(1, *images.shape[1:]),
+        compression="gzip",
+    )
+    for frame, image in enumerate(images):
+        array[frame] = image

@@ -1,34 +1,22 @@
-"""The YAML file that says which topics of a bag become which fields, and one to begin with."""
+"""The YAML file that says which topics of a bag become which fields."""
 
-import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ....envs import ConfigError, DataError
-from ....envs.errors import names
 from ....envs.schema import from_plain
 from ....envs.tables import read_table
 
-COMMANDS = (
-    "action",
-    "cmd",
-    "command",
-    "desired",
-    "goal",
-    "setpoint",
-    "target",
-)  # in the name of a topic of actions
-
 
 @dataclass(frozen=True)
-class Entry:
+class FieldEntry:
     """One field: a topic, where its numbers are, and what they mean.
 
-    value: dotted path to the numbers in a message; empty for a camera, or a message that is nothing but numbers.
-    size: (height, width) to which images are resized; empty keeps them. The rest is as in Field.
+    value: dotted path to the numbers in a message; empty for a camera, or a message that is nothing
+    but numbers. size: (height, width) to which images are resized; empty keeps them. The rest is as
+    in Field.
     names: also picks and orders the numbers of a message that names them, as JointState does.
     kind: empty for image, quaternion or linear, whatever the message holds.
     """
@@ -47,78 +35,35 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FieldsFile:
     """The whole file. hz: rate to which everything is resampled [Hz], 0 where it does not say."""
 
     hz: float = 0.0
-    observations: dict[str, Any] = field(default_factory=dict)  # of Entry
+    observations: dict[str, Any] = field(default_factory=dict)  # of FieldEntry
     actions: dict[str, Any] = field(default_factory=dict)
 
 
-def load(path: Path) -> Plan:
+def read_fields_file(path: Path) -> FieldsFile:
     """Read such a file; DataError says what is wrong with it."""
     given = read_table(path, "fields", DataError)
     try:
-        plan = from_plain(Plan, given)
-        tables = {"observations": plan.observations, "actions": plan.actions}
-        entries = {
-            g: {str(k): _entry(v, f"{g}.{k}") for k, v in table.items()}
-            for g, table in tables.items()
-        }
-        return Plan(plan.hz, **entries)
+        tables = from_plain(FieldsFile, given)
+        observations = _read_entries(tables.observations, "observations")
+        actions = _read_entries(tables.actions, "actions")
     except ConfigError as error:
         raise DataError(f"{path} is no YAML file of fields: {error}") from error
+    return FieldsFile(tables.hz, observations, actions)
 
 
-def _entry(table: Any, where: str) -> Entry:
-    entry = from_plain(Entry, table, where)
+def _read_entries(table: Mapping[Any, Any], group: str) -> dict[str, FieldEntry]:
+    entries = {}
+    for key, given in table.items():
+        entries[str(key)] = _read_entry(given, f"{group}.{key}")
+    return entries
+
+
+def _read_entry(given: Any, where: str) -> FieldEntry:
+    entry = from_plain(FieldEntry, given, where)
     if entry.size and (len(entry.size) != 2 or min(entry.size) < 1):
         raise ConfigError(f"{where}.size must be [height, width] in pixels, not {list(entry.size)}")
     return entry
-
-
-@dataclass(frozen=True)
-class Found:
-    """A topic of a bag: type and number of its messages, and in the first one paths to numbers, and their names."""
-
-    type: str
-    count: int
-    camera: bool = False
-    values: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-
-
-def skeleton(topics: Mapping[str, Found]) -> str:
-    """The topics of a bag, and a file of fields to begin with."""
-    listed = [
-        f"  {topic}  {found.type}  {found.count} messages"
-        for topic, found in sorted(topics.items())
-    ]
-    usable = {topic: found for topic, found in topics.items() if found.camera or found.values}
-    sent = {topic for topic in usable if any(word in topic.lower() for word in COMMANDS)}
-    return "\n".join(
-        [
-            *("its topics:", *listed),
-            *("a file to begin with; add unit, kind, measured_by and limits:", "", "hz: 20"),
-            *_table("observations", ((t, usable[t]) for t in sorted(usable.keys() - sent))),
-            *_table("actions", ((t, usable[t]) for t in sorted(sent))),
-        ]
-    )
-
-
-def _table(group: str, topics: Iterable[tuple[str, Found]]) -> list[str]:
-    lines = [f"  {_key(topic)}: {_line(topic, found)}" for topic, found in topics]
-    return [f"{group}:", *lines] if lines else [f"{group}: {{}}  # none recognised"]
-
-
-def _key(topic: str) -> str:
-    return re.sub(r"\W+", "_", topic).strip("_") or "field"
-
-
-def _line(topic: str, found: Found) -> str:
-    parts = [f"topic: {topic if re.fullmatch(r'/[/A-Za-z0-9_]*', topic) else json.dumps(topic)}"]
-    parts += ["size: [96, 96]"] if found.camera else []
-    parts += [f"value: {found.values[0]}"] if found.values and found.values[0] else []
-    parts += [f"names: {json.dumps(found.names)}"] if found.names else []
-    others = f"  # or {names(found.values[1:])}" if found.values[1:] else ""
-    return f"{{{', '.join(parts)}}}{others}"

@@ -8,59 +8,74 @@ from ....envs import DataError, Field, Spec
 from ....envs.agent import interpolate
 from ....envs.errors import names
 
-SLACK = 1_000  # ns that a stamp may be late: it went through floating point, or the period is no whole number of ns
-SILENCE = 2.0  # s between two messages over which nothing is interpolated or held
+TopicTimes = Sequence[tuple[str, np.ndarray]]  # of the messages of each topic (m,) [ns]
+SECOND = 1e9  # [ns]
+SLACK = 1_000  # [ns] that a stamp may be late: floating point, or a period that is no whole number
+SILENCE = 2.0  # [s] between two messages over which nothing is interpolated or held
+LONGEST_EPISODE = 10**7  # frames
 
-MOST = 10**7  # frames of an episode
 
+def place_ticks(times: TopicTimes, hz: float) -> np.ndarray:
+    """Return the times (T,) of the frames, `hz` apart.
 
-def ticks(times: Sequence[tuple[str, np.ndarray]], hz: float) -> np.ndarray:
-    """(T,) from the moment when all topics have been heard to the end of the first that ends; times are in order."""
-    start, end = max(t[0] for _, t in times), min(t[-1] for _, t in times)
+    They go from the moment when all topics have been heard to the end of the first that ends.
+    times: of the messages of each topic, in order.
+    """
+    start = max(stamps[0] for _, stamps in times)
+    end = min(stamps[-1] for _, stamps in times)
     if end < start:
-        zero = min(t[0] for _, t in times)
-        spans = {
-            f"{topic} {(t[0] - zero) / 1e9:.3f} to {(t[-1] - zero) / 1e9:.3f} s"
-            for topic, t in times
-        }
         raise DataError(
-            f"there is no moment at which all topics are heard: {names(spans)}; do their clocks agree?"
+            f"there is no moment at which all topics are heard: {_describe_spans(times)};"
+            " do their clocks agree?"
         )
-    count = int((int(end) - int(start) + SLACK) * hz / 1e9) + 1
-    if count > MOST:
+    count = int((int(end) - int(start) + SLACK) * hz / SECOND) + 1
+    if count > LONGEST_EPISODE:
         raise DataError(
-            f"from {start / 1e9:.0f} to {end / 1e9:.0f} s there are {count} frames: does a clock jump?"
+            f"from {start / SECOND:.0f} to {end / SECOND:.0f} s there are {count} frames:"
+            " does a clock jump?"
         )
-    return start + np.rint(np.arange(count) * (1e9 / hz)).astype(np.int64)
+    return start + np.rint(np.arange(count) * (SECOND / hz)).astype(np.int64)
 
 
-def latest(times: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """(T,) which of the messages is the last one at each tick."""
-    return np.searchsorted(times, at + SLACK, side="right") - 1
+def _describe_spans(times: TopicTimes) -> str:
+    zero = min(stamps[0] for _, stamps in times)
+    spans = []
+    for topic, stamps in times:
+        begin = (stamps[0] - zero) / SECOND
+        end = (stamps[-1] - zero) / SECOND
+        spans.append(f"{topic} {begin:.3f} to {end:.3f} s")
+    return names(spans)
 
 
-def check_gaps(times: np.ndarray, at: np.ndarray) -> None:
-    """Raise DataError where a topic falls silent for so long that what lies between would be invented."""
-    first, last = latest(times, at[[0, -1]])
+def latest_message(times: np.ndarray, ticks: np.ndarray) -> np.ndarray:
+    """Return which of the messages is the last one at each tick, (T,)."""
+    return np.searchsorted(times, ticks + SLACK, side="right") - 1
+
+
+def require_no_gaps(times: np.ndarray, ticks: np.ndarray) -> None:
+    """Raise DataError where a topic is silent so long that what lies between would be invented."""
+    first, last = latest_message(times, ticks[[0, -1]])
     inside = times[first : last + 2]
-    gaps = np.diff(inside) / 1e9
+    gaps = np.diff(inside) / SECOND
     if len(gaps) and gaps.max() > SILENCE:
-        begin = (inside[gaps.argmax()] - at[0]) / 1e9
+        begin = (inside[gaps.argmax()] - ticks[0]) / SECOND
         raise DataError(
-            f"silent for {gaps.max():.1f} s, {begin:.1f} s after the first frame, and nothing tells what was between; "
-            f"cut the bag there (numbers of kind discrete may keep their last value)"
+            f"silent for {gaps.max():.1f} s, {begin:.1f} s after the first frame, and nothing"
+            " tells what was between; cut the bag there (numbers of kind discrete may keep their"
+            " last value)"
         )
 
 
-def resample(field: Field, times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """(T, n) what `values` (m, n), valid at `times` (m,), are at each tick."""
-    i = latest(times, at)
-    j = np.minimum(i + 1, len(times) - 1)
-    weights = np.clip((at - times[i]) / np.maximum(times[j] - times[i], 1), 0, 1)
+def resample(field: Field, times: np.ndarray, values: np.ndarray, ticks: np.ndarray) -> np.ndarray:
+    """Return what `values` (m, n), valid at `times` (m,), are at each tick, (T, n)."""
+    before = latest_message(times, ticks)
+    after = np.minimum(before + 1, len(times) - 1)
+    gap = np.maximum(times[after] - times[before], 1)
+    weights = np.clip((ticks - times[before]) / gap, 0, 1)
     spec = Spec({}, {"x": Field(field.shape, kind=field.kind)}, 1.0)
-    with np.errstate(
-        invalid="ignore"
-    ):  # a quaternion without length becomes NaN, which `check` reports
-        return np.stack(
-            [interpolate(spec, *pair) for pair in zip(values[i], values[j], weights, strict=True)]
-        )
+    resampled = []
+    # a quaternion without length becomes NaN, which `check` reports
+    with np.errstate(invalid="ignore"):
+        for first, second, weight in zip(before, after, weights, strict=True):
+            resampled.append(interpolate(spec, values[first], values[second], weight))
+    return np.stack(resampled)

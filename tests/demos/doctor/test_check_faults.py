@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fewstep.demos.doctor import cameras as check_cameras
 from fewstep.demos.doctor.check import Finding, broken, check
 from fewstep.demos.episode import Episode
-from fewstep.demos.formats.diffusion_policy import import_pusht
+from fewstep.demos.formats import import_demonstrations
 from fewstep.demos.store import DemoStore
 from fewstep.envs import Field, Spec
 
@@ -371,7 +371,8 @@ def test_broken_episodes_do_not_hide_faults_of_others(
 def human(tmp_path_factory: pytest.TempPathFactory) -> DemoStore:
     if not HUMAN.exists():
         pytest.skip(f"the human Push-T demonstrations are not at {HUMAN}")
-    import_pusht(HUMAN, path := tmp_path_factory.mktemp("pusht") / "out")
+    path = tmp_path_factory.mktemp("pusht") / "out"
+    import_demonstrations(HUMAN, path, task="pusht")
     return DemoStore.open(path)
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from fewstep.demos import Episode
 from fewstep.demos.doctor.check import check
 from fewstep.demos.formats import export_demonstrations, import_demonstrations
-from fewstep.demos.formats.diffusion_policy import import_pusht, read
-from fewstep.demos.formats.source import Choice, save
+from fewstep.demos.formats.choosing import Choice
+from fewstep.demos.formats.diffusion_policy.reading import read
+from fewstep.demos.formats.source import save
 from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError, Field, Spec
 from fewstep.envs.sim.push_t_geometry import SPEC as PUSHT
@@ -146,7 +147,7 @@ def without(key: str) -> dict[str, np.ndarray]:
             None,
             "no 'data/action'; valid: gripper, img, keypoint, state, wrist",
         ),
-        ((4, 9), numbers(), ["joints"], "no 'data/joints'; valid: action, gripper"),
+        ((4, 9), numbers(), ["joints"], "no key 'joints'; valid: gripper, keypoint"),
         ((4, 8), numbers(), None, "'gripper' has 9 frames, the episodes have 8"),
         ((4, 10), numbers(), ["state"], "'state' has 9 frames, the episodes have 10"),
         ((4, 4, 9), numbers(), None, "whole numbers that grow"),
@@ -157,7 +158,7 @@ def without(key: str) -> dict[str, np.ndarray]:
             (4, 9),
             numbers() | {"text": np.array(["push"] * 9)},
             ["text"],
-            "'text' holds <U4, not numbers",
+            "no key 'text'; valid: gripper, keypoint",
         ),
         (
             (4, 9),
@@ -220,9 +221,12 @@ def test_zeros_and_the_order_of_observations_come_back_from_an_export(tmp_path: 
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"keys": ["wrist"]}, r"'wrist' holds images; choose it with cameras=\[wrist\]"),
-        ({"keys": ["action"]}, "'action' is no observation"),
-        ({"cameras": ["state"]}, r"'state' is no camera: its shape is \(9, 3\)"),
+        ({"keys": ["wrist"]}, r"'wrist' holds images: choose it with cameras=\[wrist\]"),
+        ({"keys": ["action"]}, "no key 'action'; valid: gripper, keypoint"),
+        (
+            {"cameras": ["state"]},
+            r"'state' holds no images: choose it with keys=\[state\]; valid cameras: img, wrist",
+        ),
     ],
 )
 def test_what_is_chosen_as_something_else_is_refused(
@@ -299,7 +303,7 @@ def human(tmp_path_factory: pytest.TempPathFactory) -> DemoStore:
     if not HUMAN.exists():
         pytest.skip(f"the human Push-T demonstrations are not at {HUMAN}")
     path = tmp_path_factory.mktemp("pusht") / "out"
-    import_pusht(HUMAN, path)
+    import_demonstrations(HUMAN, path, task="pusht")
     return DemoStore.open(path)
 
 
@@ -313,4 +317,4 @@ def test_the_human_push_t_set_is_whole_and_healthy(human: DemoStore) -> None:
 
 def test_push_t_needs_the_state_of_push_t(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Push-T has agent x y, block x y angle"):
-        import_pusht(buffer(tmp_path / "in", **numbers()), tmp_path / "out")
+        import_demonstrations(buffer(tmp_path / "in", **numbers()), tmp_path / "out", task="pusht")

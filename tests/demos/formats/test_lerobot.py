@@ -15,8 +15,8 @@ import pytest
 
 from fewstep.demos import DemoStore, Episode
 from fewstep.demos.formats import export_demonstrations, import_demonstrations
+from fewstep.demos.formats.choosing import Choice
 from fewstep.demos.formats.lerobot.writing import write
-from fewstep.demos.formats.source import Choice
 from fewstep.envs import ConfigError, DataError, Field, Spec, SpecError
 
 HUMAN = Path(__file__).parents[4] / "shared/data/pusht_lerobot_v3"
@@ -83,7 +83,7 @@ def same(a: DemoStore, b: DemoStore, pixels: float = 6.0) -> None:
 
 @pytest.mark.parametrize("limit", [100.0, 0.0], ids=["one file", "a file an episode"])
 def test_what_was_exported_comes_back(store: DemoStore, tmp_path: Path, limit: float) -> None:
-    write(store, tmp_path / "export", limit={"data": limit, "video": limit})
+    write(store, tmp_path / "export", data_megabytes=limit, video_megabytes=limit)
     files = [len(list((tmp_path / "export").rglob(f"*.{kind}"))) for kind in ("mp4", "parquet")]
     assert files == ([2, 3] if limit else [2 * len(LENGTHS), 2 + len(LENGTHS)])
     import_demonstrations(tmp_path / "export", tmp_path / "back")

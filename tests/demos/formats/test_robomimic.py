@@ -11,7 +11,7 @@ import pytest
 from fewstep.demos.doctor.check import broken, check
 from fewstep.demos.episode import Episode
 from fewstep.demos.formats import export_demonstrations, import_demonstrations
-from fewstep.demos.formats.source import Choice
+from fewstep.demos.formats.choosing import Choice
 from fewstep.demos.storage import images as pictures
 from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError, Field, Spec
@@ -201,13 +201,13 @@ def test_the_quaternions_and_units_of_robosuite_are_known_and_of_nobody_else(
             {"demo_0": demo()},
             {},
             {"keys": ("joints",)},
-            "no joints among its keys; valid: agentview_depth, empty, gripper",
+            "no key 'joints'; valid: agentview_depth, empty, gripper",
         ),
         (
             {"demo_0": demo()},
             {},
             {"cameras": ("object",)},
-            "no object among its cameras; valid: agentview_image",
+            r"'object' holds no images: choose it with keys=\[object\]; valid cameras: agentview",
         ),
         ({"demo_0": demo()}, {}, {"keys": ("empty",)}, "'empty' has no elements"),
         ({"demo_0": demo()}, {"env_args": "{"}, {}, "env_args or env_info is no JSON"),
@@ -296,7 +296,7 @@ def test_a_file_cannot_make_others_be_read(tmp_path: Path) -> None:
             "raw", (5, 1), "f8", external=[(str(tmp_path / "secret.bin"), 0, h5py.h5f.UNLIMITED)]
         )
     for key, message in {
-        "object": "no object among its keys",
+        "object": "no key 'object'",
         "raw": "the numbers of 'raw' lie in another file",
     }.items():
         with pytest.raises(DataError, match=message):
@@ -444,7 +444,7 @@ def test_keys_choose_of_an_exported_file(tmp_path: Path) -> None:
     assert (
         list(chosen.spec.observations) == ["boxes"] and chosen.spec.actions["arm"].measured_by == ""
     )
-    with pytest.raises(DataError, match="no tool among its keys; valid: boxes"):
+    with pytest.raises(DataError, match="no key 'tool'; valid: boxes"):
         episodes(tmp_path / "out.hdf5", keys=("tool",))
 
 

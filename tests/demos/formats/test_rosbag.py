@@ -9,7 +9,7 @@ import pytest
 
 from fewstep.demos.episode import Episode
 from fewstep.demos.formats import import_demonstrations
-from fewstep.demos.formats.source import Choice
+from fewstep.demos.formats.choosing import Choice
 from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError, Field
 
@@ -268,8 +268,8 @@ def test_keys_and_cameras_choose_among_the_fields(tmp_path: Path) -> None:
         assert set(spec.observations) == {want}
         assert spec.actions["joints"].measured_by == ("joints" if want == "joints" else "")
     for choice, message in [
-        ({"keys": ("camera",)}, "no camera among its keys; valid: joints"),
-        ({"cameras": ("wrist",)}, "no wrist among its cameras; valid: camera"),
+        ({"keys": ("camera",)}, r"'camera' holds images: choose it with cameras=\[camera\]"),
+        ({"cameras": ("wrist",)}, "no camera 'wrist'; valid: camera"),
     ]:
         with pytest.raises(DataError, match=message):
             imported(path, both, **choice)
