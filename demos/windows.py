@@ -46,7 +46,9 @@ class Windows:
         )
 
 
-def windows(ends: np.ndarray, observation_steps: int, horizon: int, action_steps: int) -> Windows:
+def make_windows(
+    ends: np.ndarray, observation_steps: int, horizon: int, action_steps: int
+) -> Windows:
     """Return every window of episodes that end (exclusively) at `ends` (E,).
 
     At the end of an episode the last action is repeated at most action_steps - 1 times. Raises
@@ -66,7 +68,7 @@ def windows(ends: np.ndarray, observation_steps: int, horizon: int, action_steps
     return Windows(frames, start_of_each, end_of_each, observation_steps, horizon)
 
 
-def split(episodes: int, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_episodes(episodes: int, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the episodes to train on and those held out, a share of them drawn by `seed`."""
     if not 0 <= held_out <= 1:
         raise ConfigError(f"held_out must lie between 0 and 1, not {held_out}")

@@ -10,12 +10,12 @@ from ..envs import Field
 WIDTH = {"angle": 2, "quaternion": 6 / 4}  # encoded numbers per stored number, where not one
 
 
-def width(field: Field) -> int:
+def encoded_width(field: Field) -> int:
     """Return the numbers that a field takes once expanded."""
     return int(field.size * WIDTH.get(field.kind, 1))
 
 
-def expand(field: Field, x: Tensor) -> Tensor:
+def expand_field(field: Field, x: Tensor) -> Tensor:
     """Return x (..., size) as (..., width), in single precision.
 
     Angles become a point on the unit circle, all cosines before all sines; quaternions the first
@@ -29,8 +29,8 @@ def expand(field: Field, x: Tensor) -> Tensor:
     return x
 
 
-def contract(field: Field, x: Tensor) -> Tensor:
-    """Return x (..., width) as (..., size), the inverse of `expand`.
+def contract_field(field: Field, x: Tensor) -> Tensor:
+    """Return x (..., width) as (..., size), the inverse of `expand_field`.
 
     Any numbers give a valid angle in (-pi, pi] or a unit quaternion with w >= 0.
     """

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..envs import DataError, Field, Spec
-from .field_codes import WIDTH, contract, expand, width
+from .field_codes import WIDTH, contract_field, encoded_width, expand_field
 
 NARROWEST = 0.02  # share of its field's widest range that an element's range counts as at least
 FARTHEST = 2.0  # to which normalised observations are clipped
@@ -71,7 +71,7 @@ class Normaliser(nn.Module):
             encoded[key] = obs[key]
             if key in self._places["observation"]:
                 flat = _flatten(field, obs[key])
-                encoded[key] = self._scale("observation", key, expand(field, flat))
+                encoded[key] = self._scale("observation", key, expand_field(field, flat))
                 encoded[key] = encoded[key].clamp(-FARTHEST, FARTHEST)
         return encoded
 
@@ -84,7 +84,7 @@ class Normaliser(nn.Module):
         """Return actions (..., A), in robot units, encoded: (..., action_size)."""
         parts: list[Tensor] = []
         for key, place in self.spec.slices().items():
-            expanded = expand(self.spec.actions[key], actions[..., place])
+            expanded = expand_field(self.spec.actions[key], actions[..., place])
             parts.append(self._scale("action", key, expanded))
         return torch.cat(parts, -1)
 
@@ -95,7 +95,7 @@ class Normaliser(nn.Module):
         x = (x + 1) / 2 * (high - low) + low
         parts: list[Tensor] = []
         for key, place in self._places["action"].items():
-            parts.append(contract(self.spec.actions[key], x[..., place]))
+            parts.append(contract_field(self.spec.actions[key], x[..., place]))
         return torch.cat(parts, -1)
 
     def _scale(self, group: str, key: str, x: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def place_fields(fields: Mapping[str, Field]) -> dict[str, slice]:
     places: dict[str, slice] = {}
     start = 0
     for key, field in fields.items():
-        places[key] = slice(start, start + width(field))
+        places[key] = slice(start, start + encoded_width(field))
         start = places[key].stop
     return places
 
@@ -136,11 +136,11 @@ def measure_range(
         for first, block in _blocks(values):
             _require_sound(field, array, block, first, ends)
         return torch.tensor(-1.0), torch.tensor(1.0)
-    low = torch.full((width(field),), torch.inf)
-    high = torch.full((width(field),), -torch.inf)
+    low = torch.full((encoded_width(field),), torch.inf)
+    high = torch.full((encoded_width(field),), -torch.inf)
     for first, block in _blocks(values):
         _require_sound(field, array, block, first, ends)
-        x = expand(field, _flatten(field, torch.as_tensor(np.array(block))))
+        x = expand_field(field, _flatten(field, torch.as_tensor(np.array(block))))
         low = torch.minimum(low, x.amin(0))
         high = torch.maximum(high, x.amax(0))
     return _widen(low, high)

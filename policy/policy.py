@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from ..envs import ConfigError, Spec
 from ..envs.errors import names
-from .diffusion.objectives import SINGLE_STEP, Denoiser, choose
+from .diffusion.objectives import SINGLE_STEP, Denoiser, choose_objective
 from .diffusion.samplers import Sampler, require_fit, sample
 from .networks.encoders.table import STATE_ENCODERS, EncoderConfig
 from .networks.network import Network
@@ -42,7 +42,7 @@ class PolicyConfig:
             )
         if self.observation_steps < 1:
             raise ConfigError(f"observation_steps must be at least 1, not {self.observation_steps}")
-        objective, path = choose(self.objective, self.path)
+        objective, path = choose_objective(self.objective, self.path)
         require_fit(self.drawn_by, path, objective.prediction_type)
 
     @property
@@ -58,7 +58,7 @@ class PolicyConfig:
 
 def default_sampler(objective: str, path: str = "") -> Sampler:
     """Return two evaluations where the path is straight, else all steps of the schedule."""
-    chosen, mixing = choose(objective, path)
+    chosen, mixing = choose_objective(objective, path)
     if objective in SINGLE_STEP:
         return Sampler(network_evaluations=1, start=float(objective == "one_step"))
     if mixing.preserving:
@@ -85,7 +85,7 @@ class Policy(nn.Module):
         keys = list(spec.states)
         self.encoder = make_encoder(keys, size, config.observation_steps, config.net.condition)
         self.net = TemporalUnet(self.normaliser.action_size, config.horizon, config.net)
-        self.objective, self.path = choose(config.objective, config.path)
+        self.objective, self.path = choose_objective(config.objective, config.path)
 
     @property
     def noise_size(self) -> int:

@@ -125,7 +125,7 @@ OBJECTIVES = {
 }
 
 
-def choose(objective: str, path: str = "") -> tuple[Objective, Path]:
+def choose_objective(objective: str, path: str = "") -> tuple[Objective, Path]:
     """Return an objective and its path, by default the first that fits.
 
     Raises ConfigError where a name is unknown or the two do not fit.

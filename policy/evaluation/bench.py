@@ -16,7 +16,7 @@ from ..engines.engine import Engine
 from ..engines.loading import ENGINES
 from ..policy import Policy
 from ..serving.runners import draw_noise
-from ..training.threads import threads as use_threads
+from ..training.threads import torch_threads
 
 ROUNDS = 10
 ComputeChunk = Callable[[], np.ndarray]  # returns a chunk (1, H, A) in robot units
@@ -64,7 +64,7 @@ def bench(
     textbook = prepare_chunk(policy, TEXTBOOK.engine, TEXTBOOK.network_evaluations)
     calculations.pop(TEXTBOOK, None)
     calculations[TEXTBOOK] = textbook
-    with use_threads(threads):
+    with torch_threads(threads):
         times = measure_alternately(calculations, calls, on_round)
         rows: list[dict[str, Any]] = []
         for mode, milliseconds in times.items():

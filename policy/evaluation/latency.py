@@ -9,12 +9,12 @@ import numpy as np
 from ...envs import Obs
 from ..engines.engine import Engine
 from ..serving.runners import InlineRunner, make_agent
-from ..training.threads import threads
+from ..training.threads import torch_threads
 
 WARM_UP = 5  # calls that do not count
 
 
-@threads(1)
+@torch_threads(1)
 def measure_latency(engine: Engine, obs: Obs, calls: int = 50) -> dict[str, float]:
     """Return p50, p99 and max of the wall time of one chunk for one observation [ms].
 

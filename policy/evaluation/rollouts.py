@@ -19,7 +19,7 @@ from ..engines.engine import Engine
 from ..engines.loading import ENGINES
 from ..policy import Policy
 from ..serving.runners import RequestBatch, make_agent
-from ..training.threads import threads
+from ..training.threads import torch_threads
 from .job import GROUP, Job, Rollout
 from .memory import MemoryBudget
 from .smoothness import Smoothness
@@ -59,7 +59,7 @@ def _roll_out_beside(
         return pool.map(partial(roll_out_group, job, workers=workers), groups)
 
 
-@threads(1)
+@torch_threads(1)
 def roll_out_group(
     job: Job,
     seeds: Sequence[int],

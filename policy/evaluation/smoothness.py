@@ -7,7 +7,7 @@ import torch
 
 from ...envs import Step
 from ...envs.agent import Chunk
-from ..field_codes import width
+from ..field_codes import encoded_width
 from ..policy import Policy
 
 
@@ -17,7 +17,9 @@ class Smoothness:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         fields = policy.spec.actions.values()
-        self._kept = np.concatenate([np.full(width(f), f.kind != "discrete") for f in fields])
+        self._kept = np.concatenate(
+            [np.full(encoded_width(f), f.kind != "discrete") for f in fields]
+        )
         self._chunk: Chunk | None = None
         self._sent: list[np.ndarray] = []
         self._seams: list[float] = []

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...demos.store import DemoStore
-from ...demos.windows import Windows, split, windows
+from ...demos.windows import Windows, make_windows, split_episodes
 from ...envs import DataError, Spec
 from ...envs.errors import names
 from ..normaliser import Normaliser
@@ -107,8 +107,8 @@ def read_dataset(
         raise DataError(
             f"{path} holds images only: a policy needs at least one observation of another kind"
         )
-    kept, held = split(len(store), held_out, seed)
-    every = windows(store.ends, config.observation_steps, config.horizon, config.action_steps)
+    kept, held = split_episodes(len(store), held_out, seed)
+    every = make_windows(store.ends, config.observation_steps, config.horizon, config.action_steps)
     train = _select_episodes(every, store.ends, kept)
     if not len(train):
         raise DataError(f"{path}: no episode is left to train on")

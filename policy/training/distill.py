@@ -18,7 +18,7 @@ from ..policy import Policy
 from ..policy_folder import require_unused
 from .config import TrainConfig
 from .dataset import Dataset, Samples, TensorSamples, read_dataset
-from .threads import threads
+from .threads import torch_threads
 from .train import fit
 
 LABELLED_TOGETHER = 256  # chunks that the teacher makes in one batch
@@ -62,11 +62,11 @@ def distill(
     teacher = load_policy(policy, device)
     if teacher.config.objective in SINGLE_STEP:
         raise ConfigError(f"{policy} is asked once per chunk already: there is nothing to distill")
-    with threads(config.threads or 1):
+    with torch_threads(config.threads or 1):
         demonstrations = read_dataset(data, teacher.config, torch.device(device), log=log)
         require_match(teacher, demonstrations.spec)
         generator = Generator(device).manual_seed(config.seed)
-        labelled = label(teacher, demonstrations, labels, generator)
+        labelled = label_windows(teacher, demonstrations, labels, generator)
     model = replace(teacher.config, objective="one_step", path="", sampler=None)
     student = Policy(teacher.spec, model, teacher.normaliser).to(device)
     student.load_state_dict(teacher.state_dict())
@@ -74,7 +74,9 @@ def distill(
     return fit(student.train(), labelled, out, replace(config, model=model), origin, report)
 
 
-def label(teacher: Policy, dataset: Dataset, labels: LabelConfig, generator: Generator) -> Dataset:
+def label_windows(
+    teacher: Policy, dataset: Dataset, labels: LabelConfig, generator: Generator
+) -> Dataset:
     """Return the windows with the teacher's chunks in place of the demonstrated ones.
 
     "noise" is what each chunk came from. They all lie in memory.

@@ -49,7 +49,7 @@ class TrainState:
         """Return the learning rate of a step."""
         return self.config.lr * self._share_of_peak(step)
 
-    def update(self, batch: Mapping[str, Tensor], generator: Generator, step: int) -> Tensor:
+    def take_step(self, batch: Mapping[str, Tensor], generator: Generator, step: int) -> Tensor:
         """Take one step of the optimiser and return the loss ()."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate(step)
@@ -63,7 +63,7 @@ class TrainState:
         return loss.detach()
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged_weights(self) -> Iterator[None]:
         """Put the averaged weights in the place of the trained ones."""
         self.ema.store(self.weights)
         self.ema.copy_to(self.weights)
@@ -73,7 +73,7 @@ class TrainState:
             self.ema.restore(self.weights)
 
     @torch.no_grad()
-    def validate(self, dataset: Dataset) -> float:
+    def measure_held_out_loss(self, dataset: Dataset) -> float:
         """Return the loss of the averaged weights on held-out episodes, NaN where there are none.
 
         The noise is the same every time.
@@ -83,12 +83,12 @@ class TrainState:
         count = min(MOST_VALIDATED, len(dataset.held_out))
         batch = dataset.held_out.batch(torch.arange(count, device=self.device))
         generator = Generator(self.device).manual_seed(0)
-        with self.averaged():
+        with self.averaged_weights():
             return self.policy.loss(batch, generator).mean().item()
 
-    def export(self, out: Path, provenance: Mapping[str, Any]) -> None:
+    def write_policy(self, out: Path, provenance: Mapping[str, Any]) -> None:
         """Write the averaged weights as a policy."""
-        with self.averaged():
+        with self.averaged_weights():
             save_policy(self.policy, out, provenance)
 
     def fastest_threads(self, dataset: Dataset) -> int:

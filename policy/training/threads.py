@@ -10,7 +10,7 @@ import torch
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     """Let torch use `count` threads, and as many as before afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
@@ -29,7 +29,7 @@ def find_fastest(work: Callable[[], object], most: int, repeats: int = 3) -> int
     least_seconds = float("inf")
     count = 1
     while count <= most:
-        with threads(count):
+        with torch_threads(count):
             # The first run may be slow, but not as slow as this.
             if _measure_seconds(work) > 3 * least_seconds:
                 break

@@ -27,7 +27,7 @@ from .interrupt import Interrupt
 from .log import Log
 from .resume import RESUME, resume_run, save_run
 from .state import TrainState
-from .threads import threads
+from .threads import torch_threads
 
 
 def train(
@@ -86,7 +86,7 @@ def fit(
         state.policy.net.compile()
     count = threads_so_far or config.threads or state.fastest_threads(dataset)
     run_log = Log(out, step, report)
-    with closing(run_log), threads(count), Interrupt() as interrupt:
+    with closing(run_log), torch_threads(count), Interrupt() as interrupt:
         _loop(
             state,
             dataset,
@@ -103,7 +103,7 @@ def fit(
         "device": str(state.device),
         "train": to_plain(config),
     }
-    state.export(out, provenance)
+    state.write_policy(out, provenance)
     (out / RESUME).unlink(missing_ok=True)
     return load_policy(out, str(state.device))
 
@@ -126,12 +126,12 @@ def _loop(
         rows = torch.randint(
             len(dataset.train), (config.batch,), generator=generator, device=state.device
         )
-        loss = state.update(dataset.train.batch(rows), generator, step)
+        loss = state.take_step(dataset.train.batch(rows), generator, step)
         step += 1
         if step % config.log_every == 0 or step in (first_logged, config.steps):
             _require_finite(loss, step)
             validated = step % (10 * config.log_every) == 0 or step == config.steps
-            held_out_loss = state.validate(dataset) if validated else math.nan
+            held_out_loss = state.measure_held_out_loss(dataset) if validated else math.nan
             log.write(step, loss.item(), state.learning_rate(step), held_out_loss)
         stop = interrupt.asked
         if stop or time.monotonic() - saved > config.save_seconds:

@@ -26,7 +26,7 @@ def main() -> None:
             for i in range(STEPS):
                 generator = torch.Generator().manual_seed(STEPS * k + i)
                 rows = torch.randint(len(data.train), (BATCH,), generator=generator)
-                run.update(data.train.batch(rows), generator, i)
+                run.take_step(data.train.batch(rows), generator, i)
             spent[objective].append(time.process_time() - began)
     for objective, times in spent.items():
         ratios = torch.tensor(times) / torch.tensor(spent["flow"])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewstep.demos.windows import Windows, split, windows
+from fewstep.demos.windows import Windows, make_windows, split_episodes
 from fewstep.envs import ConfigError, DataError
 
 
@@ -38,7 +38,7 @@ def test_every_frame_starts_a_window_as_long_as_its_chunk_repeats_too_little_to_
     case,
 ) -> None:
     ends, observed, horizon, action_steps = case
-    w = windows(ends, observed, horizon, action_steps)
+    w = make_windows(ends, observed, horizon, action_steps)
     wanted = [
         frame
         for start, end in pairwise([0, *ends.tolist()])
@@ -51,7 +51,7 @@ def test_every_frame_starts_a_window_as_long_as_its_chunk_repeats_too_little_to_
 
 @given(cases())
 def test_windows_stay_within_their_episode(case) -> None:
-    w = windows(*case)
+    w = make_windows(*case)
     start, end = bounds(case[0], w)
     assert histories(w).shape == (len(w), case[1]) and chunks(w).shape == (len(w), case[2])
     for rows in (histories(w), chunks(w)):
@@ -61,7 +61,7 @@ def test_windows_stay_within_their_episode(case) -> None:
 @given(cases())
 def test_history_and_chunk_are_consecutive_frames_clamped_at_the_ends(case) -> None:
     ends, observed, horizon, _ = case
-    w = windows(*case)
+    w = make_windows(*case)
     start, end = bounds(ends, w)
     now = chunks(w)[:, :1]
     assert (
@@ -72,7 +72,7 @@ def test_history_and_chunk_are_consecutive_frames_clamped_at_the_ends(case) -> N
 
 @given(cases())
 def test_the_last_action_is_repeated_at_most_executed_minus_one_times(case) -> None:
-    w = windows(*case)
+    w = make_windows(*case)
     _, end = bounds(case[0], w)
     repeats = (chunks(w) == end[:, None] - 1).sum(1) - 1
     assert repeats.max() <= case[3] - 1
@@ -80,13 +80,13 @@ def test_the_last_action_is_repeated_at_most_executed_minus_one_times(case) -> N
 
 
 def test_windows_by_hand() -> None:
-    w = windows(np.array([3, 4, 8]), observation_steps=2, horizon=3, action_steps=2)
+    w = make_windows(np.array([3, 4, 8]), observation_steps=2, horizon=3, action_steps=2)
     assert histories(w).tolist() == [[0, 0], [0, 1], [4, 4], [4, 5], [5, 6]]
     assert chunks(w).tolist() == [[0, 1, 2], [1, 2, 2], [4, 5, 6], [5, 6, 7], [6, 7, 7]]
 
 
 def test_some_of_the_windows_are_the_same_as_among_all_of_them() -> None:
-    w = windows(np.array([3, 4, 8]), observation_steps=2, horizon=3, action_steps=2)
+    w = make_windows(np.array([3, 4, 8]), observation_steps=2, horizon=3, action_steps=2)
     assert w.chunk(np.array([3, 0])).tolist() == [[5, 6, 7], [0, 1, 2]]
     kept = w.select(w.starts == 4)
     assert histories(kept).tolist() == [[4, 4], [4, 5], [5, 6]]
@@ -95,26 +95,26 @@ def test_some_of_the_windows_are_the_same_as_among_all_of_them() -> None:
 @pytest.mark.parametrize("ends, longest", [([8], 8), ([5, 13, 14], 8), ([], 0)])
 def test_episodes_that_are_all_too_short_are_refused(ends: list[int], longest: int) -> None:
     with pytest.raises(DataError, match=f"chunk of 16 with action_steps=8.* {longest} frames"):
-        windows(np.array(ends, np.int64), 2, 16, 8)
+        make_windows(np.array(ends, np.int64), 2, 16, 8)
 
 
 @given(st.integers(0, 200), st.floats(0, 0.99), st.integers(0, 2**32))
 def test_split_shares_out_every_episode_once_the_same_way_every_time(
     episodes, held_out, seed
 ) -> None:
-    kept, held = split(episodes, held_out, seed)
+    kept, held = split_episodes(episodes, held_out, seed)
     assert sorted([*kept, *held]) == list(range(episodes))
     assert len(held) == round(held_out * episodes)
     assert all((np.diff(part) > 0).all() for part in (kept, held))
-    again = split(episodes, held_out, seed)
+    again = split_episodes(episodes, held_out, seed)
     assert (again[0] == kept).all() and (again[1] == held).all()
 
 
 def test_another_seed_holds_out_other_episodes() -> None:
-    assert len({tuple(split(100, 0.1, seed)[1]) for seed in range(5)}) == 5
+    assert len({tuple(split_episodes(100, 0.1, seed)[1]) for seed in range(5)}) == 5
 
 
 @pytest.mark.parametrize("held_out", [-0.1, 1.01, float("nan"), float("inf")])
 def test_a_share_beyond_none_and_all_is_refused(held_out: float) -> None:
     with pytest.raises(ConfigError, match="held_out"):
-        split(10, held_out, 0)
+        split_episodes(10, held_out, 0)

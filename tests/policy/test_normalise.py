@@ -11,7 +11,7 @@ from torch import Tensor
 from fewstep.envs import DataError, Field, Spec
 from fewstep.policy import normaliser as normaliser_module
 from fewstep.policy.checkpoint import load_policy, save_policy
-from fewstep.policy.field_codes import contract, expand, width
+from fewstep.policy.field_codes import contract_field, encoded_width, expand_field
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.normaliser import Normaliser
 from fewstep.policy.policy import Policy, PolicyConfig
@@ -99,9 +99,9 @@ def test_what_varies_a_little_is_no_constant() -> None:
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=4))
 def test_angles_come_back_up_to_full_turns(angles: list[float]) -> None:
     f, x = Field((len(angles),), "rad", "angle"), torch.tensor(angles)
-    code = expand(f, x)
-    assert code.shape == (2 * len(angles),) == (width(f),)
-    back = contract(f, code)
+    code = expand_field(f, x)
+    assert code.shape == (2 * len(angles),) == (encoded_width(f),)
+    back = contract_field(f, code)
     assert (back.abs() <= math.pi + 1e-6).all()
     turns = (back - x) / (2 * math.pi)
     torch.testing.assert_close(turns, turns.round(), rtol=0, atol=1e-5)
@@ -109,7 +109,7 @@ def test_angles_come_back_up_to_full_turns(angles: list[float]) -> None:
 
 def test_angles_do_not_jump_where_they_wrap() -> None:
     f = Field((1,), "rad", "angle")
-    a, b = (expand(f, torch.tensor([x])) for x in (math.pi - 1e-3, -math.pi + 1e-3))
+    a, b = (expand_field(f, torch.tensor([x])) for x in (math.pi - 1e-3, -math.pi + 1e-3))
     assert (a - b).abs().max() < 0.01
 
 
@@ -118,13 +118,13 @@ def test_angles_do_not_jump_where_they_wrap() -> None:
 def test_quaternions_come_back_with_w_not_negative(q: np.ndarray) -> None:
     assume(np.linalg.norm(q) > 1e-3)
     f, q = Field((4,), kind="quaternion"), torch.tensor(q / np.linalg.norm(q)).float()
-    code = expand(f, q)
-    assert code.shape == (6,) == (width(f),)
-    back = contract(f, code)
+    code = expand_field(f, q)
+    assert code.shape == (6,) == (encoded_width(f),)
+    back = contract_field(f, code)
     assert back[0] >= 0
     assert (back @ q).abs().item() == pytest.approx(1, abs=1e-5)
-    torch.testing.assert_close(code, expand(f, -q))
-    torch.testing.assert_close(code, expand(f, 3 * q))
+    torch.testing.assert_close(code, expand_field(f, -q))
+    torch.testing.assert_close(code, expand_field(f, 3 * q))
 
 
 @pytest.mark.parametrize("turn", [0.0, math.pi / 2, math.pi - 1e-4, math.pi])
@@ -134,21 +134,21 @@ def test_half_turns_come_back_too(turn: float, axis: np.ndarray) -> None:
         [math.cos(turn / 2), *(math.sin(turn / 2) * axis / np.linalg.norm(axis))]
     ).float()
     f = Field((4,), kind="quaternion")
-    assert (contract(f, expand(f, q)) @ q).abs().item() == pytest.approx(1, abs=1e-6)
+    assert (contract_field(f, expand_field(f, q)) @ q).abs().item() == pytest.approx(1, abs=1e-6)
 
 
 def test_quaternion_columns_are_those_of_the_rotation_matrix() -> None:
     half = math.sqrt(0.5)  # a quarter turn about z takes x to y and y to -x
-    code = expand(Field((4,), kind="quaternion"), torch.tensor([half, 0, 0, half]))
+    code = expand_field(Field((4,), kind="quaternion"), torch.tensor([half, 0, 0, half]))
     torch.testing.assert_close(code, torch.tensor([0.0, 1, 0, -1, 0, 0]))
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.floats(-2, 2, width=32), min_size=6, max_size=6))
 def test_any_six_numbers_give_a_rotation_and_any_two_an_angle(x: list[float]) -> None:
-    q = contract(Field((4,), kind="quaternion"), torch.tensor(x))
+    q = contract_field(Field((4,), kind="quaternion"), torch.tensor(x))
     assert q.norm().item() == pytest.approx(1, abs=1e-5)
-    assert contract(Field((3,), "rad", "angle"), torch.tensor(x)).isfinite().all()
+    assert contract_field(Field((3,), "rad", "angle"), torch.tensor(x)).isfinite().all()
 
 
 def test_mixed_fields_come_back_in_order() -> None:
@@ -181,7 +181,7 @@ def test_fields_of_any_shape_are_laid_flat(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", ["linear", "angle", "quaternion", "discrete"])
 def test_codes_are_single_precision_whatever_comes_in(kind: str, dtype: torch.dtype) -> None:
-    assert expand(Field((4,), kind=kind), torch.ones(4, dtype=dtype)).dtype == torch.float32
+    assert expand_field(Field((4,), kind=kind), torch.ones(4, dtype=dtype)).dtype == torch.float32
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -9,7 +9,13 @@ import torch
 from torch import Generator, Tensor
 
 from fewstep.envs import ConfigError
-from fewstep.policy.diffusion.objectives import LATE_TIME, OBJECTIVES, SINGLE_STEP, Denoiser, choose
+from fewstep.policy.diffusion.objectives import (
+    LATE_TIME,
+    OBJECTIVES,
+    SINGLE_STEP,
+    Denoiser,
+    choose_objective,
+)
 from fewstep.policy.diffusion.path import LINEAR, PATHS, Path
 from fewstep.policy.diffusion.samplers import Sampler, even_grid, sample
 from fewstep.policy.networks.network import Condition
@@ -97,7 +103,7 @@ def draw(denoiser: Denoiser, step: str) -> Tensor:
 def test_every_pair_of_objective_and_sampler_recovers_a_gaussian(
     name: str, path: str, step: str
 ) -> None:
-    objective, chosen = choose(name, path)
+    objective, chosen = choose_objective(name, path)
     x = draw(gaussian(chosen, objective.prediction_type), step)
     assert x.mean().item() == pytest.approx(MEAN, abs=5 * STD / math.sqrt(N))
     assert x.std().item() == pytest.approx(STD, rel={"ddim": 0.06, "ddpm": 0.05}[step])
@@ -111,7 +117,7 @@ def test_every_pair_of_objective_and_sampler_recovers_a_gaussian(
 def test_every_pair_of_objective_and_sampler_recovers_both_modes(
     name: str, path: str, step: str
 ) -> None:
-    objective, chosen = choose(name, path)
+    objective, chosen = choose_objective(name, path)
     x = draw(mixture(chosen, objective.prediction_type), step)
     means, weights, std = MODES
     for i, part in enumerate((x[x < 0], x[x > 0])):
@@ -162,7 +168,7 @@ def mixture_data(n: int) -> Tensor:
 
 
 def losses(denoiser: Denoiser, name: str, data: Callable[[int], Tensor]) -> Tensor:
-    objective, _ = choose(name, denoiser.path.name)
+    objective, _ = choose_objective(name, denoiser.path.name)
     return objective.loss(denoiser, drawn(data), COND, Generator().manual_seed(2))
 
 
@@ -194,7 +200,7 @@ def expected(name: str, path: Path, prediction_type: str) -> float:
 
 @each_pair
 def test_loss_of_the_optimal_network_is_the_irreducible_one(name: str, path: str) -> None:
-    objective, chosen = choose(name, path)
+    objective, chosen = choose_objective(name, path)
     loss = losses(gaussian(chosen, objective.prediction_type), name, gaussian_data)
     error = loss.std().item() / math.sqrt(len(loss))
     assert loss.mean().item() == pytest.approx(
@@ -209,7 +215,7 @@ def test_loss_of_the_optimal_network_is_the_irreducible_one(name: str, path: str
 def test_no_perturbation_of_the_optimal_network_lowers_the_loss(
     name: str, path: str, case: Callable, data
 ) -> None:
-    objective, chosen = choose(name, path)
+    objective, chosen = choose_objective(name, path)
     best = losses(case(chosen, objective.prediction_type), name, data)
     for d in (-0.2, 0.2):
         worse = (
@@ -229,7 +235,7 @@ def test_no_perturbation_of_the_optimal_network_lowers_the_loss(
 
 @pytest.mark.parametrize("name, path", PAIRS)
 def test_committed_actions_do_not_count(name: str, path: str) -> None:
-    objective, chosen = choose(name, path)
+    objective, chosen = choose_objective(name, path)
     free = torch.tensor([[True, True], [False, True], [False, False]])[..., None]
     x0 = torch.randn(3, 2, 4, generator=Generator().manual_seed(0), dtype=torch.float64)
     condition = Condition(torch.zeros(3, 1), x0, ~free)
@@ -247,7 +253,7 @@ def test_committed_actions_do_not_count(name: str, path: str) -> None:
 
 @each_pair
 def test_loss_is_reproducible_and_per_sample(name: str, path: str) -> None:
-    objective, chosen = choose(name, path)
+    objective, chosen = choose_objective(name, path)
     denoiser, x0 = gaussian(chosen, objective.prediction_type), gaussian_data(24).reshape(4, 3, 2)
     a, b, c = (objective.loss(denoiser, x0, COND, Generator().manual_seed(s)) for s in (1, 1, 2))
     assert a.shape == (4,) and (a >= 0).all()
@@ -272,7 +278,7 @@ def test_discrete_objectives_draw_every_discrete_time(path: Path) -> None:
 @pytest.mark.parametrize("name", SINGLE_STEP)
 def test_a_network_that_is_asked_once_is_trained_where_it_is_asked(name: str) -> None:
     seen = []
-    objective, path = choose(name)
+    objective, path = choose_objective(name)
     noise = torch.randn(7, 2, 3, generator=Generator().manual_seed(0))
 
     def net(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
@@ -292,9 +298,11 @@ def test_names_come_from_closed_tables() -> None:
     with pytest.raises(
         ConfigError, match=r"'flw'; valid: eps, flow, flow_atoms, one_step, regression, v, x0"
     ):
-        choose("flw")
+        choose_objective("flw")
     with pytest.raises(ConfigError, match=r"'cos'; valid: beta, cosine, linear"):
-        choose("eps", "cos")
+        choose_objective("eps", "cos")
     with pytest.raises(ConfigError, match=r"'flow' is not defined on path 'cosine'; valid: linear"):
-        choose("flow", "cosine")
-    assert choose("eps")[1].name == "cosine" and choose("flow_atoms")[1] is LINEAR
+        choose_objective("flow", "cosine")
+    assert (
+        choose_objective("eps")[1].name == "cosine" and choose_objective("flow_atoms")[1] is LINEAR
+    )

@@ -8,7 +8,7 @@ import torch
 
 from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
-from fewstep.demos.windows import split, windows
+from fewstep.demos.windows import make_windows, split_episodes
 from fewstep.envs import DataError, Field, Spec
 from fewstep.policy.policy import PolicyConfig
 from fewstep.policy.training import mapped_arrays
@@ -41,9 +41,11 @@ def store(tmp_path: Path) -> DemoStore:
 
 def test_batches_are_the_windows_of_the_store(store: DemoStore) -> None:
     dataset = read_dataset(store.path, CONFIG, CPU, held_out=0.5, seed=3)
-    every = windows(store.ends, 2, 4, 2)
+    every = make_windows(store.ends, 2, 4, 2)
     episode_of_each = np.searchsorted(store.ends, every.frames, side="right")
-    for samples, episodes in zip((dataset.train, dataset.held_out), split(4, 0.5, 3), strict=True):
+    for samples, episodes in zip(
+        (dataset.train, dataset.held_out), split_episodes(4, 0.5, 3), strict=True
+    ):
         assert samples is not None
         chosen = np.flatnonzero(np.isin(episode_of_each, episodes))
         assert len(samples) == len(chosen)

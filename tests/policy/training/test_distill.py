@@ -16,7 +16,7 @@ from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.policy import Policy
 from fewstep.policy.policy_folder import read_meta
 from fewstep.policy.training.dataset import Dataset, read_dataset
-from fewstep.policy.training.distill import LabelConfig, distill, label
+from fewstep.policy.training.distill import LabelConfig, distill, label_windows
 from fewstep.policy.training.train import TrainConfig
 
 TINY = (
@@ -40,7 +40,7 @@ def folder(tmp_path_factory) -> Path:
 
 def labels(teacher: Policy, folder: Path, seed: int = 0, **how) -> Dataset:
     data = read_dataset(folder / "demos", teacher.config, torch.device("cpu"))
-    return label(teacher, data, LabelConfig(**how), Generator().manual_seed(seed))
+    return label_windows(teacher, data, LabelConfig(**how), Generator().manual_seed(seed))
 
 
 def test_a_student_comes_to_say_in_one_evaluation_what_its_teacher_says_in_ten(folder, tmp_path):
