@@ -1,4 +1,4 @@
-"""What the page of `fewstep view` shows and changes: a summary, pictures, findings and marks of one store."""
+"""What the page of `fewstep view` shows of one store, and changes in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..doctor.check import check
 from ..storage.curation import Marks
 from ..storage.images import ENCODINGS
 from ..store import DemoStore
-from .curves import clock, numbers, panels
+from .curves import lengths_and_rates, panels
 
 HORIZON = 16  # frames of a chunk, as in `fewstep check`
 JUDGEMENTS: Mapping[str, bool | None] = {"success": True, "failure": False, "unjudged": None}
@@ -28,7 +28,8 @@ class Catalogue:
     """One store, as it was when the page was last loaded, and what a person marked in it since."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self._doctor = path, Doctor(path)
+        self.path = path
+        self._doctor = Doctor(path)
         self._lock = threading.RLock()
         self.reopen()
 
@@ -36,27 +37,29 @@ class Catalogue:
         """See the episodes that were recorded meanwhile, and marks that others made."""
         with self._lock:
             store = DemoStore.open(self.path, deleted=True)
-            self.store, self._pictures = store, cache(store.pictures)
+            self.store = store
+            self._pictures = cache(store.pictures)
             self.cameras = list(store.spec.images)
 
     def summary(self) -> dict[str, Any]:
-        """All that the page needs before anything is selected: a list with an entry for each episode, for each fact."""
-        store, shapes = (
-            self.store,
-            {key: self.store.spec.observations[key].shape for key in self.cameras},
-        )
+        """Return all that the page needs before anything is selected, as plain JSON values.
+
+        Facts about episodes are lists with an entry for each of them.
+        """
+        store = self.store
+        cameras = []
+        for key, field in store.spec.images.items():
+            cameras.append({"key": key, "height": field.shape[0], "width": field.shape[1]})
         return {
             "name": store.path.resolve().name,
             "path": str(store.path.resolve()),
             "provenance": {key: str(value) for key, value in store.provenance.items()},
             "hz": store.spec.policy_hz,
-            "cameras": [
-                {"key": key, "height": shape[0], "width": shape[1]} for key, shape in shapes.items()
-            ],
+            "cameras": cameras,
             "panels": panels(store.spec),
-            "observed": sum(field.size for field in numbers(store.spec).values()),
+            "observed": sum(field.size for field in store.spec.states.values()),
             "frames": np.diff(store.ends, prepend=0).tolist(),
-            **clock(store),
+            **lengths_and_rates(store),
             "success": store.success,
             "judged": [_judged(store.marks, number) for number in range(len(store))],
             "deleted": [number in store.marks.deleted for number in range(len(store))],
@@ -64,7 +67,7 @@ class Catalogue:
         }
 
     def picture(self, number: int, camera: int, frame: int) -> bytes:
-        """One picture as JPEG, as it is stored where that is one."""
+        """Return one picture as JPEG, as it is stored where that is one."""
         start, _ = self.span(number)
         pictures = self._pictures(self.cameras[camera])
         if pictures.encoding == "jpeg":
@@ -72,7 +75,7 @@ class Catalogue:
         return ENCODINGS["jpeg"].encode(pictures[start + frame])
 
     def findings(self) -> dict[str, Any]:
-        """What the doctor found; asked for the first time, he begins."""
+        """Return what the doctor found; asked for the first time, he begins."""
         return self._doctor.report((len(self.store), self.store.marks.deleted))
 
     def mark(self, number: int, change: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,45 +88,57 @@ class Catalogue:
         return {"episode": number, "deleted": number in store.marks.deleted, **facts}
 
     def lacks(self, number: int, camera: int | None = None, frame: int = 0) -> str:
-        """Which of these there is not, in words; empty where all are there."""
+        """Return which of these there is not, in words; empty where all are there."""
         if number >= len(self.store):
             return f"there is no episode {number}, but {len(self.store)} of them"
         if camera is not None and camera >= len(self.cameras):
             return f"there is no camera {camera}, but {len(self.cameras)} of them"
-        frames = int(np.diff(self.span(number))[0])
-        return (
-            f"there is no frame {frame}, but {frames} of them in episode {number}"
-            if frame >= frames
-            else ""
-        )
+        start, stop = self.span(number)
+        if frame >= stop - start:
+            return f"there is no frame {frame}, but {stop - start} of them in episode {number}"
+        return ""
 
     def span(self, number: int) -> tuple[int, int]:
-        """The first frame of an episode, and the frame after its last."""
-        return int(self.store.ends[number - 1]) if number else 0, int(self.store.ends[number])
+        """Return the first frame of an episode, and the frame after its last."""
+        start = self.store.ends[number - 1] if number else 0
+        return int(start), int(self.store.ends[number])
 
 
 class Doctor:
-    """Looks for what is wrong with the episodes that are not deleted, in the background, again when they are others."""
+    """Looks for what is wrong with the episodes that are not deleted.
+
+    It does so in the background, and again when they are others.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._lock, self._asked, self._running = path, threading.Lock(), None, False
+        self._path = path
+        self._lock = threading.Lock()
+        self._asked: Any = None  # the state that findings were last asked for
+        self._running = False
         self._found: dict[str, Any] = {"findings": [], "error": ""}
 
     def report(self, state: Any) -> dict[str, Any]:
-        """The last findings, and whether newer ones are on their way: they are where `state` is a new one."""
+        """Return the last findings, and whether newer ones are on their way.
+
+        They are where `state` is a new one.
+        """
         with self._lock:
-            idle, self._asked = state != self._asked and not self._running, state
-            self._running |= idle
+            begins = state != self._asked and not self._running
+            self._asked = state
+            if begins:
+                self._running = True
             report = {"running": self._running, **self._found}
-        if idle:
+        if begins:
             threading.Thread(target=self._work, daemon=True).start()
         return report
 
     def _work(self) -> None:
         while self._running:
-            state, found = self._asked, self._look()
+            state = self._asked
+            found = self._look()
             with self._lock:
-                self._found, self._running = found, state != self._asked
+                self._found = found
+                self._running = state != self._asked
 
     def _look(self) -> dict[str, Any]:
         try:
@@ -141,17 +156,17 @@ def marked(marks: Marks, number: int, change: Mapping[str, Any]) -> Marks:
     if change.keys() == {"deleted"} and isinstance(change["deleted"], bool):
         return marks.delete(number, change["deleted"])
     if change.keys() != {"judged"}:
-        raise ConfigError(
-            f"a mark is deleted (true, false) or judged ({names([*JUDGEMENTS, RECORDED])}), not {change}"
-        )
+        judgements = names([*JUDGEMENTS, RECORDED])
+        raise ConfigError(f"a mark is deleted (true, false) or judged ({judgements}), not {change}")
     if change["judged"] == RECORDED:
         return replace(marks, success={k: v for k, v in marks.success.items() if k != number})
     return marks.judge(number, pick(JUDGEMENTS, str(change["judged"]), "judgement"))
 
 
 def _judged(marks: Marks, number: int) -> str:
-    if number not in marks.success:
-        return RECORDED
-    return next(
-        (word for word, value in JUDGEMENTS.items() if value is marks.success[number]), RECORDED
-    )
+    """Return the word for how an episode was judged later, RECORDED where it was not."""
+    if number in marks.success:
+        for word, value in JUDGEMENTS.items():
+            if value is marks.success[number]:
+                return word
+    return RECORDED

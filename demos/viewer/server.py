@@ -1,4 +1,4 @@
-"""The server of `fewstep view`: a page on which a person looks through demonstrations and sorts bad ones out."""
+"""The server of `fewstep view`: a page to look through demonstrations and sort bad ones out."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ from .catalogue import Catalogue
 from .curves import curves, starts
 
 PAGE = Path(__file__).with_name("page.html")
-PORTS, LONGEST = 20, 1000  # ports to try; bytes of what is posted
-NOT_CACHED, FOREVER = "no-store", "private, max-age=31536000, immutable"
+PORTS_TO_TRY = 20
+MAX_POSTED = 1000  # bytes
+NOT_CACHED = "no-store"
+CACHED_FOREVER = "private, max-age=31536000, immutable"
 
 
 class Reply(NamedTuple):
@@ -51,68 +53,78 @@ class Refusal(Exception):
 
 
 class Server(BoundedServer):
-    """Shows one store at an address of this machine: the first free port from `port` on, any free one for 0."""
+    """Shows one store at an address of this machine.
+
+    Its port is the first free one from `port` on, any free one for 0.
+    """
 
     def __init__(self, path: str | Path, host: str = "127.0.0.1", port: int = 0) -> None:
         if host in ("", "0.0.0.0", "::"):
             raise ConfigError(
-                "host must be one address of this machine, such as 127.0.0.1, so that others are refused"
+                "host must be one address of this machine, such as 127.0.0.1,"
+                " so that others are refused"
             )
         require_port(port)
         self.catalogue = Catalogue(Path(path))
-        last = min(port + PORTS, 65536) - 1 if port else 0
+        self._listen(host, port)
+        self.address = Address(host, self.server_address[1])
+
+    @property
+    def url(self) -> str:
+        """Return where the page is, with the secret without which nothing is served."""
+        return self.address.url
+
+    def _listen(self, host: str, port: int) -> None:
+        last = min(port + PORTS_TO_TRY, 65536) - 1 if port else 0
         for attempt in range(port, last + 1):
             try:
                 super().__init__((host, attempt), partial(Handler, self))
-                break
+                return
             except OSError as error:
                 if attempt == last:
                     reason = error.strerror or error
                     raise ConfigError(
                         f"cannot listen at {host}, ports {port} to {last}: {reason}"
                     ) from error
-        self.address = Address(host, self.server_address[1])
-
-    @property
-    def url(self) -> str:
-        """Where the page is, with the secret without which nothing is served."""
-        return self.address.url
 
 
 class Handler(BaseHTTPRequestHandler):
     """Answers one connection; paths hold numbers only."""
 
-    protocol_version, server_version, sys_version = "HTTP/1.1", "fewstep", ""
+    protocol_version = "HTTP/1.1"
+    server_version = "fewstep"
+    sys_version = ""
     wbufsize = -1  # one packet for a small reply
 
     def __init__(self, home: Server, *arguments: Any) -> None:
-        self.home, self.catalogue = home, home.catalogue
+        self.home = home
+        self.catalogue = home.catalogue
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
-        """Show."""
+        """Answer what the page asks for."""
         self._answer(self._get)
 
     def do_POST(self) -> None:
-        """Mark."""
+        """Change what is marked."""
         self._answer(self._post)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the terminal shows where the page is."""
+        """Say nothing: the terminal shows where the page is."""
 
     def _answer(self, respond: Callable[[str], Reply]) -> None:
         try:
-            reply = respond(self._inside())
+            reply = respond(self._requested())
         except Refusal as error:
-            reply = _json({"error": str(error)}, error.status)
+            reply = _json_reply({"error": str(error)}, error.status)
         except ConfigError as error:
-            reply = _json({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+            reply = _json_reply({"error": str(error)}, HTTPStatus.BAD_REQUEST)
         except FewstepError as error:
-            reply = _json({"error": str(error)}, HTTPStatus.INTERNAL_SERVER_ERROR)
+            reply = _json_reply({"error": str(error)}, HTTPStatus.INTERNAL_SERVER_ERROR)
         self._send(reply)
 
-    def _inside(self) -> str:
-        """What is asked for, behind the secret."""
+    def _requested(self) -> str:
+        """Return what is asked for, behind the secret."""
         path = self.home.address.requested(self.path, self.headers.get("Host", ""))
         if path is None:
             raise Refusal(HTTPStatus.FORBIDDEN, REFUSED)
@@ -124,20 +136,23 @@ class Handler(BaseHTTPRequestHandler):
             "Content-Type": reply.kind,
             "Content-Length": str(len(reply.body)),
             "Cache-Control": reply.cached,
+            "Content-Security-Policy": POLICY.format(reply.nonce) if reply.nonce else CLOSED,
+            **HEADERS,
         }
-        headers["Content-Security-Policy"] = POLICY.format(reply.nonce) if reply.nonce else CLOSED
         if reply.status != HTTPStatus.OK:
             headers["Connection"] = "close"  # what was posted may not have been read
         self.send_response(reply.status)
-        for key, value in (headers | HEADERS).items():
+        for key, value in headers.items():
             self.send_header(key, value)
         self.end_headers()
         self.wfile.write(reply.body)
 
     def _get(self, path: str) -> Reply:
         for pattern, respond in ROUTES.items():
-            if found := re.fullmatch(pattern, path, re.ASCII):
-                return respond(self, *map(int, found.groups()))
+            match = re.fullmatch(pattern, path, re.ASCII)
+            if match:
+                numbers = [int(digits) for digits in match.groups()]
+                return respond(self, *numbers)
         raise Refusal(HTTPStatus.NOT_FOUND, "there is no such page")
 
     def _page(self) -> Reply:
@@ -148,21 +163,25 @@ class Handler(BaseHTTPRequestHandler):
         return Reply(page.encode(), "text/html; charset=utf-8", nonce=nonce)
 
     def _starts(self) -> Reply:
-        return _json(starts(self.catalogue.store))
+        return _json_reply(starts(self.catalogue.store))
 
     def _findings(self) -> Reply:
-        return _json(self.catalogue.findings())
+        return _json_reply(self.catalogue.findings())
 
     def _episode(self, number: int, points: int) -> Reply:
-        self._known(number)
-        return _json(curves(self.catalogue.store, *self.catalogue.span(number), points))
+        self._require(number)
+        start, stop = self.catalogue.span(number)
+        return _json_reply(curves(self.catalogue.store, start, stop, points))
 
     def _picture(self, number: int, camera: int, frame: int) -> Reply:
-        self._known(number, camera, frame)
-        return Reply(self.catalogue.picture(number, camera, frame), "image/jpeg", FOREVER)
+        self._require(number, camera, frame)
+        picture = self.catalogue.picture(number, camera, frame)
+        return Reply(picture, "image/jpeg", CACHED_FOREVER)
 
-    def _known(self, number: int, camera: int | None = None, frame: int = 0) -> None:
-        if problem := self.catalogue.lacks(number, camera, frame):
+    def _require(self, number: int, camera: int | None = None, frame: int = 0) -> None:
+        """Raise Refusal where there is no such episode, camera or frame."""
+        problem = self.catalogue.lacks(number, camera, frame)
+        if problem:
             raise Refusal(HTTPStatus.NOT_FOUND, problem)
 
     def _post(self, path: str) -> Reply:
@@ -174,23 +193,24 @@ class Handler(BaseHTTPRequestHandler):
         number = change.pop("episode", None)
         if type(number) is not int or number < 0:
             raise Refusal(HTTPStatus.BAD_REQUEST, "a mark needs the number of its episode")
-        self._known(number)
-        return _json(self.catalogue.mark(number, change))
+        self._require(number)
+        return _json_reply(self.catalogue.mark(number, change))
 
     def _posted(self) -> dict[str, Any]:
+        """Return the JSON object that was posted; raise Refusal where it is none."""
         length = self.headers.get("Content-Length", "")
-        if self.headers.get("Content-Type") != "application/json" or not re.fullmatch(
-            "[0-9]{1,9}", length
-        ):
+        is_json = self.headers.get("Content-Type") == "application/json"
+        if not is_json or not re.fullmatch(NUMBER, length):
             raise Refusal(
                 HTTPStatus.BAD_REQUEST, "a mark is posted as application/json, with its length"
             )
-        if int(length) > LONGEST:
+        if int(length) > MAX_POSTED:
             raise Refusal(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a mark has at most {LONGEST} bytes"
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a mark has at most {MAX_POSTED} bytes"
             )
+        content = self.rfile.read(int(length))
         try:
-            change = json.loads(self.rfile.read(int(length)))
+            change = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, f"a mark is JSON: {error}") from error
         if not isinstance(change, dict):
@@ -208,5 +228,5 @@ ROUTES: dict[str, Callable[..., Reply]] = {
 }
 
 
-def _json(content: Any, status: HTTPStatus = HTTPStatus.OK) -> Reply:
+def _json_reply(content: Any, status: HTTPStatus = HTTPStatus.OK) -> Reply:
     return Reply(json.dumps(content, allow_nan=False).encode(), status=status)
