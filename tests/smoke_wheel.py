@@ -95,7 +95,8 @@ def base() -> None:
 def record_by_hand(folder: str) -> None:
     """Record an episode of a simulated arm with the keyboard, typed on a terminal of its own."""
     ours, theirs = os.openpty()
-    command = [script(), "record", "teleop=keyboard", "robot=simulated", "data=demos", "episodes=1"]
+    command = [script(), "record", "teleop=keyboard", "robot=simulated", "options.joints=6"]
+    command += ["data=demos", "episodes=1"]
     print("$ fewstep", *command[1:], flush=True)
     streams = {"stdin": theirs, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     process = subprocess.Popen(command, cwd=folder, text=True, **streams)
