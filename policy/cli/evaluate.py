@@ -17,14 +17,10 @@ from ...envs.errors import refusing
 from ...envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from ..checkpoint import load_policy
 from ..diffusion.samplers import Sampler
-from ..evaluation.evaluate import (
-    evaluate,
-    film_failures,
-    read_evaluation,
-    require_comparable,
-    require_same_seeds,
-)
+from ..evaluation.evaluate import evaluate
 from ..evaluation.job import Job
+from ..evaluation.replay import film_failures, read_evaluation
+from ..evaluation.same_starts import require_comparable, require_same_seeds
 from .progress import Bars
 from .tables import comparison_table, results_table
 

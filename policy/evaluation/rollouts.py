@@ -138,7 +138,7 @@ class _Episode:
         for step in self._steps:
             if step is None:
                 return True
-            self._smoothness.hear(step, self._agent.chunk)
+            self._smoothness.add(step, self._agent.chunk)
             if self._on_step is not None:
                 self._on_step(self.seed, self._robot, step)
         return False

@@ -12,40 +12,53 @@ from ..policy import Policy
 
 
 class Smoothness:
-    """Hears every step of one rollout; all but discrete actions count, in halves of the demonstrated range, as rms."""
+    """Seams and jerk of one rollout, as root mean squares in halves of the demonstrated range.
+
+    All but discrete actions count.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        fields = policy.spec.actions.values()
-        self._kept = np.concatenate(
-            [np.full(encoded_width(f), f.kind != "discrete") for f in fields]
-        )
+        counted: list[np.ndarray] = []
+        for field in policy.spec.actions.values():
+            counted.append(np.full(encoded_width(field), field.kind != "discrete"))
+        self._counted = np.concatenate(counted)  # which encoded numbers count
         self._chunk: Chunk | None = None
         self._sent: list[np.ndarray] = []
         self._seams: list[float] = []
 
-    def hear(self, step: Step, chunk: Chunk | None) -> None:
-        """A step, and the chunk that its command came from."""
-        before, self._chunk = self._chunk, chunk
+    def add(self, step: Step, chunk: Chunk | None) -> None:
+        """Take a step of the rollout, and the chunk that its command came from."""
+        before = self._chunk
+        self._chunk = chunk
         self._sent.append(step.sent)
-        old = (
-            before.at(step.obs.time, self._policy.spec)
-            if before is not None and chunk is not before
-            else None
-        )
-        if old is not None and step.intended.action is not None:
-            self._seams.append(_rms(self._encode(step.intended.action) - self._encode(old)))
+        intended = step.intended.action
+        if before is None or chunk is before or intended is None:
+            return
+        expected = before.at(step.obs.time, self._policy.spec)
+        if expected is not None:
+            difference = self._encode(intended) - self._encode(expected)
+            self._seams.append(_root_mean_square(difference))
 
     def result(self) -> dict[str, float | None]:
-        """seam: mean difference between new and old chunk at the tick of the change; jerk: rms third difference."""
-        sent = self._encode(np.stack(self._sent)) if self._sent else np.empty((0, 1))
-        jerk = _rms(np.diff(sent, 3, axis=0)) if len(sent) > 3 else None
-        return {"seam": float(np.mean(self._seams)) if self._seams else None, "jerk": jerk}
+        """Return "seam" and "jerk", each None where there is none.
+
+        seam: the mean difference between an old chunk and the new one at the tick of the change;
+        jerk: the third difference of what was sent.
+        """
+        seam = float(np.mean(self._seams)) if self._seams else None
+        jerk = None
+        if len(self._sent) > 3:
+            sent = self._encode(np.stack(self._sent))
+            jerk = _root_mean_square(np.diff(sent, 3, axis=0))
+        return {"seam": seam, "jerk": jerk}
 
     def _encode(self, actions: np.ndarray) -> np.ndarray:
-        x = self._policy.normaliser.encode_actions(torch.as_tensor(actions, dtype=torch.float32))
-        return x.cpu().numpy()[..., self._kept]
+        """Return actions (..., A) in robot units as the encoded numbers that count."""
+        robot_units = torch.as_tensor(actions, dtype=torch.float32)
+        encoded = self._policy.normaliser.encode_actions(robot_units)
+        return encoded.cpu().numpy()[..., self._counted]
 
 
-def _rms(x: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(x))))
+def _root_mean_square(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

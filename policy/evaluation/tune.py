@@ -21,9 +21,10 @@ from ..engines.eager import EagerEngine
 from ..policy import Policy
 from ..policy_folder import SHIPPED, find_policy, read_meta
 from .chunk_quality import Nearby, unlike
-from .evaluate import OnRollouts, evaluate, require_seeded
+from .evaluate import OnRollouts, evaluate
 from .job import Job
 from .latency import measure_latency
+from .same_starts import require_seeded
 from .statistics import paired_mean, paired_success
 
 GRIDS = (

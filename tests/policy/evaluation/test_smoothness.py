@@ -37,16 +37,16 @@ def step(time: float, x: float, grip: float = 0.0) -> Step:
 
 def test_a_seam_is_what_the_new_chunk_does_otherwise_than_the_old_one_would() -> None:
     found, old, new = smoothness(), chunk(0.0, 0, 0.1, 0.2, 0.3), chunk(0.1, 0.5, 0.6, 0.7, 0.8)
-    found.hear(step(0.0, 0.0), old)
-    found.hear(step(0.1, 0.1), old)
-    found.hear(step(0.2, 0.6), new)
+    found.add(step(0.0, 0.0), old)
+    found.add(step(0.1, 0.1), old)
+    found.add(step(0.2, 0.6), new)
     assert found.result() == {"seam": pytest.approx(0.4 / 2, abs=1e-6), "jerk": None}
 
 
 def test_jerk_is_the_third_difference_and_a_gripper_has_none() -> None:
     found, plan = smoothness(), chunk(0.0, 0)
     for k, x in enumerate([0, 0, 0, 2, 0, 0]):
-        found.hear(step(k / 10, x, grip=k % 2), plan)
+        found.add(step(k / 10, x, grip=k % 2), plan)
     assert found.result() == {
         "seam": None,
         "jerk": pytest.approx(np.sqrt(np.mean(np.square([1, -3, 3]))), abs=1e-5),
