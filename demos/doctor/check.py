@@ -12,6 +12,7 @@ from .frozen import frozen
 from .lag import lags
 from .motion import idle, jumps
 from .recording import Recording, channels
+from .stopped import hardly_moved, stopped
 from .timing import times
 from .values import clipped, unusable, values
 
@@ -54,5 +55,5 @@ def _findings(store: DemoStore, horizon: int) -> Iterator[Finding]:
     recording = Recording.of(store, arrays, unusable(arrays))
     yield from cameras(store, recording)
     if len(recording):
-        for part in (clipped, frozen, idle, jumps, lags, odd):
+        for part in (clipped, frozen, stopped, hardly_moved, idle, jumps, lags, odd):
             yield from part(recording)

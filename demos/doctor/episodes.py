@@ -8,7 +8,8 @@ import numpy as np
 from ..episode import ACTION, TIME
 from ..store import DemoStore
 from .findings import Finding, Report
-from .recording import Recording, Stream
+from .recording import Recording
+from .stopped import motionless
 
 FEW = 8  # fewer episodes have no usual one
 ODD = 8.0  # standard deviations, estimated by quartiles, from the median; the furthest of 400 real episodes is at 6
@@ -48,32 +49,30 @@ def odd(r: Recording) -> Iterator[Finding]:
     seconds = r.lengths / r.hz
     words = f"much shorter or longer than the usual {np.median(seconds):.3g} s"
     yield from _odd(r, TIME, np.log(seconds), LOGARITHM, words)
-    for s in _robot(r):
+    still = motionless(r)  # which is a finding of its own
+    for s in [s for s in r.robot if s.smooth]:
         way = r.mean(s.step) * np.median(r.lengths)
         words = "moving it much further or less far than the others in the same time"
-        yield from _odd(r, s.key, np.log(way + LITTLE), LOGARITHM, words)
+        yield from _odd(r, s.key, np.log(way + LITTLE), LOGARITHM, words, still)
     for s in r.streams:
         if s.field.kind == "discrete":
             continue
         if s.commanded:
-            yield from _odd(
-                r, s.key, r.mean(s.values), RANGE, "with a mean action far from the usual one"
-            )
+            words = "with a mean action far from the usual one"
+            yield from _odd(r, s.key, r.mean(s.values), RANGE, words, still)
         else:
             yield from _odd(
                 r, s.key, s.values[r.starts], RANGE, "starting far from where the others do"
             )
 
 
-def _robot(r: Recording) -> list[Stream]:
-    """Commands and their measurements; where nothing is known to measure one, all that moves."""
-    measured = {s.field.measured_by for s in r.commanded} - {""}
-    own = [s for s in r.streams if (s.field.measured_by if s.commanded else s.key in measured)]
-    return [s for s in own or r.observed if s.smooth]
-
-
 def _odd(
-    r: Recording, key: str, feature: np.ndarray, width: float, words: str
+    r: Recording,
+    key: str,
+    feature: np.ndarray,
+    width: float,
+    words: str,
+    known: np.ndarray | None = None,
 ) -> Iterator[Finding]:
     feature = feature.reshape(len(r), -1)
     away = abs(feature - np.median(feature, axis=0))
@@ -81,6 +80,8 @@ def _odd(
         np.ptp(np.quantile(feature, [0.25, 0.75], axis=0), axis=0) / 1.35
     )  # of a normal distribution: its sigma
     bad = (away > ODD * np.maximum(spread, width)).any(axis=1)
+    if known is not None:
+        bad &= ~known
     if bad.sum() <= max(2, RARE * len(r)):
         yield from r.report(key).episodes(
             "warning", bad, f"{words}; look at them, and remove what is no demonstration"

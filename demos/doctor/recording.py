@@ -120,6 +120,25 @@ class Recording:
         """What it was told."""
         return [s for s in self.streams if s.commanded]
 
+    @property
+    def robot(self) -> list[Stream]:
+        """Return commands and their measurements; all that is observed where nothing is known."""
+        measured = {stream.field.measured_by for stream in self.commanded} - {""}
+        own = []
+        for stream in self.streams:
+            known = stream.field.measured_by if stream.commanded else stream.key in measured
+            if known:
+                own.append(stream)
+        return own or self.observed
+
+    def measuring(self, commanded: Stream) -> list[Stream]:
+        """Return what measures a command; all that is observed where no command is measured."""
+        known = [stream.field.measured_by for stream in self.commanded]
+        if any(known):
+            source = commanded.field.measured_by
+            return [stream for stream in self.observed if stream.key == source]
+        return [stream for stream in self.observed if stream.field.kind != "discrete"]
+
     def report(self, key: str) -> Report:
         """A Report about its frames and episodes."""
         return Report(self.ends, key, self.numbers)

@@ -241,6 +241,32 @@ def late(frames: int) -> Callable[[Arrays], None]:
     return shift(frames, *SENSED, "front")
 
 
+def tremble(data: Arrays, key: str, strength: float) -> None:
+    """Noise of a sensor, which is never still."""
+    noise = np.random.default_rng(0)
+    data[key] = data[key] + noise.normal(0, strength, data[key].shape)
+
+
+def protective_stop(data: Arrays) -> None:
+    """The arm brakes and stays there, while its commands go on; the gripper and the camera work."""
+    stop = len(data["time"]) // 2
+    data["joints"][stop:] = data["joints"][stop]
+    data["tool"][stop:] = data["tool"][stop]
+    tremble(data, "joints", 2e-4)
+
+
+def never_moved(data: Arrays) -> None:
+    """The robot stays where it started, also its commands."""
+    for key in ("joints", "gripper", "object", "tool", "front", "action"):
+        data[key] = np.repeat(data[key][:1], len(data["time"]), axis=0)
+    for key, strength in {"joints": 2e-3, "gripper": 1e-4, "object": 2e-3}.items():
+        tremble(data, key, strength)
+    data["action"][:, :3] += np.random.default_rng(1).normal(0, 1e-3, data["joints"].shape)
+    data["front"] = data["front"] + np.random.default_rng(0).integers(
+        0, 3, data["front"].shape, np.uint8
+    )
+
+
 @pytest.fixture
 def episodes() -> list[Arrays]:
     rng = np.random.default_rng(5)
@@ -313,6 +339,8 @@ def wander(data: Arrays) -> None:
         (one(still(0)), [("time", BAD, 0, "at the start: 1")]),
         (one(still(0.3)), [("time", BAD, 34, "between: 1")]),
         (one(still(1)), [("time", BAD, 115, "at the end: 1")]),
+        (one(protective_stop), [("joints", BAD, 58, "while its commands go on")]),
+        (one(never_moved), [("time", BAD, None, "less than 5% of its usual range")]),
         (one(slipped), [("object", BAD, FAST + 20, "slipped")]),
         (every(wound), [("joints", 0, 21, "full turn")]),
         (one(keep(often)), [("time", BAD, None, "much shorter or longer than the usual 5.7 s")]),
@@ -407,3 +435,34 @@ def test_faults_are_found_in_human_demonstrations(
     findings = found(tmp_path / "s", some, human.spec)
     assert [(f.key, f.episode) for f in findings] == [(key, BAD)], findings
     assert words in findings[0].message
+
+
+UNKNOWN = Spec({"state": Field((3,))}, {"action": Field((3,))}, HZ)  # nothing says what measures
+
+
+def swing(rng: np.random.Generator, seconds: float = 6.0) -> Arrays:
+    """Three joints that swing, and commands that lead them by a tenth of a second."""
+    time = np.arange(round(seconds * HZ)) / HZ
+    phase = rng.uniform(0, 6, 3)
+    speed = rng.uniform(1, 2, 3)
+    return {
+        "state": np.sin(speed * time[:, None] + phase),
+        "action": np.sin(speed * (time[:, None] + 0.1) + phase),
+        "time": time,
+    }
+
+
+@pytest.mark.parametrize("goes_on", [True, False], ids=["commands go on", "a switch is moved"])
+def test_a_stop_is_found_where_nothing_says_what_measures_the_commands(
+    tmp_path: Path, goes_on: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    some = [swing(rng) for _ in range(EPISODES)]
+    rest = slice(30, 100)
+    some[BAD]["state"][rest] = some[BAD]["state"][30] + rng.normal(0, 5e-4, (70, 3))
+    if not goes_on:
+        some[BAD]["action"][rest] = some[BAD]["action"][30]
+        some[BAD]["action"][50:, 2] += 0.5
+    findings = found(tmp_path / "s", some, UNKNOWN)
+    stops = [(f.key, f.places) for f in findings if "commands go on" in f.message]
+    assert stops == ([("action", ((BAD, 30),))] if goes_on else [])
