@@ -1,6 +1,7 @@
 """The README's recipes run as they are written."""
 
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -32,8 +33,25 @@ class MyTask(gym.Env):
         return np.zeros(3, np.float32), 0.5, False, False, {"is_success": True}
 
 
-def run(recipe: str, folder: Path, monkeypatch) -> dict:
-    monkeypatch.chdir(folder)
+def block(first_words: str) -> str:
+    """The recipe that begins so."""
+    (found,) = [recipe for recipe in RECIPES if recipe.startswith(first_words)]
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of a user, with what the README puts into files."""
+    for name in ("my_spec", "my_robot"):
+        (tmp_path / f"{name}.py").write_text(block(f"# {name}.py"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in ("my_spec", "my_robot", "my_driver"):
+        sys.modules.pop(name, None)
+
+
+def run(recipe: str) -> dict:
     names: dict = {}
     exec(compile(recipe, "README.md", "exec"), names)
     return names
@@ -44,60 +62,62 @@ def test_recipes_are_short():
     assert all(len([line for line in r.splitlines() if line.strip()]) <= 20 for r in RECIPES)
 
 
-def test_demonstrations_become_a_store(tmp_path, monkeypatch):
-    (tmp_path / "raw").mkdir()
+def test_demonstrations_become_a_store(folder: Path):
+    (folder / "raw").mkdir()
     shapes = {"joints": (30, 6), "gripper": (30, 1), "cup": (30, 3), "action": (30, 7)}
     for name in "ab":
-        arrays = {k: np.random.default_rng(0).random(s) for k, s in shapes.items()}
-        np.savez(tmp_path / f"raw/{name}.npz", time=np.arange(30) / 20, **arrays)
-    run(RECIPES[0], tmp_path, monkeypatch)
-    store = DemoStore.open(tmp_path / "demos")
+        arrays = {k: np.random.default_rng(0).random(s) / 20 for k, s in shapes.items()}
+        np.savez(folder / f"raw/{name}.npz", time=np.arange(30) / 20, **arrays)
+    run(block("from pathlib import Path"))
+    store = DemoStore.open("demos")
     assert (len(store), store.frames, store.spec.action_size) == (2, 60, 7)
     assert isinstance(store.episode(1), Episode)
 
 
-def test_an_environment_is_driven(tmp_path, monkeypatch):
+def test_an_environment_is_driven(folder: Path, monkeypatch):
     package = types.ModuleType("my_package")
     monkeypatch.setitem(sys.modules, "my_package", package)
     gym.register("MyTask-v0", entry_point=MyTask, max_episode_steps=12)
     from fewstep.envs.sim.gym_robot import GymRobot
 
-    save_policy(Policy(GymRobot(gym.make("MyTask-v0")).spec, SMALL), tmp_path / "run", {})
-    names = run(RECIPES[1], tmp_path, monkeypatch)
+    save_policy(Policy(GymRobot(gym.make("MyTask-v0")).spec, SMALL), folder / "run", {})
+    names = run(block("import gymnasium"))
     assert names["robot"].outcome().success and names["robot"].elapsed == pytest.approx(12 / 20)
 
 
-def test_a_robot_is_driven(tmp_path, monkeypatch):
-    class Arm:
-        def __init__(self):
-            self.log = []
+DRIVER = '''
+import numpy as np
 
-        def home(self):
-            self.log.append("home")
+class Arm:
+    """Goes where it is sent, a little late."""
+    def __init__(self):
+        self.at = np.zeros(7)
+        self.target = np.zeros(7)
+    def home(self):
+        pass
+    def read(self):
+        self.at += 0.3 * (self.target - self.at)
+        at = self.at.astype(np.float32)
+        return {"joints": at[:6], "gripper": at[6:], "cup": np.zeros(3, np.float32)}
+    def send(self, action):
+        self.target = np.array(action, float)
+        return self.target.copy()
+    def hold(self):
+        return self.target.copy()
+    def stop(self):
+        pass
+'''
 
-        def read(self):
-            shapes = {"joints": 6, "gripper": 1, "cup": 3}
-            return {k: np.zeros(n, np.float32) for k, n in shapes.items()}
 
-        def send(self, action):
-            self.log.append("send")
-            return action
-
-        def hold(self):
-            self.log.append("hold")
-            return np.zeros(7, np.float32)
-
-        def stop(self):
-            self.log.append("stop")
-
-    driver = types.ModuleType("my_driver")
-    driver.Arm = Arm  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "my_driver", driver)
-    spec = run(RECIPES[0].split("with DemoStore")[0], tmp_path, monkeypatch)["spec"]
-    save_policy(Policy(spec, SMALL), tmp_path / "run", {})
-    robot = types.ModuleType("my_robot")
-    robot.__dict__.update(run(RECIPES[2], tmp_path, monkeypatch))
-    monkeypatch.setitem(sys.modules, "my_robot", robot)
-    names = run(RECIPES[3].replace("max_seconds=30", "max_seconds=0.5"), tmp_path, monkeypatch)
-    log = names["robot"].arm.log
-    assert log[0] == "home" and log[-1] == "stop" and log.count("send") == 10
+@pytest.mark.parametrize(
+    "keys", ["calibrate=true", "policy=run shadow=true seconds=1", "policy=run seconds=1"]
+)
+def test_a_robot_runs_and_calibrates_within_its_limits(folder: Path, keys: str):
+    (folder / "my_driver.py").write_text(DRIVER)
+    spec = run(block("# my_spec.py"))["SPEC"]
+    save_policy(Policy(spec, SMALL), folder / "run", {})
+    command = [sys.executable, "-m", "fewstep.policy.cli.main", "run", "robot=my_robot:MyRobot"]
+    command += [*keys.split(), "unattended=true", "out=log"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stopped; log in log" in done.stdout
