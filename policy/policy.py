@@ -28,11 +28,12 @@ class PolicyConfig:
     observation_steps: int = 2  # O, the latest observations that it sees
     horizon: int = 16  # H, actions of a chunk
     action_steps: int = 8  # actions of a chunk that run before the next is asked for
-    objective: str = "flow_atoms"  # what the network learns, a name of objectives.OBJECTIVES
-    path: str = ""  # how noise is mixed in, a name of path.PATHS; empty: the objective's first
+    # what the network learns: flow_atoms, flow, regression, one_step, eps, x0 or v
+    objective: str = "flow_atoms"
+    path: str = ""  # how noise is mixed in: linear, cosine or beta; empty: what fits
     encoders: EncoderConfig = field(default_factory=EncoderConfig)  # of the observations
     net: UnetConfig = field(default_factory=UnetConfig)  # the network
-    sampler: Sampler | None = None  # how chunks are drawn; none: `default_sampler` decides
+    sampler: Sampler | None = None  # how chunks are drawn; none: what fits the objective
 
     def __post_init__(self) -> None:
         if not 1 <= self.action_steps <= self.horizon:

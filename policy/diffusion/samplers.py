@@ -23,7 +23,7 @@ MOST_EVALUATIONS = 10_000  # so that no file can ask for a grid that fills the m
 class Sampler:
     """How a chunk is drawn."""
 
-    step: str = "ddim"  # the step rule, a name of STEPS
+    step: str = "ddim"  # the step rule: ddim or ddpm
     network_evaluations: int = 2  # per chunk
     times: tuple[float, ...] = ()  # a grid from 1 down to 0 in place of the default one
     start: float = 1.0  # scale of the noise that it starts from, 0 for none

@@ -14,7 +14,7 @@ STATE_ENCODERS = {"mlp": StateEncoder}
 class EncoderConfig:
     """Which encoder reads which observations; there is none for images yet."""
 
-    states: str = "mlp"  # of all state fields together, a name of encoders.STATE_ENCODERS
+    states: str = "mlp"  # of all state fields together: mlp
 
     def __post_init__(self) -> None:
         pick(STATE_ENCODERS, self.states, "encoder of states")
