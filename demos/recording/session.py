@@ -1,128 +1,183 @@
-"""Session: a sitting in which a person drives a robot, and says when an episode begins and how it ended."""
+"""A session in which a person drives a robot, and says when an episode begins and how it ended."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ...envs import Actor, DataError, Outcome, Robot, Step, incompatibilities
+from ...envs import (
+    Actor,
+    DataError,
+    Outcome,
+    Robot,
+    RobotError,
+    Step,
+    incompatibilities,
+    run_episode,
+)
 from ...envs.clock import ticks
 from ...envs.teleop.drive import Device
 from ..store import DemoStore
 from .recorder import Recorder
 
-WINDOW, OFF, AGAIN = (
-    2.0,
-    0.1,
-    5.0,
-)  # s that a cadence is judged over, share it may be off, s until it is told again
-WORDS = {"success": True, "failure": False}
+WINDOW_SECONDS = 2.0  # over which a cadence is judged
+CADENCE_SHARE = 0.1  # by which it may be off
+REPEAT_SECONDS = 5.0  # until it is told again
+VAIN_STARTS = 10  # in a row that are over before their first tick
+VERDICTS = {"success": True, "failure": False}
 
 
 class Session:
-    """Ticks on from one episode to the next, whoever acts; an episode is on disk before the next can begin.
+    """From one start to the next on one grid of ticks: a person acts, and records episodes.
 
-    words: a device that only says what was pressed, where the actor has none of its own; tell: hears what happens.
-    seed: gives that of the next start, for robots that draw it; show: called every tick, for who looks on.
+    An episode is on disk before the next can begin.
+
+    Args:
+        robot: On a clock of its own.
+        actor: Who acts, as the person wants it.
+        store: Where episodes are kept.
+        log: Is given what happens, in words.
+        buttons: A device on which events are pressed, where the actor's own has none.
+        seed: Gives the seed of the next start, for robots that draw it.
+        show: Called every tick, for who looks on.
     """
 
     def __init__(
-        self, robot: Robot, actor: Actor, store: DemoStore, tell: Callable[[str], None],
-        words: Device | None = None, seed: Callable[[], int | None] = lambda: None,
+        self,
+        robot: Robot,
+        actor: Actor,
+        store: DemoStore,
+        log: Callable[[str], None],
+        buttons: Device | None = None,
+        seed: Callable[[], int | None] = lambda: None,
         show: Callable[[], None] = lambda: None,
-    ) -> None:  # fmt: skip
-        if wrong := incompatibilities(store.spec, robot.spec):
+    ) -> None:
+        wrong = incompatibilities(store.spec, robot.spec)
+        if wrong:
             raise DataError(f"the robot does not fit {store.path}: {'; '.join(wrong)}")
-        self._robot, self._actor, self._store, self._tell = robot, actor, store, tell
-        self._words, self._seed, self._show = words, seed, show
-        self._recorder, self._cadence = Recorder(store), Cadence(store.spec.command_hz)
-        self._pressed: list[str] = []
-        self.recording, self.kept = False, 0
+        self._robot = robot
+        self._actor = actor
+        self._store = store
+        self._log = log
+        self._buttons = buttons
+        self._next_seed = seed
+        self._show = show
+        self._recorder = Recorder(store)
+        self._cadence = Cadence(store.spec.command_hz)
+        self._pressed = deque[str]()
+        self._start: int | None = None  # seed of the running start
+        self._is_over = False  # whether it has brought what it can
+        self._quits = False
+        self.recording = False
+        self.kept = 0
 
-    def hear(self, word: str) -> None:
-        """A word, as the actor's device said it."""
-        self._pressed.append(word)
+    def on_event(self, event: str) -> None:
+        """Take note of what was pressed on the actor's device."""
+        self._pressed.append(event)
 
     def run(self, episodes: int) -> int:
-        """Until so many episodes are kept, or the person quits; returns how many."""
-        self._reset()
-        for lateness in ticks(self._robot.clock, self._robot.spec.command_hz):
-            obs = self._robot.observe()
-            command = self._actor.act(obs)
-            if command is None:
-                continue
-            sent = self._robot.command(command)
-            self._actor.sent(sent)
-            if self.recording:
-                self._recorder.step(Step(obs, command, sent, lateness))
-                if text := self._cadence.off(obs.time):
-                    self._tell(text)
-                if (outcome := self._robot.outcome()) is not None:
-                    self._end(outcome)
-            elif self._robot.outcome() is not None:
-                self._reset()
-            self._show()
-            if not self._listened() or self.kept >= episodes:
-                break
+        """Go on until so many episodes are kept, or the person quits; return how many.
+
+        RobotError where the robot reports an outcome at each of its starts.
+        """
+        self._quits = False
+        grid = ticks(self._robot.clock, self._robot.spec.command_hz)
+        vain = 0
+        while self.kept < episodes and not self._quits:
+            vain = 0 if self._play(grid) else vain + 1
+            if vain >= VAIN_STARTS:
+                raise RobotError("the robot's episodes are over as soon as they begin")
         return self.kept
 
-    def _listened(self) -> bool:
-        """Do what was said; whether to go on."""
-        said, self._pressed = (
-            self._pressed + list(self._words.read().words if self._words else ()),
-            [],
-        )
-        for word in said:
-            word = ("success" if self.recording else "start") if word == "toggle" else word
-            if word == "start" and not self.recording:
-                self.recording, self._cadence = True, Cadence(self._store.spec.command_hz)
-                self._tell(f"recording episode {len(self._store)}")
-            elif word in WORDS and self.recording:
-                self._end(Outcome(WORDS[word]))
-            elif word in ("discard", "quit") and self.recording:
-                self._drop()
-            if word == "quit":
-                return False
-        return True
+    def _play(self, grid: Iterator[float]) -> bool:
+        """Play from one start, and keep what was recorded; return whether there was a tick of it."""
+        self._start = self._next_seed()
+        self._is_over = False
+        stepped = False
+        for step in run_episode(
+            self._robot, self._actor, seed=self._start, max_seconds=math.inf, grid=grid
+        ):
+            if step is None:
+                continue
+            stepped = True
+            self._take(step)
+            if self._is_over:
+                return True
+        outcome = self._robot.outcome()
+        if self.recording and outcome is not None:
+            self._end(outcome)
+        return stepped
+
+    def _take(self, step: Step) -> None:
+        """Record a tick, and do what was pressed on it; what follows the end of a start waits."""
+        if self.recording:
+            self._recorder.step(step)
+            trouble = self._cadence.off(step.obs.time)
+            if trouble:
+                self._log(trouble)
+        self._show()
+        if self._buttons is not None:
+            self._pressed.extend(self._buttons.read().events)
+        while self._pressed and not self._is_over:
+            self._obey(self._pressed.popleft())
+
+    def _obey(self, event: str) -> None:
+        if event == "toggle":
+            event = "success" if self.recording else "start"
+        if event == "start" and not self.recording:
+            self.recording = True
+            self._cadence = Cadence(self._store.spec.command_hz)
+            self._log(f"recording episode {len(self._store)}")
+        elif event in VERDICTS and self.recording:
+            self._end(Outcome(VERDICTS[event]))
+        elif event in ("discard", "quit") and self.recording:
+            self._discard()
+        if event == "quit":
+            self._quits = self._is_over = True
 
     def _end(self, outcome: Outcome) -> None:
         self.recording = False
+        self._is_over = True
         stored = self._recorder.end(outcome, self._start)
-        self.kept += stored is not None
+        if stored is None:
+            self._log("discarded: nothing was recorded yet")
+            return
+        self.kept += 1
         how = {True: "success", False: "failure", None: "not judged"}[outcome.success]
-        self._tell(f"kept: {how}, {len(stored or ())} frames; {len(self._store)} episodes in all")
-        self._reset()
+        self._log(f"kept: {how}, {len(stored)} frames; {len(self._store)} episodes in all")
 
-    def _drop(self) -> None:
+    def _discard(self) -> None:
         self.recording = False
+        self._is_over = True
         self._recorder.discard(self._start)
-        self._tell("discarded")
-        self._reset()
-
-    def _reset(self) -> None:
-        self._start = self._seed()
-        self._robot.reset(self._start)
-        self._actor.reset(self._start)
+        self._log("discarded")
 
 
 class Cadence:
     """Watches whether frames come as often as they should."""
 
     def __init__(self, hz: float) -> None:
-        self._hz, self._times, self._told = hz, deque[float](), -np.inf
+        self._hz = hz
+        self._times = deque[float]()
+        self._last_told = -math.inf
 
     def off(self, time: float) -> str:
-        """What is wrong with the rhythm at this moment, "" for nothing, or where it was told a moment ago."""
+        """Return what is wrong with the rhythm; "" for nothing, or where it was told a moment ago."""
         self._times.append(time)
-        while time - self._times[0] > WINDOW:
+        while time - self._times[0] > WINDOW_SECONDS:
             self._times.popleft()
-        if time - self._times[0] < 0.8 * WINDOW or time - self._told < AGAIN:
+        if time - self._times[0] < 0.8 * WINDOW_SECONDS or time - self._last_told < REPEAT_SECONDS:
             return ""
         steps = np.diff(self._times)
-        rate, longest = 1 / steps.mean(), steps.max() * self._hz
-        if abs(rate / self._hz - 1) < OFF and longest < 1 / OFF:
+        rate = 1 / steps.mean()
+        longest = steps.max() * self._hz
+        if abs(rate / self._hz - 1) < CADENCE_SHARE and longest < 1 / CADENCE_SHARE:
             return ""
-        self._told = time
-        return f"frames come at {rate:.1f} Hz instead of {self._hz:g}, the longest gap is {longest:.1f} periods"
+        self._last_told = time
+        return (
+            f"frames come at {rate:.1f} Hz instead of {self._hz:g}, "
+            f"the longest gap is {longest:.1f} periods"
+        )

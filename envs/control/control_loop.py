@@ -18,7 +18,7 @@ from .wire import Events, Orders, Wire
 
 STATES = tuple(State)
 NOT_BEGUN = "not begun"  # why an episode has ended whose state was refused
-PAUSE_SECONDS = 0.1  # without a command, a longer one is told
+PAUSE_SECONDS = 0.1  # without a command, after which a longer pause is an event
 
 
 def tick_type(actions: int, observations: int) -> np.dtype:
@@ -121,13 +121,13 @@ class Control:
     def _play(self, seed: int | None, seconds: float, state: State) -> None:
         self._episode += 1
         self._kept = math.inf
-        self._events.tell("begins", episode=self._episode, seed=seed)
+        self._events.write("begins", episode=self._episode, seed=seed)
         self._go(state)
         if self.safe.state is not state:
-            self._events.tell("ended", episode=self._episode, why=NOT_BEGUN)
+            self._events.write("ended", episode=self._episode, why=NOT_BEGUN)
             return
         outcome = self._acted(seed, seconds, state)
-        self._events.tell(
+        self._events.write(
             "ended", episode=self._episode, **_plain(outcome or Outcome(None, why="over"))
         )
 
@@ -172,7 +172,7 @@ class Control:
         try:
             self.safe.go(state)
         except FewstepError as error:
-            self._events.tell("refused", text=str(error))
+            self._events.write("refused", text=str(error))
 
     def _keep(self, step: Step) -> None:
         r, obs = self._record, step.obs
@@ -189,7 +189,7 @@ class Control:
         self._log.send(r.tobytes())
         self._events.wire.flush()
         if (pause := obs.time - self._kept) > PAUSE_SECONDS:
-            self._events.tell("pause", spare=True, text=f"nothing was sent for {pause:.2f} s")
+            self._events.write("pause", spare=True, text=f"nothing was sent for {pause:.2f} s")
         self._kept = obs.time
 
     def _brake(self) -> None:
@@ -209,7 +209,7 @@ class Control:
             self.safe.close()
         except Exception as error:
             raise RobotError(f"the robot could not be closed: {error}") from error
-        self._events.tell("stopped", dropped=self._log.dropped + self._events.wire.dropped)
+        self._events.write("stopped", dropped=self._log.dropped + self._events.wire.dropped)
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:

@@ -117,16 +117,16 @@ def main(config: ControlConfig) -> None:
     except NotBegunError:
         pass
     except FewstepError as error:
-        _tell_failure(events, str(error))
+        _write_failure(events, str(error))
     except Exception as error:
         text = f"the control process failed: {type(error).__name__}: {error}"
-        _tell_failure(events, text, trace=traceback.format_exc()[-2000:])
+        _write_failure(events, text, trace=traceback.format_exc()[-2000:])
     with suppress(OSError):
         os.set_blocking(config.events, True)
         events.flush()
 
 
-def _tell_failure(events: Wire, text: str, **more: str) -> None:
+def _write_failure(events: Wire, text: str, **more: str) -> None:
     events.send(json.dumps({"event": "failed", "text": text, **more}).encode() + b"\n", spare=False)
 
 
@@ -146,19 +146,19 @@ def _control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
         raise RobotError(f"what shall run does not fit robot {config.robot!r}: {'; '.join(wrong)}")
     orders, events = Orders(0), Events(wire, robot.clock.now)
     if config.operator:
-        events.tell("made", spec=robot.spec.to_json())
+        events.write("made", spec=robot.spec.to_json())
         _wait_to_begin(orders)
     limits = Limits.of(robot.spec, config.limits, config.unlimited, config.limits_file)
     attended = HomingRobot(
         robot,
-        alive=lambda seconds: events.tell("homing", spare=True, seconds=seconds),
+        alive=lambda seconds: events.write("homing", spare=True, seconds=seconds),
         break_off=lambda: control.stopping or orders.break_off(),
     )
 
-    def hear(text: str) -> None:
-        events.tell("safety", spare=True, text=text)
+    def log_safety(text: str) -> None:
+        events.write("safety", spare=True, text=text)
 
-    safe = SafeRobot(attended, limits, config.watchdog, hear, WallClock())
+    safe = SafeRobot(attended, limits, config.watchdog, log_safety, WallClock())
     actor, inference = _actor(config, spec, robot.spec, limits)
     listener = FrameSender(robot.spec, config.operator.frames) if config.operator else None
     ticks = Wire(config.ticks, TICKS)
@@ -171,15 +171,17 @@ def _control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
     facts = {"spec": robot.spec.to_json(), "hz": robot.spec.command_hz}
     if isinstance(actor, Sweep):
         facts |= {"seconds": actor.seconds, "skipped": actor.skipped}
-    events.tell("ready", pid=os.getpid(), scheduling=real_time(config.priority), **facts)
+    events.write("ready", pid=os.getpid(), scheduling=real_time(config.priority), **facts)
     return control
 
 
 def _wait_to_begin(orders: Orders) -> None:
     """Wait until whoever records knows the robot's Spec and has made room for its frames."""
-    while not (words := orders.take()):
+    taken = orders.take()
+    while not taken:
         time.sleep(WAIT_SECONDS)
-    if words[0] != "begin":
+        taken = orders.take()
+    if taken[0] != "begin":
         raise NotBegunError
 
 

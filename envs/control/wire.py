@@ -49,8 +49,8 @@ class Events:
     def __init__(self, wire: Wire, now: Callable[[], float]) -> None:
         self.wire, self._now = wire, now
 
-    def tell(self, event: str, *, spare: bool = False, **more: Any) -> None:
-        """Say something to whoever keeps the log; spare: it may be dropped where nobody reads."""
+    def write(self, event: str, *, spare: bool = False, **more: Any) -> None:
+        """Write an event for whoever keeps the log; spare: it may be dropped where nobody reads."""
         self.wire.send(
             json.dumps({"time": self._now(), "event": event, **more}).encode() + b"\n", spare
         )

@@ -12,9 +12,10 @@ class Notices:
     """Tells each text once, and of one kind at most one a second, with the number of those left out."""
 
     def __init__(
-        self, hear: Callable[[str], None], now: Callable[[], float] = time.monotonic
+        self, log: Callable[[str], None], now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._hear, self._now = hear, now
+        self._log = log
+        self._now = now
         self._last: dict[
             str, tuple[float, str, int]
         ] = {}  # per kind: when, what, and how many were left out
@@ -28,4 +29,4 @@ class Notices:
             self._last[kind] = when, told, left_out + 1
             return
         self._last[kind] = self._now(), text, 0
-        self._hear(text + (f" ({left_out} more like it)" if left_out else ""))
+        self._log(text + (f" ({left_out} more like it)" if left_out else ""))

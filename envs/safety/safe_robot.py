@@ -34,7 +34,7 @@ class SafeRobot:
     While anything is sent, the setpoint is continuous in position and velocity, whatever changes: states, episodes,
     actors. Only a robot that something else has moved is met where it stands: by its own reset, or by hand while
     nothing was sent to it or while it could not follow.
-    hear: told of every change of state and every trouble, in words, of each kind at most once a second.
+    on_event: is given every change of state and every trouble, in words, of each kind at most once a second.
     waiting: the clock to wait on, by default the robot's own, which it then cannot check.
     """
 
@@ -43,7 +43,7 @@ class SafeRobot:
         robot: Robot,
         limits: Limits,
         watchdog: WatchdogConfig | None = None,
-        hear: Callable[[str], None] = lambda text: None,
+        on_event: Callable[[str], None] = lambda text: None,
         waiting: Clock | None = None,
     ) -> None:
         self.robot, self.spec, self.clock, self.limits = robot, robot.spec, robot.clock, limits
@@ -52,7 +52,8 @@ class SafeRobot:
             Limiter(robot.spec, limits),
             Plausibility(robot.spec, limits),
         )
-        self._hear, self._notices = hear, Notices(hear)
+        self._on_event = on_event
+        self._notices = Notices(on_event)
         self._obs: Obs | None = None
         self._measured = np.full(robot.spec.action_size, np.nan)
         self._taken = False  # whether the robot has taken the last setpoint
@@ -279,6 +280,6 @@ class SafeRobot:
         return action
 
     def _enter(self, state: State, why: str) -> None:
-        self._hear(f"{self.state} -> {state}: {why}")
+        self._on_event(f"{self.state} -> {state}: {why}")
         self.state, self.why = state, why
         self._since = self._fresh = self.clock.now()

@@ -74,17 +74,17 @@ class Keyboard:
     def read(self) -> Hand:
         """Return the keys since the last time, and those that still count as held."""
         now = self._clock()
-        words: list[str] = []
+        events: list[str] = []
         for key in self._typed():
             if key in KEY_EVENTS:
-                words.append(KEY_EVENTS[key])
+                events.append(KEY_EVENTS[key])
             self._pressed_at[key.lower()] = now
         move = NOTHING.copy()
         for key, pressed_at in self._pressed_at.items():
             if key in KEYS and now - pressed_at < PRESSED:
                 axis, direction = KEYS[key]
                 move[AXES.index(axis)] += direction
-        return Hand(np.clip(move, -1, 1), tuple(words))
+        return Hand(np.clip(move, -1, 1), tuple(events))
 
     def _typed(self) -> str:
         """Return what was typed since the last time."""
@@ -182,12 +182,12 @@ class SpaceMouse:
         """Return the axes and buttons as last reported, and what the keyboard says."""
         self._take_reports()
         both = self._buttons == BOTH_BUTTONS
-        words = self._keyboard.read().words
+        events = self._keyboard.read().events
         if both and not self._both_before:
-            words = ("toggle", *words)
+            events = ("toggle", *events)
         self._both_before = both
         self._move[6] = {LEFT_BUTTON: -1.0, RIGHT_BUTTON: 1.0}.get(self._buttons, 0.0)
-        return Hand(np.clip(self._move, -1, 1), words)
+        return Hand(np.clip(self._move, -1, 1), events)
 
     def _take_reports(self) -> None:
         while True:

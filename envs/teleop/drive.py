@@ -22,13 +22,13 @@ GRIPPER_AXIS = 6  # of the seven of a hand
 class Hand:
     """What a person does now.
 
-    move (7,): x, y, z, roll, pitch, yaw and gripper (+1 opens), each from -1 to 1; words: what was
+    move (7,): x, y, z, roll, pitch, yaw and gripper (+1 opens), each from -1 to 1; events: what was
     pressed since the last time, of "start", "success", "failure", "discard", "quit"; "toggle"
     starts, or ends as a success.
     """
 
     move: np.ndarray = field(default_factory=lambda: NOTHING)
-    words: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
 
 
 class Device(Protocol):
@@ -118,7 +118,7 @@ class Drive:
         self._device = device
         self._tool = tool
         self._spec = spec
-        self.hear: Callable[[str], None] = lambda word: None  # is told every word
+        self.on_event: Callable[[str], None] = lambda event: None  # is given every event
         self.reset()
 
     def reset(self, seed: int | None = None) -> None:
@@ -131,8 +131,8 @@ class Drive:
         hand = self._device.read()
         last_time = self._time
         self._time = obs.time
-        for word in hand.words:
-            self.hear(word)
+        for event in hand.events:
+            self.on_event(event)
         if self._action is None or last_time is None:
             return Command(None, "operator")
         measured = measured_action(self._spec, obs)

@@ -21,7 +21,7 @@ from .drive import NOTHING, Hand
 
 PAGE = Path(__file__).with_name("page.html")
 FRAME_RATE = 10.0  # pictures a second
-WORDS = ("start", "success", "failure", "discard", "quit")
+EVENTS = ("start", "success", "failure", "discard", "quit")
 # What handling a message raises that our page would not send.
 NOT_FROM_OUR_PAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -43,11 +43,11 @@ class Ground(Protocol):
 
 
 class Page:
-    """Serves the page and hears it.
+    """Serves the page and receives what it sends.
 
     What was dragged is done as fast as the robot can, and never forgotten. Only the page at
     `address` is heard, on this machine unless `host` says otherwise. A page that goes away lets go
-    of everything. Nobody who looks on can keep `show` or `tell` waiting.
+    of everything. Nobody who looks on can keep `show` or `log` waiting.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Page:
             listening,
             PAGE,
             greeting=json.dumps({"axes": moving}),
-            on_message=self._hear,
+            on_message=self._receive,
             on_leave=self._let_go,
         )
 
@@ -91,9 +91,9 @@ class Page:
             for key in self._keys_down:
                 axis, direction = KEYS[key]
                 move[AXES.index(axis)] = direction
-        return Hand(move, tuple(self._take_words()))
+        return Hand(move, tuple(self._take_events()))
 
-    def _take_words(self) -> Iterator[str]:
+    def _take_events(self) -> Iterator[str]:
         """Yield what was said since the last time."""
         with suppress(queue.Empty):
             while True:
@@ -105,7 +105,7 @@ class Page:
             self._shown_at = self._clock()
             self._audience.show(np.array(draw()))
 
-    def tell(self, text: str, **more: Any) -> None:
+    def log(self, text: str, **more: Any) -> None:
         """Say something on the page."""
         self._audience.tell(json.dumps({"text": text, **more}))
 
@@ -113,7 +113,7 @@ class Page:
         """Stop serving; may be called again."""
         self._audience.close()
 
-    def _hear(self, message: str | bytes) -> None:
+    def _receive(self, message: str | bytes) -> None:
         with suppress(*NOT_FROM_OUR_PAGE):
             self._obey(json.loads(message))
 
@@ -123,7 +123,7 @@ class Page:
             self._drag_left = NOTHING.copy()
 
     def _obey(self, message: dict[str, Any]) -> None:
-        if message.get("word") in WORDS:
+        if message.get("word") in EVENTS:
             self._said.put(message["word"])
         with self._lock:
             if message.get("key") in KEYS:

@@ -17,16 +17,16 @@ from ...envs.teleop.drive import Device
 from .supervisor import Supervisor
 
 LOOK_SECONDS = 0.008  # between two looks at the device
-WORDS = {"success": True, "failure": False}
+VERDICTS = {"success": True, "failure": False}
 DROPPED = ("discard", "quit")
 
 
 class HandSession:
     """From one episode to the next: a person begins each, and says how it ended.
 
-    The robot holds before and after an episode. A fault ends it and drops it; the next word to start arms again.
+    The robot holds before and after an episode. A fault ends it and drops it; the next event to start arms again.
     leader: a robot in the person's hand, whose pose the robot comes to; else the device moves it.
-    seed: gives the start seed of the next episode. tell: hears what happens.
+    seed: gives the start seed of the next episode. log: is given what happens.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class HandSession:
         leader: Robot | None,
         store: DemoStore,
         seed: Callable[[], int],
-        tell: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
         self._supervisor, self._frames, self._hand, self._device, self._leader = (
             supervisor,
@@ -47,7 +47,7 @@ class HandSession:
             device,
             leader,
         )
-        self._store, self._seed, self._tell = store, seed, tell
+        self._store, self._seed, self._log = store, seed, log
         self._recorder, self._cadence = Recorder(store), Cadence(store.spec.policy_hz)
         self._playing, self._recording, self._verdict = False, False, ""
         self._start, self._lost, self.kept = 0, 0, 0
@@ -55,15 +55,15 @@ class HandSession:
     def run(self, episodes: int) -> int:
         """Until so many episodes are kept, or the person quits; returns how many."""
         while self.kept < episodes:
-            words = self._read_device()
+            events = self._read_device()
             self._supervisor.poll(LOOK_SECONDS)
             self._take_frames()
             if (ended := self._supervisor.next_event("ended")) is not None:
                 self._take_frames()
                 self._end(ended)
-            for word in words:
-                self._obey(word)
-            if "quit" in words:
+            for event in events:
+                self._obey(event)
+            if "quit" in events:
                 break
         return self.kept
 
@@ -72,13 +72,13 @@ class HandSession:
         hand = self._device.read()
         if self._leader is None:
             self._hand.send(hand.move)
-            return hand.words
+            return hand.events
         try:
             pose = measured_action(self._store.spec, self._leader.observe())
         except Exception as error:
             raise RobotError(f"the leader gives no observation: {error}") from error
         self._hand.send(pose=pose)
-        return hand.words
+        return hand.events
 
     def _take_frames(self) -> None:
         while (frame := self._frames.read()) is not None:
@@ -87,25 +87,25 @@ class HandSession:
                 continue
             if not self._recording:
                 self._recording, self._cadence = True, Cadence(self._store.spec.policy_hz)
-                self._tell(f"recording episode {len(self._store)}")
+                self._log(f"recording episode {len(self._store)}")
             self._recorder.step(step)
             if text := self._cadence.off(step.obs.time):
-                self._tell(text)
+                self._log(text)
 
-    def _obey(self, word: str) -> None:
-        if word == "toggle":
-            word = "success" if self._playing else "start"
-        if word == "start" and not self._playing:
+    def _obey(self, event: str) -> None:
+        if event == "toggle":
+            event = "success" if self._playing else "start"
+        if event == "start" and not self._playing:
             self._begin()
-        elif self._playing and (word in WORDS or word in DROPPED):
-            self._verdict = word
+        elif self._playing and (event in VERDICTS or event in DROPPED):
+            self._verdict = event
             self._supervisor.order("hold")
 
     def _begin(self) -> None:
         self._playing, self._recording, self._verdict = True, False, ""
         self._lost = self._frames.lost
         if self._leader is not None:
-            self._tell("the robot comes to its leader; recording begins when it is there")
+            self._log("the robot comes to its leader; recording begins when it is there")
         self._supervisor.order("arm")
         self._start = self._seed()
         self._supervisor.order(f"play {self._start} inf active")
@@ -115,18 +115,18 @@ class HandSession:
         was_recording, self._playing, self._recording = self._recording, False, False
         why = ended.get("why") or "over"
         failed = why.startswith("fault") or why == NOT_BEGUN
-        dropped = self._verdict in DROPPED or (failed and self._verdict not in WORDS)
+        dropped = self._verdict in DROPPED or (failed and self._verdict not in VERDICTS)
         if dropped or not was_recording:
             self._recorder.discard(self._start)
             reason = (
                 why if failed else "" if self._verdict in DROPPED else "nothing was recorded yet"
             )
-            self._tell(f"discarded: {reason}" if reason else "discarded")
+            self._log(f"discarded: {reason}" if reason else "discarded")
             return
-        success = WORDS.get(self._verdict, ended.get("success"))
+        success = VERDICTS.get(self._verdict, ended.get("success"))
         stored = self._recorder.end(Outcome(success), self._start)
         self.kept += stored is not None
         how = {True: "success", False: "failure", None: "not judged"}[success]
-        self._tell(f"kept: {how}, {len(stored or ())} frames; {len(self._store)} episodes in all")
+        self._log(f"kept: {how}, {len(stored or ())} frames; {len(self._store)} episodes in all")
         if lost := self._frames.lost - self._lost:
-            self._tell(f"{lost} frames were lost: this computer records too slowly")
+            self._log(f"{lost} frames were lost: this computer records too slowly")

@@ -20,20 +20,22 @@ TRIES = 3  # in a row that an inference may end before it is ready
 class Inference:
     """A policy in a process of its own, and the mailboxes through which it is asked.
 
-    hear: is given each line that the process says. bell: the end of a pipe that wakes it up, for the one who asks.
+    on_line: is given each line that the process says. bell: the end of a pipe that wakes it up, for the one who asks.
     """
 
     def __init__(
-        self, policy: str, threads: int, messages: Messages, hear: Callable[[bytes], None]
+        self, policy: str, threads: int, messages: Messages, on_line: Callable[[bytes], None]
     ) -> None:
-        self._policy, self._threads, self._hear = policy, threads, hear
+        self._policy = policy
+        self._threads = threads
+        self._on_line = on_line
         self.requests, self.chunks = Mailbox(messages.request), Mailbox(messages.chunk)
         self._awake, self.bell = os.pipe()
         os.set_blocking(self.bell, False)
         self.ready, self.seconds, self._tries = False, math.nan, 0
         self._process = self._start()
 
-    def heard(self, event: dict[str, Any]) -> None:
+    def note(self, event: dict[str, Any]) -> None:
         """Take note of what the process said of itself: only its newest counts."""
         if event["event"] == "inference ready" and event["pid"] == self._process.pid:
             self.ready, self.seconds, self._tries = True, event["seconds"], 0
@@ -72,6 +74,6 @@ class Inference:
         process = start(
             "fewstep.policy.serving.inference", settings, fds=[*fds.values()], **streams
         )
-        listen(os.dup(process.stdout.fileno()), self._hear, lines=True)  # pyright: ignore
+        listen(os.dup(process.stdout.fileno()), self._on_line, lines=True)  # pyright: ignore
         process.stdout.close()  # pyright: ignore
         return process

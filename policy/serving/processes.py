@@ -29,19 +29,19 @@ def large_pipe() -> tuple[int, int]:
     return ends
 
 
-def listen(fd: int, hear: Callable[[bytes], None], *, lines: bool) -> threading.Thread:
-    """Hand everything that comes through a pipe to `hear`, in a thread of its own; lines: whole ones only."""
+def listen(fd: int, on_content: Callable[[bytes], None], *, lines: bool) -> threading.Thread:
+    """Hand everything that comes through a pipe to `on_content`, in a thread of its own; lines: whole ones only."""
 
     def work() -> None:
         rest = b""
         with os.fdopen(fd, "rb", buffering=0) as file:
             while content := file.read(PIPE):
                 if not lines:
-                    hear(content)
+                    on_content(content)
                     continue
                 *whole, rest = (rest + content).split(b"\n")
                 for line in whole:
-                    hear(line)
+                    on_content(line)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

@@ -30,7 +30,7 @@ from .run_config import RunConfig, require_consistent
 from .supervisor import START_SECONDS, InferenceConfig, Supervisor, notify
 
 HANG_SECONDS = 10.0  # without a tick, after which a run that nobody attends ends
-MISSED_SHARE = 0.01  # of the ticks of an episode, above which it is told
+MISSED_SHARE = 0.01  # of the ticks of an episode, above which it is logged
 Level = Literal["info", "warning", "alarm"]
 Log = Callable[[str, Level], None]
 
@@ -53,7 +53,7 @@ def run(config: RunConfig, operator: Operator, log: Log) -> int:
     Args:
         config: What runs.
         operator: Who is asked; nobody is where `config.unattended`.
-        log: Hears what a person has to know.
+        log: Is given what a person has to know.
 
     Returns:
         0, or 1 where an episode failed or anything went wrong.
@@ -183,9 +183,9 @@ def _play_episodes(
         success = outcome.success
         if success is None and not config.unattended:
             success = operator.judges(supervisor.poll)
-        supervisor.log.note("judged", episode=episode, success=success)
+        supervisor.run_log.note("judged", episode=episode, success=success)
         log(f"episode {episode}: {outcome.why}; success: {success}", "info")
-        _tell_missed_ticks(config, supervisor, outcome.number, hz, log)
+        _log_missed_ticks(config, supervisor, outcome.number, hz, log)
         if success is False or outcome.is_fault:
             code = 1
         if config.unattended and (outcome.interrupted or outcome.is_fault):
@@ -224,10 +224,10 @@ def _state(config: RunConfig) -> State:
     return State.SHADOW if config.shadow else State.ACTIVE
 
 
-def _tell_missed_ticks(
+def _log_missed_ticks(
     config: RunConfig, supervisor: Supervisor, number: int, hz: float, log: Log
 ) -> None:
-    lost, due = missed(supervisor.log.folder, number, hz, _state(config))
+    lost, due = missed(supervisor.run_log.folder, number, hz, _state(config))
     if lost > MISSED_SHARE * due:
         log(f"{lost} of {due} ticks were missed: this computer does not keep {hz:g} Hz", "alarm")
 
@@ -251,7 +251,7 @@ def _interrupts(supervisor: Supervisor, rest: str) -> Iterator[list[bool]]:
 
 
 def _report_delays(out: Path, spec: Spec, inference_seconds: float, log: Log) -> int:
-    """Tell the delays from the log, and write them into latency.json."""
+    """Log the delays that the ticks show, and write them into latency.json."""
     found = delays(spec, read_ticks(out))
     content: dict[str, Any] = {
         "observation": found.observation,

@@ -50,24 +50,26 @@ class InferenceConfig:
 class Supervisor:
     """One control process, and whoever has an eye on it.
 
-    config: what it is told; fds: what it inherits besides; tell: hears, in words and within `poll`, what goes wrong.
+    config: what it is told; fds: what it inherits besides; log: is given, in words and within `poll`, what goes wrong.
     The control process is not started before the inference is ready, and runs on where that ends.
     hang_seconds: without a tick, after which nobody waits for the control process any more.
     """
 
     def __init__(
         self,
-        log: RunLog,
+        run_log: RunLog,
         config: ControlConfig,
-        tell: Callable[[str], None],
+        log: Callable[[str], None],
         inference: InferenceConfig | None = None,
         fds: Sequence[int] = (),
         hang_seconds: float = math.inf,
     ) -> None:
-        self.log, self._tell, self._hang_seconds = log, tell, hang_seconds
-        self._heard_events, self._events = Queue[dict[str, Any]](), deque[dict[str, Any]]()
-        self._heard, self._told, self._stuck = math.inf, 0.0, 0
-        self._slow_told, self._trouble_told = False, False
+        self.run_log = run_log
+        self._log = log
+        self._hang_seconds = hang_seconds
+        self._arrived, self._events = Queue[dict[str, Any]](), deque[dict[str, Any]]()
+        self._last_sign, self._last_notified, self._stuck = math.inf, 0.0, 0
+        self._slow_logged, self._trouble_logged = False, False
         self._inference: Inference | None = None
         self._control: subprocess.Popen[bytes] | None = None
         self._threads: list[threading.Thread] = []
@@ -83,7 +85,7 @@ class Supervisor:
         self, inference: InferenceConfig, config: ControlConfig
     ) -> tuple[ControlConfig, Sequence[int]]:
         self._inference = Inference(
-            inference.policy, inference.threads, inference.messages, self.hear
+            inference.policy, inference.threads, inference.messages, self.on_line
         )
         self.wait_for_inference()
         requests, chunks, bell = (
@@ -104,8 +106,8 @@ class Supervisor:
         for fd in (events, ticks):
             os.close(fd)
         self._threads = [
-            listen(events_in, self.hear, lines=True),
-            listen(ticks_in, self._hear_ticks, lines=False),
+            listen(events_in, self.on_line, lines=True),
+            listen(ticks_in, self._on_ticks, lines=False),
         ]
         self.order(json.dumps(asdict(replace(config, events=events, ticks=ticks))))
 
@@ -141,7 +143,7 @@ class Supervisor:
         """Return once a policy is there to answer."""
         if self._inference is None or self._inference.ready:
             return
-        self._tell("waiting for the inference process, which loads the policy")
+        self._log("waiting for the inference process, which loads the policy")
         end = time.monotonic() + START_SECONDS
         while not self._inference.ready:
             self.poll(LOOK_SECONDS)
@@ -155,19 +157,17 @@ class Supervisor:
         """
         with suppress(Empty):
             self._note(
-                self._heard_events.get(timeout=seconds)
-                if seconds
-                else self._heard_events.get_nowait()
+                self._arrived.get(timeout=seconds) if seconds else self._arrived.get_nowait()
             )
             while True:
-                self._note(self._heard_events.get_nowait())
+                self._note(self._arrived.get_nowait())
         self._look_after_control()
         if self._inference is not None and (code := self._inference.look()) is not None:
-            self.log.note("inference ended", code=code)
-            self._tell("the inference process has ended and is started again")
-        if self.log.trouble and not self._trouble_told:
-            self._trouble_told = True
-            self._tell(f"{self.log.trouble}; the run goes on without its log")
+            self.run_log.note("inference ended", code=code)
+            self._log("the inference process has ended and is started again")
+        if self.run_log.trouble and not self._trouble_logged:
+            self._trouble_logged = True
+            self._log(f"{self.run_log.trouble}; the run goes on without its log")
 
     def _note(self, event: dict[str, Any]) -> None:
         name = event.get("event")
@@ -176,42 +176,42 @@ class Supervisor:
         if name == "homing":
             self._note_homing(event["seconds"])
         elif name in ("safety", "refused", "pause"):
-            self._tell(event["text"])
+            self._log(event["text"])
             if self._inference is not None and "no action for" in event["text"]:
                 self._inference.end_hanging()
         else:
-            self._slow_told = False
+            self._slow_logged = False
             self._events.append(event)
 
     def _note_homing(self, seconds: float) -> None:
-        if seconds >= SLOW_SECONDS and not self._slow_told:
-            self._slow_told = True
-            self._tell("the robot resets itself; Ctrl-C breaks that off")
+        if seconds >= SLOW_SECONDS and not self._slow_logged:
+            self._slow_logged = True
+            self._log("the robot resets itself; Ctrl-C breaks that off")
 
     def _look_after_control(self) -> None:
         """Say when control stands still; RobotError where it has ended, or stood still for too long."""
         if self._control is None:
             return
-        if (code := self._control.poll()) is not None and (code < 0 or self._all_heard()):
+        if (code := self._control.poll()) is not None and (code < 0 or self._all_noted()):
             raise RobotError(
                 KILLED
                 if code < 0
-                else f"the control process has ended ({code}); see {self.log.folder}"
+                else f"the control process has ended ({code}); see {self.run_log.folder}"
             )
-        silent = time.monotonic() - self._heard
+        silent = time.monotonic() - self._last_sign
         self._stuck = self._stuck + 1 if silent > STUCK_SECONDS else 0
         if self._stuck == LOOKS:
-            self.log.note("stuck")
-            self._tell(STOPPED)
+            self.run_log.note("stuck")
+            self._log(STOPPED)
         if self._stuck > LOOKS and silent > self._hang_seconds:
             raise RobotError(
                 f"fault: the robot or its control process has not answered for {silent:.0f} s"
             )
 
-    def _all_heard(self) -> bool:
+    def _all_noted(self) -> bool:
         """Whether everything has been noted that a control process said which has ended."""
         self._threads[0].join(LOOK_SECONDS)
-        return self._heard_events.empty()
+        return self._arrived.empty()
 
     def close(self) -> list[str]:
         """Brake, let go of the robot, end the processes; return what went wrong in doing so, in words."""
@@ -220,9 +220,9 @@ class Supervisor:
             thread.join(GRACE_SECONDS)
         if self._inference is not None:
             self._inference.close()
-        self.log.close()
-        wrong += [e["text"] for e in self._heard_events.queue if e.get("event") == "failed"]
-        return wrong + [self.log.trouble] * bool(self.log.trouble)
+        self.run_log.close()
+        wrong += [e["text"] for e in self._arrived.queue if e.get("event") == "failed"]
+        return wrong + [self.run_log.trouble] * bool(self.run_log.trouble)
 
     def _end_control(self, control: subprocess.Popen[bytes]) -> list[str]:
         self.order("stop")
@@ -235,7 +235,7 @@ class Supervisor:
             control.wait()
         return [KILLED] * (control.returncode < 0)
 
-    def hear(self, line: bytes) -> None:
+    def on_line(self, line: bytes) -> None:
         """Take in a line of JSON from either process."""
         with suppress(ValueError, TypeError, KeyError):
             event = json.loads(line)
@@ -243,21 +243,21 @@ class Supervisor:
                 if event["seconds"] < RESET_SECONDS:
                     self._is_alive()
             else:
-                self.log.event(line)
+                self.run_log.event(line)
             if self._inference is not None:
-                self._inference.heard(event)
-            self._heard_events.put(event)
+                self._inference.note(event)
+            self._arrived.put(event)
 
-    def _hear_ticks(self, content: bytes) -> None:
+    def _on_ticks(self, content: bytes) -> None:
         self._is_alive()
-        self.log.ticks(content)
+        self.run_log.ticks(content)
 
     def _is_alive(self) -> None:
-        self._heard = time.monotonic()
+        self._last_sign = time.monotonic()
         if (
-            self._heard > self._told + ALIVE_SECONDS
+            self._last_sign > self._last_notified + ALIVE_SECONDS
         ):  # systemd hears of the control process, not of this one
-            self._told = self._heard
+            self._last_notified = self._last_sign
             notify("WATCHDOG=1")
 
 

@@ -64,10 +64,10 @@ class TeleopSession:
             return self._record_robot(make_store, episodes, seed, log, stack)
 
     def _record_simulation(self, make_store: MakeStore, episodes: int, seed: int, log: Log) -> int:
-        def tell(text: str) -> None:
+        def log_everywhere(text: str) -> None:
             log(text)
             if isinstance(device, Page):
-                device.tell(text, recording=session.recording)
+                device.log(text, recording=session.recording)
 
         with ExitStack() as stack:
             robot = self._simulation()
@@ -79,16 +79,18 @@ class TeleopSession:
                 if isinstance(device, Page)
                 else lambda: None
             )
-            words = device if isinstance(actor, Leader) else None
-            session = Session(robot, actor, store, tell, words, next_seed(store, seed), show)
+            buttons = device if isinstance(actor, Leader) else None
+            session = Session(
+                robot, actor, store, log_everywhere, buttons, next_seed(store, seed), show
+            )
             if isinstance(actor, Drive):
-                actor.hear = session.hear
+                actor.on_event = session.on_event
             if isinstance(device, Page):
                 log(f"open {device.address}")  # and not on the page: its address is a secret
             else:
-                tell(cleandoc(type(device).__doc__ or ""))
+                log_everywhere(cleandoc(type(device).__doc__ or ""))
             kept = session.run(episodes)
-            tell(f"{kept} kept; {store.path} now has {store.size}")
+            log_everywhere(f"{kept} kept; {store.path} now has {store.size}")
         return kept
 
     def _simulation(self) -> Live:
@@ -102,7 +104,7 @@ class TeleopSession:
         return made
 
     def _hold(self, robot: Robot, stack: ExitStack) -> tuple[Drive | Leader, Device]:
-        """Who acts, and the device that says words."""
+        """Who acts, and the device on which events are pressed."""
         if self.device in (PAGE, *DEVICES):
             tool: Any = make_tool(self.name, robot.spec)
             device = Page(tool, port=self.port) if self.device == PAGE else DEVICES[self.device]()
@@ -146,7 +148,7 @@ class TeleopSession:
         stack.callback(reader.close)
         supervisor.order("begin")
         ready = supervisor.wait("ready", seconds=START_SECONDS)
-        supervisor.log.facts(
+        supervisor.run_log.facts(
             spec, robot=self.name, options=sorted(self.options), teleop=self.device
         )
         device = Keyboard() if leader is not None else DEVICES[self.device]()

@@ -1,6 +1,7 @@
 """Teleoperation: devices, what a hand moves, and a sitting with a robot on a clock of its own."""
 
 import io
+import math
 import os
 import sys
 import tracemalloc
@@ -38,21 +39,24 @@ class Table:
 
     def __init__(self) -> None:
         self.spec, self.clock, self.at, self.resets = SPEC, FakeClock(), np.zeros(4), 0
-        self.won = False
+        self.wins_after = math.inf  # commands since its reset
+        self.commands = 0
 
     def reset(self, seed: int | None = None) -> None:
         self.at, self.resets = np.zeros(4), self.resets + 1
+        self.commands = 0
 
     def observe(self) -> Obs:
         now = self.clock.now()
         return Obs(now, {"tool": self.at[:3].astype(np.float32)}, {"tool": now})
 
     def command(self, command: Command) -> np.ndarray:
+        self.commands += 1
         self.at = self.at if command.action is None else np.asarray(command.action, float)
         return self.at.astype(np.float32)
 
     def outcome(self) -> Outcome | None:
-        return Outcome(True, why="done") if self.won else None
+        return Outcome(True, why="done") if self.commands >= self.wins_after else None
 
     def close(self) -> None:
         pass
@@ -85,7 +89,7 @@ def sit(
     store = DemoStore.create(folder / "demos", SPEC)
     drive = Drive(Script(words), Axes(SPEC), SPEC)
     session = Session(robot, drive, store, said.append)
-    drive.hear = session.hear
+    drive.on_event = session.on_event
     session.run(episodes)
     store.close()
     return DemoStore.open(folder / "demos"), said, robot
@@ -105,9 +109,9 @@ def test_keys_move_turn_and_grip_as_long_as_they_are_held() -> None:
     now[0] += 0.2 * PRESSED
     assert not keyboard.read().move.any()
     os.write(into, b"ws\r \x03")
-    assert keyboard.read().words == ("start", "success", "quit")
+    assert keyboard.read().events == ("start", "success", "quit")
     os.close(into)
-    assert keyboard.read().words == (), "a keyboard that is gone says nothing"
+    assert keyboard.read().events == (), "a keyboard that is gone says nothing"
     keyboard.close()
 
 
@@ -146,7 +150,7 @@ def test_a_gamepad_at_rest_moves_nothing_and_its_sticks_and_triggers_do() -> Non
     move = pad.read().move
     assert move[0] == 1 and move[1] == 0 and -0.5 < move[2] < -0.4 and move[6] == -1
     stick.buttons = {7}
-    assert [pad.read().words for _ in range(2)] == [("start",), ()], (
+    assert [pad.read().events for _ in range(2)] == [("start",), ()], (
         "a button that stays down is pressed once"
     )
 
@@ -181,7 +185,7 @@ def test_spacemouse_buttons_grip_and_both_together_begin_and_end() -> None:
     for buttons in (1, 2, 3, 3, 0):
         mouse._device.reports = [bytes([3, buttons])]
         hand = mouse.read()
-        heard.append((hand.move[6], hand.words))
+        heard.append((hand.move[6], hand.events))
     assert heard == [(-1, ()), (1, ()), (0, ("toggle",)), (0, ()), (0, ())]
 
 
@@ -272,9 +276,18 @@ def test_words_out_of_place_do_nothing_and_quitting_drops_what_runs(tmp_path: Pa
 
 def test_a_robot_that_knows_the_outcome_ends_the_episode(tmp_path: Path) -> None:
     robot = Table()
-    robot.won = True
-    store, _, _ = sit(tmp_path, {3: "start", 8: "start", 9: ""}, robot=robot)
+    robot.wins_after = 3
+    store, said, _ = sit(tmp_path, {0: "start", 4: "start", 8: "start", 9: ""}, robot=robot)
     assert store.success == [True, True]
+    assert np.diff(store.ends, prepend=0).tolist() == [2, 1]
+    assert said[-1] == "discarded: nothing was recorded yet", "it began on the last tick"
+
+
+def test_a_robot_whose_episodes_are_over_at_once_ends_the_session(tmp_path: Path) -> None:
+    robot = Table()
+    robot.wins_after = 0
+    with pytest.raises(RobotError, match="over as soon as they begin"):
+        sit(tmp_path, {0: "start"}, robot=robot)
 
 
 def test_so_many_episodes_are_enough(tmp_path: Path) -> None:
@@ -286,7 +299,7 @@ def test_two_hundred_episodes_leave_nothing_in_memory(tmp_path: Path) -> None:
     robot, store = Table(), DemoStore.create(tmp_path / "demos", SPEC)
     drive = Drive(Script(dict.fromkeys(range(100000), "toggle")), Axes(SPEC), SPEC)
     session = Session(robot, drive, store, lambda text: None)
-    drive.hear = session.hear
+    drive.on_event = session.on_event
     session.run(200)
     tracemalloc.start()
     session.run(400)

@@ -121,7 +121,7 @@ def test_words_are_heard_once(served: Served) -> None:
     with served.connect() as socket:
         socket.send(json.dumps({"word": "start"}))
         until(served.page._said.qsize)
-        assert [served.page.read().words for _ in range(2)] == [("start",), ()]
+        assert [served.page.read().events for _ in range(2)] == [("start",), ()]
 
 
 # Who may come in
@@ -224,8 +224,8 @@ def test_the_page_needs_nothing_from_elsewhere_and_cannot_be_framed(served: Serv
 
 
 def test_who_comes_later_hears_what_was_said_last(served: Served) -> None:
-    served.page.tell("before")
-    served.page.tell("recording episode 3", recording=True)
+    served.page.log("before")
+    served.page.log("recording episode 3", recording=True)
     for _ in range(2):
         with served.connect() as client:
             assert "axes" in json.loads(client.recv(5))
@@ -277,7 +277,7 @@ def test_a_browser_reloads_the_page_shows_it_in_no_frame_and_tells_nobody_where_
     with browser(tmp_path / "chromium") as tab:
         tab.call("Page.navigate", url=served.page.address)
         until(lambda: tab.run(state) == "ready")
-        served.page.tell("recording episode 3", recording=True)
+        served.page.log("recording episode 3", recording=True)
         until(lambda: tab.run(state) == "recording")
         tab.call("Page.reload")
         until(lambda: tab.run(f"performance.navigation.type === 1 && {state}") == "recording")

@@ -247,7 +247,7 @@ def test_a_driver_that_hangs_for_a_moment_goes_on_from_rest(cell: Cell, capsys) 
 def test_a_driver_that_hangs_for_good_ends_a_run_that_nobody_attends(
     cell: Cell, monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr("fewstep.policy.cli.run.HANG_SECONDS", 2.0)
+    monkeypatch.setattr("fewstep.policy.serving.run.HANG_SECONDS", 2.0)
     cell.later(0.3, {"hang": 1e6})
     assert cell.run("seconds=60") == 1
     said = capsys.readouterr()
@@ -379,12 +379,12 @@ class Keys:
     """A keyboard on which a test types."""
 
     def __init__(self) -> None:
-        self.words: list[str] = []
+        self.events: list[str] = []
         self.move = np.zeros(7)
 
     def read(self) -> Hand:
-        words, self.words = tuple(self.words), []
-        return Hand(self.move, words)
+        events, self.events = tuple(self.events), []
+        return Hand(self.move, events)
 
     def close(self) -> None:
         pass
@@ -426,7 +426,7 @@ class Booth(Cell):
         threading.Thread(target=work, daemon=True).start()
 
     def says(self, word: str) -> None:
-        self.keys.words.append(word)
+        self.keys.events.append(word)
 
     def ready(self) -> None:
         until(lambda: self.events("ready"))
@@ -437,7 +437,7 @@ def booth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Booth:
     keys = Keys()
     monkeypatch.setenv("PYTHONPATH", TESTS)
     monkeypatch.setenv("BAD_LEADER", str(tmp_path / "leader"))
-    monkeypatch.setattr("fewstep.policy.cli.teleop_session.Keyboard", lambda: keys)
+    monkeypatch.setattr("fewstep.policy.serving.teleop_session.Keyboard", lambda: keys)
     return Booth(tmp_path, keys)
 
 
