@@ -437,7 +437,8 @@ def test_a_shipped_policy_goes_by_its_name(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", [path.name for path in sorted(policy_folder.SHIPPED.iterdir())])
 def test_what_comes_with_the_package_is_whole_small_and_of_no_machine(name: str):
-    policy, folder = load_policy(name), policy_folder.SHIPPED / name
+    policy = load_policy(name)
+    folder = policy_folder.SHIPPED / name
     assert policy.config.net.prefix and policy.config.drawn_by.cost <= 3
     assert load_spec(name) == load_spec(folder) == policy.spec
     assert read_meta(name)["config"] == json.loads(json.dumps(to_plain(policy.config)))

@@ -98,7 +98,8 @@ def test_what_varies_a_little_is_no_constant() -> None:
 @settings(deadline=None)
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=4))
 def test_angles_come_back_up_to_full_turns(angles: list[float]) -> None:
-    f, x = Field((len(angles),), "rad", "angle"), torch.tensor(angles)
+    f = Field((len(angles),), "rad", "angle")
+    x = torch.tensor(angles)
     code = expand_field(f, x)
     assert code.shape == (2 * len(angles),) == (encoded_width(f),)
     back = contract_field(f, code)
@@ -117,7 +118,8 @@ def test_angles_do_not_jump_where_they_wrap() -> None:
 @given(unit)
 def test_quaternions_come_back_with_w_not_negative(q: np.ndarray) -> None:
     assume(np.linalg.norm(q) > 1e-3)
-    f, q = Field((4,), kind="quaternion"), torch.tensor(q / np.linalg.norm(q)).float()
+    f = Field((4,), kind="quaternion")
+    q = torch.tensor(q / np.linalg.norm(q)).float()
     code = expand_field(f, q)
     assert code.shape == (6,) == (encoded_width(f),)
     back = contract_field(f, code)

@@ -53,8 +53,12 @@ class Optimal:
         std: float,
         mistake=lambda out: out,
     ) -> None:
-        self.path, self.prediction_type, self.mistake = path, prediction_type, mistake
-        self.means, self.logs, self.var = means, weights.log(), std**2
+        self.path = path
+        self.prediction_type = prediction_type
+        self.mistake = mistake
+        self.means = means
+        self.logs = weights.log()
+        self.var = std**2
 
     def condition(self, features: Tensor, prefix=None, prefix_length=None) -> Condition:
         return COND
@@ -182,7 +186,7 @@ def irreducible(path: Path, prediction_type: str, t: np.ndarray) -> np.ndarray:
 
 
 def expected(name: str, path: Path, prediction_type: str) -> float:
-    """The irreducible loss of an objective: its mean over the times that the objective says it draws."""
+    """Return the irreducible loss of an objective, the mean over the times that it draws."""
     flow = math.pi / 2 * STD  # integral of s^2 / ((1 - t)^2 s^2 + t^2) over t
     if name == "flow":
         return flow
@@ -254,7 +258,8 @@ def test_committed_actions_do_not_count(name: str, path: str) -> None:
 @each_pair
 def test_loss_is_reproducible_and_per_sample(name: str, path: str) -> None:
     objective, chosen = choose_objective(name, path)
-    denoiser, x0 = gaussian(chosen, objective.prediction_type), gaussian_data(24).reshape(4, 3, 2)
+    denoiser = gaussian(chosen, objective.prediction_type)
+    x0 = gaussian_data(24).reshape(4, 3, 2)
     a, b, c = (objective.loss(denoiser, x0, COND, Generator().manual_seed(s)) for s in (1, 1, 2))
     assert a.shape == (4,) and (a >= 0).all()
     assert torch.equal(a, b) and not torch.equal(a, c)
@@ -289,7 +294,8 @@ def test_a_network_that_is_asked_once_is_trained_where_it_is_asked(name: str) ->
     loss = objective.loss(
         Denoiser(net, path, objective.prediction_type), x0, COND, Generator(), noise
     )  # pyright: ignore
-    (x, t), silent = seen[0], name == "regression"
+    x, t = seen[0]
+    silent = name == "regression"
     assert t.eq(1).all() and torch.equal(x, torch.zeros_like(x) if silent else noise)
     torch.testing.assert_close(loss, noise.square().mean((1, 2)) if silent else torch.zeros(7))
 

@@ -74,7 +74,8 @@ def test_velocity_is_the_slope_of_x_along_progress(path: Path, t: float) -> None
 @each_path
 def test_one_time_for_all_rows_is_the_same_time_in_every_row(path: Path) -> None:
     x0, eps = pair(2)
-    one, rows = torch.tensor(0.3, dtype=torch.float64), torch.full((3,), 0.3, dtype=torch.float64)
+    one = torch.tensor(0.3, dtype=torch.float64)
+    rows = torch.full((3,), 0.3, dtype=torch.float64)
     assert torch.equal(path.mix(x0, eps, one), path.mix(x0, eps, rows))
 
 

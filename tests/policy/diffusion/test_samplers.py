@@ -50,7 +50,8 @@ class Gaussian(Net):
     """The optimal denoiser of data from N(0.3, 0.5^2)."""
 
     def __init__(self, path: Path, prediction_type: str) -> None:
-        self.path, self.prediction_type = path, prediction_type
+        self.path = path
+        self.prediction_type = prediction_type
 
     def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         alpha, sigma = (c[:, None, None] for c in self.path.coefficients(t))
@@ -120,7 +121,8 @@ def test_ddpm_follows_diffusers_from_noise_to_data(
         clip_sample_range=clip,
     )
     scheduler.set_timesteps(steps)
-    net, noise = Net(), noises(1)[0]
+    net = Net()
+    noise = noises(1)[0]
     generator = torch.Generator().manual_seed(7)
     x = noise
     for k in scheduler.timesteps:
@@ -152,7 +154,8 @@ def test_ddim_follows_diffusers_by_its_scheduler(path, steps, prediction_type, c
         clip_sample=bool(clip),
         clip_sample_range=clip,
     )
-    denoiser, noise = Denoiser(Net(), path, prediction_type), noises(1)
+    denoiser = Denoiser(Net(), path, prediction_type)
+    noise = noises(1)
     theirs = sample_by_scheduler(denoiser, scheduler, steps, noise)
     times = (*((k.item() + 1) / path.steps for k in scheduler.timesteps), 0.0)
     ours = sample(
@@ -204,7 +207,8 @@ def test_halving_the_steps_of_ddim_halves_its_error(path: Path) -> None:
 
 
 def test_ddim_on_the_linear_path_is_eulers_step() -> None:
-    net, noise = Net(), noises(1)
+    net = Net()
+    noise = noises(1)
     x = noise[0]
     for t, r in [(1.0, 0.4), (0.4, 0.1), (0.1, 0.0)]:
         at = torch.full((3,), t, dtype=torch.float64)
@@ -216,7 +220,8 @@ def test_ddim_on_the_linear_path_is_eulers_step() -> None:
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("evaluations", [1, 2, 3, 4, 7, 10])
 def test_network_evaluations_are_those_that_happen(step: str, evaluations: int) -> None:
-    net, sampler = Net(), Sampler(step, evaluations)
+    net = Net()
+    sampler = Sampler(step, evaluations)
     sample(Denoiser(net, COSINE, "v"), sampler, noises(sampler.noises), COND)
     assert len(net.times) == sampler.cost == evaluations
     assert set(net.times) == set(sampler.grid()[:-1])
@@ -301,7 +306,8 @@ def test_too_few_noises_are_refused() -> None:
 
 
 def test_noise_scale_zero_leaves_the_mean_of_ddpm() -> None:
-    denoiser, noise = Denoiser(Net(), COSINE, "eps"), noises(5)
+    denoiser = Denoiser(Net(), COSINE, "eps")
+    noise = noises(5)
     quiet = Sampler("ddpm", 5, noise=0.0)
     other = torch.cat([noise[:1], 9 * noise[1:]])
     assert torch.equal(sample(denoiser, quiet, noise, COND), sample(denoiser, quiet, other, COND))

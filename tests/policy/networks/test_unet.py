@@ -80,9 +80,11 @@ def test_a_folded_network_computes_the_film_of_a_time_once(monkeypatch) -> None:
 )
 def test_new_network_does_not_look_at_the_mask(action_size: int) -> None:
     net = build(replace(SMALL, prefix=True), action_size)
-    x, features = draw(B, H, action_size), draw(B, C)
+    x = draw(B, H, action_size)
+    features = draw(B, C)
     prefix_length = torch.tensor([0, 3, 8])
-    free, prefix = net.condition(features), net.condition(features, x, prefix_length)
+    free = net.condition(features)
+    prefix = net.condition(features, x, prefix_length)
     torch.testing.assert_close(net(x, at(0.5), free), net(x, at(0.5), prefix), rtol=0, atol=0)
     shaken(net)
     a, b = (net(x, at(0.5), c) for c in (free, prefix))
@@ -92,8 +94,10 @@ def test_new_network_does_not_look_at_the_mask(action_size: int) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_promised_actions_are_kept_and_the_free_ones_follow_them(step: str) -> None:
-    net, sampler = shaken(build(replace(SMALL, prefix=True))), Sampler(step, 4)
-    noise, prefix_length = draw(sampler.noises, B, H, A), torch.tensor([0, 3, 8])
+    net = shaken(build(replace(SMALL, prefix=True)))
+    sampler = Sampler(step, 4)
+    noise = draw(sampler.noises, B, H, A)
+    prefix_length = torch.tensor([0, 3, 8])
 
     def chunk(prefix: Tensor) -> Tensor:
         return sample(
@@ -103,8 +107,10 @@ def test_promised_actions_are_kept_and_the_free_ones_follow_them(step: str) -> N
             net.condition(draw(B, C), prefix, prefix_length),
         )
 
-    one, other = draw(B, H, A, seed=3), draw(B, H, A, seed=4)
-    a, b = chunk(one), chunk(other)
+    one = draw(B, H, A, seed=3)
+    other = draw(B, H, A, seed=4)
+    a = chunk(one)
+    b = chunk(other)
     for row, n in enumerate(prefix_length):
         assert torch.equal(a[row, :n], one[row, :n])
     assert torch.equal(a[0], b[0])
@@ -177,7 +183,9 @@ def test_a_group_of_one_value_would_forget_its_input() -> None:
 
 def test_a_chunk_depends_on_nothing_but_its_own_row() -> None:
     net = shaken(build())
-    x, features, t = draw(5, H, A), draw(5, C, seed=1), torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0])
+    x = draw(5, H, A)
+    features = draw(5, C, seed=1)
+    t = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0])
     together = net(x, t, net.condition(features))
     for i in range(5):
         alone = net(x[i : i + 1], t[i : i + 1], net.condition(features[i : i + 1]))
@@ -185,7 +193,8 @@ def test_a_chunk_depends_on_nothing_but_its_own_row() -> None:
 
 
 def test_same_inputs_give_the_same_bits_whatever_the_global_stream() -> None:
-    net, sampler = shaken(build()), Sampler("ddpm", 3)
+    net = shaken(build())
+    sampler = Sampler("ddpm", 3)
     noise = draw(3, B, H, A)
 
     def chunk() -> Tensor:

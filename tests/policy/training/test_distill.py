@@ -1,4 +1,4 @@
-"""Distillation: labels are the teacher's own chunks, and a student comes to agree with its teacher."""
+"""Distillation: labels are the teacher's own chunks, and a student comes to agree with it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -85,8 +85,14 @@ def test_labels_are_what_the_teacher_does_with_one_answer_for_a_noise(folder, ob
 def test_a_student_is_evaluated_and_neither_overwritten_nor_distilled_again(folder, capsys):
     out = folder / "student"
     command = [
-        "distill", f"policy={folder}/teacher", f"data={folder}/demos", f"out={out}", "steps=10", "copies=1", "batch=16",
-    ]  # fmt: skip
+        "distill",
+        f"policy={folder}/teacher",
+        f"data={folder}/demos",
+        f"out={out}",
+        "steps=10",
+        "copies=1",
+        "batch=16",
+    ]
     assert main(command) == 0
     assert (
         main(

@@ -1,4 +1,4 @@
-"""Killed, interrupted or out of room: an unfinished run loses nothing and ends in the same weights."""
+"""Killed, interrupted or out of room, an unfinished run ends in the same weights."""
 
 import json
 import os
@@ -75,7 +75,9 @@ def test_killed_at_random_and_started_again_it_ends_in_the_same_weights(
 ) -> None:
     took = trainer.run(data, tmp_path / "timed")
     assert took["code"] == 0 and weights(tmp_path / "timed") == whole
-    moments, steps, out = random.Random(0), [], tmp_path / "out"
+    moments = random.Random(0)
+    steps = []
+    out = tmp_path / "out"
     while len(steps) < 4 or max(steps) <= 0:
         slack = 1 + len(steps) / 8  # where the machine has become slower since
         ended = trainer.run(data, out, seconds=slack * moments.uniform(0.3, 0.8) * took["seconds"])
@@ -94,7 +96,8 @@ def test_killed_at_any_change_of_a_file_it_ends_in_the_same_weights(
 ) -> None:
     config = replace(CONFIG, steps=3)
     assert trainer.run(data, tmp_path / "whole", config)["code"] == 0
-    boundaries, killed = [1, 3, 8, 12, 14, 17, 22, 26, 29, 32], 0
+    boundaries = [1, 3, 8, 12, 14, 17, 22, 26, 29, 32]
+    killed = 0
     for boundary in boundaries:
         out = tmp_path / str(boundary)
         code = trainer.run(data, out, config, boundary=boundary)["code"]
@@ -108,8 +111,10 @@ def test_killed_at_any_change_of_a_file_it_ends_in_the_same_weights(
 
 
 def test_an_interrupt_saves_and_the_same_command_goes_on(trainer, data, tmp_path) -> None:
-    config, out = replace(CONFIG, steps=2000, batch=4, save_seconds=1e9), tmp_path / "out"
-    moment, steps = 0.2, [0]
+    config = replace(CONFIG, steps=2000, batch=4, save_seconds=1e9)
+    out = tmp_path / "out"
+    moment = 0.2
+    steps = [0]
     while len(steps) < 3:
         assert trainer.run(data, out, config, seconds=moment, blow="SIGINT")["code"] == 130
         if (step := saved_step(out)) > steps[-1]:
@@ -120,8 +125,9 @@ def test_an_interrupt_saves_and_the_same_command_goes_on(trainer, data, tmp_path
 
 
 def interrupt_once(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, after: int) -> None:
-    """Send this process SIGINT in the middle of something that training does, in its `after`-th call."""
-    original, calls = getattr(owner, name), []
+    """Send this process SIGINT in the middle of the `after`-th call of something."""
+    original = getattr(owner, name)
+    calls = []
 
     def patched(self, *args, **kwargs):
         calls.append(1)
@@ -145,7 +151,8 @@ def test_an_interrupt_waits_for_a_whole_step(
     owner, name, after, step, data, whole, tmp_path, monkeypatch
 ) -> None:
     config = replace(CONFIG, save_seconds=1e9)
-    out, handler = tmp_path / "out", signal.getsignal(signal.SIGINT)
+    out = tmp_path / "out"
+    handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         interrupt_once(patch, owner, name, after)
         with pytest.raises(KeyboardInterrupt):
@@ -233,7 +240,8 @@ def full(*_: object) -> None:
 def test_a_full_disk_leaves_the_last_state(
     call: str, data: Path, whole: str, tmp_path: Path, monkeypatch
 ) -> None:
-    original, calls = getattr(os, call), []
+    original = getattr(os, call)
+    calls = []
 
     def limited(*args):
         if call == "fsync" and stat.S_ISDIR(os.fstat(args[0]).st_mode):

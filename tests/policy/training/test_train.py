@@ -201,18 +201,14 @@ def test_a_network_with_a_prefix_goes_on_from_promised_actions(tmp_path: Path) -
     model = replace(TINY, net=replace(TINY.net, channels=(8, 16), condition=8, prefix=True))
     config = TrainConfig(steps=300, batch=64, lr=1e-2, warmup=20, ema=0.95, held_out=0, model=model)
     policy = train(tmp_path / "demos", tmp_path / "run", config)
-    obs, noise = (
-        {"pose": torch.zeros(2, 2, 1)},
-        torch.randn(1, 2, 4, 1, generator=torch.Generator().manual_seed(0)),
-    )
+    obs = {"pose": torch.zeros(2, 2, 1)}
+    noise = torch.randn(1, 2, 4, 1, generator=torch.Generator().manual_seed(0))
     prefix = torch.tensor([-1.0, 1.0])[:, None, None].expand(2, 4, 1)
     chunks = policy.act(obs, noise, prefix, torch.tensor([1, 2]))[..., 0]
     torch.testing.assert_close(chunks, prefix[..., 0], atol=0.3, rtol=0)
 
 
-def test_half_of_the_chunks_are_trained_without_a_prefix_and_the_rest_with_any_that_may_be_late() -> (
-    None
-):
+def test_half_of_the_chunks_are_trained_without_a_prefix_the_rest_with_any_that_may_be() -> None:
     policy = Policy(
         SPEC, replace(TINY, horizon=8, action_steps=5, net=replace(TINY.net, prefix=True))
     )
