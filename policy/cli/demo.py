@@ -17,7 +17,7 @@ from ..training.train import TrainConfig
 from .command import load, settings_from
 from .evaluate import advance
 from .progress import Bars
-from .tables import results_table, tuning_tables
+from .tables import print_differences, print_tuning, results_table
 from .train import chosen_device, training_config
 from .training_bar import TrainingBar
 
@@ -103,11 +103,11 @@ class Stages:
 
     def _tuned(self, tuning: Tuning) -> None:
         self._end()
-        for table in tuning_tables(tuning.rows, tuning.chosen):
-            self._console.print(table)
+        print_tuning(self._console, tuning)
         count = tuning.sampler.cost
         self._console.print(f"chosen: {count} network evaluation{'s' if count > 1 else ''}")
 
     def _evaluated(self, evaluation: dict[str, Any]) -> None:
         self._end()
         self._console.print(results_table(evaluation))
+        print_differences(self._console, evaluation)

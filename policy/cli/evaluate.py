@@ -22,7 +22,7 @@ from ..evaluation.job import Job
 from ..evaluation.replay import film_failures, read_evaluation
 from ..evaluation.same_starts import require_comparable, require_same_seeds
 from .progress import Bars
-from .tables import comparison_table, results_table
+from .tables import print_comparison, print_differences, results_table
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,11 @@ def run(settings: EvaluateSettings, console: Console) -> int:
         )
     write_file(out / "evaluation.json", json.dumps(evaluation, indent=1).encode())
     console.print(results_table(evaluation))
+    print_differences(console, evaluation)
     console.print(f"written to {out / 'evaluation.json'}")
     if earlier is not None:
         with refusing(FewstepError, f"{settings.compare} is no evaluation.json"):
-            console.print(comparison_table(evaluation, earlier))
+            print_comparison(console, evaluation, earlier)
     return 0
 
 

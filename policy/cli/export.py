@@ -9,8 +9,8 @@ from rich.console import Console
 
 from ...demos.formats import export_demonstrations
 from ...demos.store import DemoStore
+from .printing import say
 from .progress import Bars
-from .tables import say
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from rich.console import Console
 from ...demos.formats import import_demonstrations
 from ...demos.formats.choosing import Choice
 from ...demos.store import DemoStore
+from .printing import say
 from .progress import Bars
-from .tables import say
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from ...envs import Actor, ConfigError, Outcome, Spec
 from ...envs.sim.registry import make_expert, make_robot
 from ...envs.versions import versions
 from ..serving.teleop_session import TeleopSession
+from .printing import print_raw, say
 from .progress import Bars
-from .tables import print_raw, say
 
 
 @dataclass(frozen=True)

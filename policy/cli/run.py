@@ -10,8 +10,8 @@ from rich.console import Console
 from ..serving.run import Level
 from ..serving.run import run as run_robot
 from ..serving.run_config import RunConfig
+from .printing import say
 from .prompts import Person
-from .tables import say
 
 STYLES: dict[Level, str] = {"info": "", "warning": "yellow", "alarm": "bold red"}
 

@@ -1,4 +1,4 @@
-"""What the verbs print: lines and tables."""
+"""What the verbs print of evaluations: tables."""
 
 from __future__ import annotations
 
@@ -10,78 +10,107 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from ...envs import ConfigError
-from ..evaluation.statistics import paired_mean, paired_success
+from ..evaluation.comparison import (
+    Comparison,
+    compare,
+    describe,
+    is_paired,
+    label_results,
+    reference_result,
+)
+from ..evaluation.tune import Tuning
+from .printing import say
 
 
-def say(console: Console, text: str, style: str = "", end: str = "\n") -> None:
-    """Print a line as it is: brackets are no markup, and a narrow terminal breaks it where it likes."""
-    console.print(text, style=style, markup=False, soft_wrap=True, end=end)
-
-
-def print_raw(console: Console, text: str) -> None:
-    """Print on a raw terminal, which does not return to the left by itself."""
-    for line in text.splitlines():
-        say(console, line, end="\r\n")
-
-
-def results_table(evaluation: dict[str, Any]) -> Table:
-    """A row per number of network evaluations, or per delay."""
-    late = any(
-        r["delay_ticks"] or r["jitter_ticks"] or r["recorded"] for r in evaluation["results"]
-    )
-    last = ("delay", "seam", "jerk") if late else ("p50 ms", "p99 ms")
-    table = _table("evals", "n" if late else "episodes", "success [95 %]", "score [95 %]", *last)
-    for r in evaluation["results"]:
-        success = _estimate(r["success_rate"], r["interval"])
-        score = _estimate(r["mean_max_reward"], r["mean_max_reward_interval"])
-        smooth = [f"{r[k]:.3f}" if r[k] is not None else "" for k in ("seam", "jerk")]
-        more = [_delay(r), *smooth] if late else _latencies(r)
-        table.add_row(str(r["network_evaluations"]), str(r["episodes"]), success, score, *more)
+def results_table(evaluation: Mapping[str, Any]) -> Table:
+    """Return a table with a row per number of network evaluations, or per delay."""
+    results = evaluation["results"]
+    delayed = any(_is_delayed(result) for result in results)
+    if delayed:
+        table = _table("evals", "n", "success [95 %]", "score [95 %]", "delay", "seam", "jerk")
+    else:
+        table = _table("evals", "episodes", "success [95 %]", "score [95 %]", "p50 ms", "p99 ms")
+    for result in results:
+        success = _estimate(result["success_rate"], result["interval"])
+        score = _estimate(result["mean_max_reward"], result["mean_max_reward_interval"])
+        cells = [str(result["network_evaluations"]), str(result["episodes"]), success, score]
+        if delayed:
+            cells += [_delay(result), _number(result["seam"]), _number(result["jerk"])]
+        else:
+            cells += _latencies(result)
+        table.add_row(*cells)
     return table
 
 
-def tuning_tables(rows: Sequence[Mapping[str, Any]], chosen: int) -> list[Table]:
-    """What `tune` found: rollouts, and how the chunks lie to the demonstrations, as far as there are such."""
+def tuning_tables(tuning: Tuning) -> list[Table]:
+    """Return what `tune` found of rollouts and of chunks, as far as there is."""
+    rows = tuning.rows
     against = f"minus {rows[-1]['network_evaluations']} evals [95 %]"
-    rolled, near = "success_rate" in rows[0], "unlike" in rows[0]
-    success = _table("evals", "times", "success [95 %]", against, "p50 ms")
-    chunks = _table("evals", "times", "spread", "off span", "far", "unlike", against)
-    for i, r in enumerate(rows):
-        style = "bold" if i == chosen else ""
-        if rolled:
-            rate, less = (
-                _between(f"{r['success_rate']:.3f}", *r["interval"]),
-                _difference(r["success_difference"]),
-            )
-            success.add_row(*_mode(r), rate, less, _latencies(r)[0], style=style)
-        if near:
-            values = [f"{r[k]:.3f}" for k in ("spread", "off_manifold", "far", "unlike")]
-            chunks.add_row(
-                *_mode(r), *values, _difference([-x for x in r["like_difference"]]), style=style
-            )
-    return [success] * rolled + [chunks] * near
+    tables = []
+    if "score_difference" in rows[0]:
+        judged = rows[-1]["success_rate"] is not None
+        value = "success [95 %]" if judged else "score [95 %]"
+        tables.append(_table("evals", "times", value, against, "p50 ms"))
+        for index, row in enumerate(rows):
+            cells = [*_mode(row), *_outcome(row), _latencies(row)[0]]
+            tables[-1].add_row(*cells, style=_bold(index == tuning.chosen))
+    if "unlike" in rows[0]:
+        tables.append(_table("evals", "times", "spread", "off span", "far", "unlike", against))
+        for index, row in enumerate(rows):
+            cells = list(_mode(row))
+            for key in ("spread", "off_span", "far", "unlike"):
+                cells.append(_number(row[key]))
+            value, low, high = row["like_difference"]
+            cells.append(_difference((-value, -high, -low)))
+            tables[-1].add_row(*cells, style=_bold(index == tuning.chosen))
+    return tables
 
 
-def comparison_table(ours: dict[str, Any], theirs: dict[str, Any]) -> Table:
-    """Differences on the same seeds, every row of one evaluation against every row of the other."""
-    table = _table("these", "those", "success [95 %]", "score [95 %]", "verdict")
-    for a in ours["results"]:
-        for b in theirs["results"]:
-            x, y = ({e["seed"]: e for e in r["rollouts"]} for r in (a, b))
-            if x.keys() != y.keys():
-                raise ConfigError(
-                    "the two evaluations ran on different seeds: they cannot be paired"
-                )
-            e = paired_mean(*([r[s]["score"] for s in x] for r in (x, y)))
-            judged = all(rollout["success"] is not None for r in (x, y) for rollout in r.values())
-            d = paired_success(*([r[s]["success"] for s in x] for r in (x, y))) if judged else e
-            verdict = "no difference" if d[1] <= 0 <= d[2] else ("better" if d[0] > 0 else "worse")
-            cells = [_difference(d) if judged else "–", _difference(e)]
-            table.add_row(
-                str(a["network_evaluations"]), str(b["network_evaluations"]), *cells, verdict
-            )
-    return table
+def print_tuning(console: Console, tuning: Tuning) -> None:
+    """Print what `tune` found, and what it could not decide."""
+    for table in tuning_tables(tuning):
+        console.print(table)
+    for line in tuning.undecided():
+        say(console, line)
+
+
+def print_differences(console: Console, evaluation: Mapping[str, Any]) -> None:
+    """Print how the results of one evaluation differ from its reference, on the same starts."""
+    results = evaluation["results"]
+    if len(results) < 2 or not is_paired(evaluation):
+        return
+    reference = reference_result(results)
+    labels = label_results(results)
+    other = labels[results.index(reference)]
+    pairs = []
+    for result, label in zip(results, labels, strict=True):
+        if result is not reference:
+            pairs.append((label, other, compare(result, reference)))
+    _print_comparisons(console, pairs, "evals", "minus")
+
+
+def print_comparison(console: Console, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """Print how every result of one evaluation differs from every result of the other."""
+    our_labels = label_results(ours["results"])
+    their_labels = label_results(theirs["results"])
+    pairs = []
+    for our_result, our_label in zip(ours["results"], our_labels, strict=True):
+        for their_result, their_label in zip(theirs["results"], their_labels, strict=True):
+            pairs.append((our_label, their_label, compare(our_result, their_result)))
+    _print_comparisons(console, pairs, "these", "those")
+
+
+def _print_comparisons(
+    console: Console, pairs: Sequence[tuple[str, str, Comparison]], ours: str, theirs: str
+) -> None:
+    table = _table(ours, theirs, "success [95 %]", "score [95 %]", "verdict")
+    for our_label, their_label, found in pairs:
+        success = _difference(found.success)
+        table.add_row(our_label, their_label, success, _difference(found.score), found.verdict)
+    console.print(table)
+    for our_label, their_label, found in pairs:
+        if found.more_episodes:
+            say(console, f"{our_label} against {their_label}: {describe(found)}")
 
 
 def _table(*headers: str) -> Table:
@@ -91,23 +120,52 @@ def _table(*headers: str) -> Table:
     return table
 
 
+def _bold(wanted: bool) -> str:
+    return "bold" if wanted else ""
+
+
+def _outcome(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return success and what it lacks, or the score where success is not known."""
+    if row["success_rate"] is not None:
+        value = _estimate(row["success_rate"], row["interval"])
+        return value, _difference(row["success_difference"])
+    value = _estimate(row["mean_max_reward"], row["mean_max_reward_interval"])
+    return value, _difference(row["score_difference"])
+
+
 def _mode(row: Mapping[str, Any]) -> tuple[str, str]:
     times = row["sampler"]["times"]
-    grid = " ".join(f"{t:g}".removeprefix("0") or "0" for t in times) if len(times) < 6 else "even"
-    return str(row["network_evaluations"]), grid
+    if len(times) >= 6:
+        return str(row["network_evaluations"]), "even"
+    shortened = [f"{time:g}".removeprefix("0") or "0" for time in times]
+    return str(row["network_evaluations"]), " ".join(shortened)
 
 
-def _delay(row: Mapping[str, Any]) -> str:
-    base, jitter = "run" if row["recorded"] else f"{row['delay_ticks']}", row["jitter_ticks"]
+def _is_delayed(result: Mapping[str, Any]) -> bool:
+    return bool(result["delay_ticks"] or result["jitter_ticks"] or result["recorded"])
+
+
+def _delay(result: Mapping[str, Any]) -> str:
+    base = "run" if result["recorded"] else str(result["delay_ticks"])
+    jitter = result["jitter_ticks"]
     return f"{base}+{jitter:g}" if jitter else base
 
 
-def _latencies(row: Mapping[str, Any]) -> list[str]:
-    return [f"{row['latency_ms'][k]:.1f}" for k in ("p50", "p99")]
+def _latencies(result: Mapping[str, Any]) -> list[str]:
+    latency = result["latency_ms"]
+    return [f"{latency['p50']:.1f}", f"{latency['p99']:.1f}"]
 
 
-def _difference(d: Sequence[float]) -> str:
-    return _between(f"{d[0] or 0.0:+.3f}", *sorted(d[1:]), sign="+")
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _difference(difference: Sequence[float] | None) -> str:
+    """Return a difference with its interval; a dash where it is not known."""
+    if difference is None:
+        return "–"
+    value, low, high = difference
+    return _between(f"{value or 0.0:+.3f}", low, high, sign="+")
 
 
 def _estimate(value: float | None, interval: Sequence[float | None] | None) -> str:

@@ -1,4 +1,4 @@
-"""`fewstep tune`: measure what each number of network evaluations buys, and keep the cheapest that loses nothing."""
+"""`fewstep tune`: find the fewest network evaluations that lose nothing, and keep them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from ..evaluation.tune import tune
 from .evaluate import advance
 from .progress import Bars
-from .tables import tuning_tables
+from .tables import print_tuning
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ def run(settings: TuneSettings, console: Console) -> int:
             workers=settings.workers,
             on_rollouts=lambda job, count: advance(bars, job, count),
         )
-    for table in tuning_tables(tuning.rows, tuning.chosen):
-        console.print(table)
+    print_tuning(console, tuning)
     count = tuning.sampler.cost
     plural = "s" if count > 1 else ""
     console.print(f"chosen for {settings.policy}: {count} network evaluation{plural}")

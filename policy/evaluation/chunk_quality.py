@@ -64,12 +64,12 @@ class Nearby:
     def measure(self, x: Tensor) -> dict[str, Tensor]:
         """Per observation (W,), of chunks x (S, W, D), lengths as rms per number.
 
-        spread: of the chunks about their mean; off_manifold: what is left of a chunk outside the span of its neighbours
+        spread: of the chunks about their mean; off_span: what is left of a chunk outside the span of its neighbours
         (arXiv 2512.01809); far: the share of chunks that lie farther than `reach` from every neighbour.
         """
         return {
             "spread": (x - x.mean(0)).square().mean((0, 2)).sqrt(),
-            "off_manifold": _outside(x, self.chunks).mean(0),
+            "off_span": _outside(x, self.chunks).mean(0),
             "far": (_nearest(x, self.chunks) > self.reach).float().mean(0),
         }
 

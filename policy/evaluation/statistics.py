@@ -1,44 +1,137 @@
-"""Intervals on what a number of episodes can tell."""
+"""Intervals on what a number of episodes can tell, and how many episodes tell more."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
+Numbers = Sequence[float] | np.ndarray
+Difference = tuple[float, float, float]  # a difference a - b with its 95 % interval
+
 Z = 1.959963984540054  # 97.5 % of the normal distribution
+Z_POWER = 0.8416212335729143  # 80 % of the normal distribution
 
 
 def wilson(successes: int, episodes: int) -> tuple[float, float]:
-    """95 % interval of a success rate (Wilson 1927); no episodes leave it open."""
+    """Return the 95 % interval of a success rate (Wilson 1927); no episodes leave it open."""
     if episodes == 0:
         return 0.0, 1.0
-    p, n = successes / episodes, episodes
-    centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    return min(p, max(0.0, centre - half)), max(
-        p, min(1.0, centre + half)
-    )  # rounding would leave p = 0 or 1 outside
+    n = episodes
+    p = successes / n
+    shrink = 1 + Z**2 / n
+    centre = (p + Z**2 / (2 * n)) / shrink
+    half = Z / shrink * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
+    # Rounding would leave p = 0 or 1 outside.
+    low = min(p, max(0.0, centre - half))
+    high = max(p, min(1.0, centre + half))
+    return low, high
 
 
-def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """95 % interval of a mean, from the normal approximation; infinite where no two values differ."""
-    x = np.asarray(values, float)
-    half = Z * x.std(ddof=1) / math.sqrt(len(x)) if len(np.unique(x)) > 1 else math.inf
-    return float(x.mean() - half), float(x.mean() + half)
+def mean_interval(values: Numbers) -> tuple[float, float]:
+    """Return the 95 % interval of a mean, from the normal approximation.
+
+    It ends at the smallest and the largest value seen, so that it never leaves what is possible; it
+    is infinite where no two values differ.
+    """
+    sample = np.asarray(values, float)
+    mean = float(sample.mean())
+    half = _half_width(sample)
+    if not math.isfinite(half):
+        return -math.inf, math.inf
+    low = max(mean - half, float(sample.min()))
+    high = min(mean + half, float(sample.max()))
+    return low, high
 
 
-def paired_success(a: Sequence[bool], b: Sequence[bool]) -> tuple[float, float, float]:
-    """(difference a - b of success rates on the same seeds, 95 % low, high), after Bonett and Price 2012."""
-    x, y = np.asarray(a, bool), np.asarray(b, bool)
-    n = len(x) + 2
-    won, lost = ((x & ~y).sum() + 1) / n, ((~x & y).sum() + 1) / n
-    half = Z * math.sqrt((won + lost - (won - lost) ** 2) / n)
-    return float(x.mean() - y.mean()), max(-1.0, won - lost - half), min(1.0, won - lost + half)
+def paired_success(a: Sequence[bool], b: Sequence[bool]) -> Difference:
+    """Return the difference a - b of success rates on the same starts (Bonett and Price 2012)."""
+    ours, theirs = np.asarray(a, bool), np.asarray(b, bool)
+    won, lost = _discordant(ours, theirs)
+    half = Z * success_deviation(a, b) / math.sqrt(len(ours) + 2)
+    low = max(-1.0, won - lost - half)
+    high = min(1.0, won - lost + half)
+    return float(ours.mean() - theirs.mean()), low, high
 
 
-def paired_mean(
-    a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray
-) -> tuple[float, float, float]:
-    """(mean difference a - b on the same seeds, 95 % low, high)."""
-    d = np.asarray(a, float) - np.asarray(b, float)
-    return float(d.mean()), *mean_interval(d)
+def paired_mean(a: Numbers, b: Numbers) -> Difference:
+    """Return the mean difference a - b on the same starts.
+
+    Its interval ends within the largest difference that the values seen on both sides allow. Where
+    all pairs differ by the same, starts that differ otherwise are as rare as `wilson` says of none
+    in so many.
+    """
+    ours, theirs = np.asarray(a, float), np.asarray(b, float)
+    differences = ours - theirs
+    mean = float(differences.mean())
+    span = score_span(ours, theirs)
+    half = _half_width(differences)
+    if math.isfinite(half):
+        return mean, max(mean - half, -span), min(mean + half, span)
+    _, other = wilson(0, len(differences))
+    middle = (1 - other) * mean
+    return mean, middle - other * span, middle + other * span
+
+
+def score_span(*samples: Numbers) -> float:
+    """Return the difference between the largest and the smallest value of all samples."""
+    every = np.concatenate([np.asarray(sample, float) for sample in samples])
+    return float(every.max() - every.min())
+
+
+def success_deviation(a: Sequence[bool], b: Sequence[bool]) -> float:
+    """Return the standard deviation of paired differences in success.
+
+    One start won and one lost are added, as in `paired_success`, so that it is never zero.
+    """
+    won, lost = _discordant(np.asarray(a, bool), np.asarray(b, bool))
+    return math.sqrt(won + lost - (won - lost) ** 2)
+
+
+def score_deviation(a: Numbers, b: Numbers) -> float:
+    """Return the standard deviation of paired differences in score, 0 where there is one pair."""
+    differences = np.asarray(a, float) - np.asarray(b, float)
+    return float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+
+
+def episodes_to_tell(margin: float, deviation: float) -> int:
+    """Return how many paired starts tell a difference of `margin` from none in 80 % of all cases.
+
+    As many also show, where there is no difference, that less than `margin` is lost. After Chow,
+    Shao and Wang, Sample Size Calculations in Clinical Research, 2008, the one-sample design:
+    n = ((z_0.975 + z_0.8) deviation / margin)^2.
+
+    Args:
+        margin: The difference to tell, above 0.
+        deviation: Standard deviation of the paired differences.
+    """
+    return math.ceil(((Z + Z_POWER) * deviation / margin) ** 2)
+
+
+def judge(difference: Difference, margin: float) -> str:
+    """Return what a difference a - b with its interval says about a.
+
+    "better" or "worse" where the interval leaves no difference out, "no difference" where all of it
+    lies within `margin`, otherwise "undecided".
+    """
+    _, low, high = difference
+    if low > 0:
+        return "better"
+    if high < 0:
+        return "worse"
+    if -margin < low and high < margin:
+        return "no difference"
+    return "undecided"
+
+
+def _half_width(sample: np.ndarray) -> float:
+    if len(np.unique(sample)) < 2:
+        return math.inf
+    return float(Z * sample.std(ddof=1) / math.sqrt(len(sample)))
+
+
+def _discordant(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    """Return the shares of starts won and lost, with one start more of each (Bonett and Price)."""
+    pairs = len(ours) + 2
+    won = ((ours & ~theirs).sum() + 1) / pairs
+    lost = ((~ours & theirs).sum() + 1) / pairs
+    return float(won), float(lost)

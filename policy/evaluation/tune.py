@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...demos.store import DemoStore
 from ...envs import ConfigError, Obs
 from ...envs.seeds import evaluation_seeds
@@ -21,11 +19,12 @@ from ..engines.eager import EagerEngine
 from ..policy import Policy
 from ..policy_folder import SHIPPED, find_policy, read_meta
 from .chunk_quality import Nearby, unlike
+from .comparison import compare
 from .evaluate import OnRollouts, evaluate
 from .job import Job
 from .latency import measure_latency
 from .same_starts import require_seeded
-from .statistics import paired_mean, paired_success
+from .statistics import Difference, paired_mean
 
 GRIDS = (
     (1.0, 0.0),
@@ -52,6 +51,21 @@ class Tuning:
         """The chosen one."""
         return self.tried[self.chosen]
 
+    def undecided(self) -> list[str]:
+        """Return a line for every cheaper mode that more rollouts might show to lose nothing."""
+        lines = []
+        for row, sampler in zip(self.rows, self.tried, strict=True):
+            more = row.get("more_episodes", 0)
+            _, low, high = _deciding(row)
+            if not more or sampler.cost >= self.sampler.cost or low > -row["margin"] or high < 0:
+                continue
+            grid = ", ".join(f"{time:g}" for time in sampler.grid())
+            lines.append(
+                f"undecided for [{grid}]: {row['episodes']} episodes cannot show a loss below"
+                f" {row['margin']:.3g}; {more} more would tell"
+            )
+        return lines
+
 
 def tune(
     policy_name: Path | str,
@@ -70,7 +84,7 @@ def tune(
         task: A simulated task, rolled out on validation starts; "" for none.
         data: Demonstrations that the chunks of every mode are compared with; "" for none.
         episodes: Rollouts per mode.
-        margin: Loss of success that counts as none.
+        margin: Loss of success that counts as none; of scores, this share of their span.
         workers: Processes, 0 for one per core.
         on_rollouts: Progress.
     """
@@ -94,7 +108,7 @@ def tune(
         seeds = evaluation_seeds(0, episodes)
         jobs = [Job(str(policy_name), task, sampler, seeds) for sampler in tried]
         require_seeded(jobs[0], "tune")
-        _add(rows, _compare_success(jobs, workers, on_rollouts))
+        _add(rows, _compare_success(jobs, margin, workers, on_rollouts))
     tuning = Tuning(rows, tried, choose(rows, tried, margin))
     evidence = {
         "task": task,
@@ -116,7 +130,7 @@ def _add(rows: Sequence[dict[str, Any]], more: Sequence[Mapping[str, Any]]) -> N
 
 
 def modes(policy: Policy) -> list[Sampler]:
-    """Return samplers to compare, the reference last; ConfigError where a policy leaves no choice."""
+    """Return samplers to compare, the reference last; ConfigError where there is no choice."""
     own = policy.config.drawn_by
     if policy.config.objective in SINGLE_STEP:
         raise ConfigError(
@@ -138,29 +152,50 @@ def modes(policy: Policy) -> list[Sampler]:
 
 
 def choose(rows: Sequence[Mapping[str, Any]], tried: Sequence[Sampler], margin: float) -> int:
-    """Return the cheapest mode whose loss against the last is surely below `margin`; among equals the best."""
-    key = "success_difference" if "success_difference" in rows[-1] else "like_difference"
-    good = [index for index, row in enumerate(rows[:-1]) if row[key][1] > -margin]
+    """Return the cheapest mode that surely loses less than `margin` against the last.
+
+    Among equals the best; success decides, or score, or chunks, whichever is known first. `margin`
+    is a share of the span of the scores where these decide.
+    """
+    good = []
+    for index, row in enumerate(rows[:-1]):
+        _, low, _ = _deciding(row)
+        if low > -row.get("margin", margin):
+            good.append(index)
     if not good:
         return len(rows) - 1
-    return min(good, key=lambda index: (tried[index].cost, -rows[index][key][0]))
+    return min(good, key=lambda index: (tried[index].cost, -_deciding(rows[index])[0]))
+
+
+def _deciding(row: Mapping[str, Any]) -> Difference:
+    """Return the difference from the last mode that the choice goes by."""
+    for key in ("success_difference", "score_difference", "like_difference"):
+        if row.get(key) is not None:
+            return row[key]
+    raise ConfigError("neither success nor score of the task is known: tune with data= alone")
 
 
 def _compare_success(
-    jobs: Sequence[Job], workers: int, on_rollouts: OnRollouts
+    jobs: Sequence[Job], margin: float, workers: int, on_rollouts: OnRollouts
 ) -> list[dict[str, Any]]:
-    """Return success of every mode on the same validation starts, and its difference from the last."""
+    """Return what every mode reached on the same starts, and how it differs from the last."""
     results = evaluate(jobs, workers=workers, on_rollouts=on_rollouts)["results"]
-    successes = []
+    rows = []
     for result in results:
-        successes.append([rollout["success"] for rollout in result.pop("rollouts")])
-    for result, own in zip(results, successes, strict=True):
-        result["success_difference"] = paired_success(own, successes[-1])
-    return results
+        found = compare(result, results[-1], margin)
+        row = dict(result)
+        del row["rollouts"]
+        row["success_difference"] = found.success
+        row["score_difference"] = found.score
+        row["margin"] = found.margin
+        row["verdict"] = found.verdict
+        row["more_episodes"] = found.more_episodes
+        rows.append(row)
+    return rows
 
 
 def _compare_chunks(policy: Policy, data: str, tried: Sequence[Sampler]) -> list[dict[str, Any]]:
-    """Return what the demonstrations say about every mode: means over observations, and the difference from the last."""
+    """Return means over observations for every mode, and how it differs from the last."""
     nearby = Nearby.find(policy, data)
     store = DemoStore.open(data)
     first = {key: store.array(key, 0, 1)[0] for key in policy.spec.observations}
@@ -172,8 +207,7 @@ def _compare_chunks(policy: Policy, data: str, tried: Sequence[Sampler]) -> list
     for sampler, drawn, own in zip(tried, chunks, unlikeness, strict=True):
         measured = nearby.measure(drawn) | {"unlike": own}
         row: dict[str, Any] = {key: values.mean().item() for key, values in measured.items()}
-        less = (unlikeness[-1] - own).numpy()
-        row["like_difference"] = paired_mean(less, np.zeros(len(less)))
+        row["like_difference"] = paired_mean((-own).numpy(), (-unlikeness[-1]).numpy())
         row["network_evaluations"] = sampler.cost
         row["latency_ms"] = measure_latency(EagerEngine(policy, sampler), observation)
         rows.append(row)

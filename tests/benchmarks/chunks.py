@@ -7,7 +7,7 @@ from fewstep.policy.evaluation.chunk_quality import Nearby
 
 
 def main() -> None:
-    """Print spread, off_manifold and far of each policy as it is, or with so many evaluations."""
+    """Print spread, off_span and far of each policy as it is, or with so many evaluations."""
     demos, *policies = sys.argv[1:]
     print(
         "| policy | evaluations | spread | off the span | far from every demonstrated chunk |\n|---|---|---|---|---|"
@@ -18,7 +18,7 @@ def main() -> None:
         sampler = own.at(int(count)) if count else own
         nearby = Nearby.find(policy, demos)
         found = nearby.measure(nearby.draw(policy, sampler, 0))
-        cells = [f"{found[k].mean():.3f}" for k in ("spread", "off_manifold", "far")]
+        cells = [f"{found[k].mean():.3f}" for k in ("spread", "off_span", "far")]
         print(f"| {name} | {sampler.cost} | {' | '.join(cells)} |", flush=True)
 
 

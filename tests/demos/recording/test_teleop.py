@@ -23,7 +23,7 @@ from fewstep.envs.sim.pick_place_expert import SPEED, FingertipTool
 from fewstep.envs.teleop.devices import PRESSED, Gamepad, Keyboard, SpaceMouse
 from fewstep.envs.teleop.drive import LEASH, RANGE_SECONDS, Axes, Drive, Hand, Leader
 from fewstep.policy.cli.main import main
-from fewstep.policy.cli.tables import print_raw
+from fewstep.policy.cli.printing import print_raw
 
 HZ = 10.0
 TOOL = Field((3,), "m", low=(-1, -1, 0), high=(1, 1, 1), measured_by="tool")

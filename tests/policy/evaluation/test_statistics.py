@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewstep.policy.evaluation.statistics import mean_interval, paired_mean, paired_success, wilson
+from fewstep.policy.evaluation.statistics import (
+    episodes_to_tell,
+    judge,
+    mean_interval,
+    paired_mean,
+    paired_success,
+    wilson,
+)
 
 counts = st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 outcomes = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
@@ -117,6 +124,27 @@ def test_equal_outcomes_leave_a_difference_possible() -> None:
     assert difference == 0 and low == -high < -0.05
 
 
+def test_equal_differences_leave_others_possible() -> None:
+    scores = [0.0, 1.0] * 15
+    difference, low, high = paired_mean(scores, scores)
+    assert difference == 0 and low == -high < -0.05
+    assert paired_mean([3], [1])[1] < 0  # one pair shows nothing
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40))
+def test_intervals_of_scores_end_within_what_is_possible(pairs: list[tuple[float, float]]) -> None:
+    ours, theirs = zip(*pairs, strict=True)
+    low, high = mean_interval(ours)
+    assert low == -math.inf or 0 <= low <= high <= 1
+    _, low, high = paired_mean(ours, theirs)
+    assert -1 <= low <= high <= 1
+
+
+def test_nearly_perfect_scores_end_at_the_largest() -> None:
+    low, high = mean_interval([1.0] * 99 + [0.9])
+    assert low < 0.999 and high == 1
+
+
 def test_paired_mean_by_hand() -> None:
     difference, low, high = paired_mean([3, 5, 9], [1, 4, 6])
     assert difference == 2
@@ -131,3 +159,49 @@ def test_paired_mean_by_hand() -> None:
 def test_pairs_need_as_many_on_both_sides(compare) -> None:
     with pytest.raises(ValueError, match=r"shape|broadcast|length"):
         compare([True, False, True], [True, False])
+
+
+# What a difference says
+
+
+@pytest.mark.parametrize(
+    "difference, verdict",
+    [
+        ((0.1, 0.02, 0.18), "better"),
+        ((-0.1, -0.18, -0.02), "worse"),
+        ((0.0, -0.04, 0.04), "no difference"),
+        ((0.0, -0.09, 0.09), "undecided"),
+        ((0.03, -0.01, 0.07), "undecided"),
+    ],
+)
+def test_no_difference_is_said_only_of_a_narrow_interval(
+    difference: tuple[float, float, float], verdict: str
+) -> None:
+    assert judge(difference, 0.05) == verdict
+
+
+@pytest.mark.parametrize("rate, margin", [(0.7, 0.1), (0.9, 0.08)])
+def test_so_many_episodes_tell_in_four_of_five_cases(rate: float, margin: float) -> None:
+    """Both: a difference of the margin is shown, and without one it is shown that less is lost."""
+    luck = np.random.default_rng(0)
+    less = rate - margin
+    deviation = math.sqrt(rate * (1 - rate) + less * (1 - less))
+    episodes = episodes_to_tell(margin, deviation)
+    shown = []
+    for _ in range(600):
+        a = luck.random(episodes) < rate
+        b = luck.random(episodes) < less
+        shown.append(paired_success(a, b)[1] > 0)
+    assert 0.75 < np.mean(shown) < 0.87
+    episodes = episodes_to_tell(margin, math.sqrt(2 * rate * (1 - rate)))
+    excluded = []
+    for _ in range(600):
+        a = luck.random(episodes) < rate
+        b = luck.random(episodes) < rate
+        excluded.append(paired_success(a, b)[1] > -margin)
+    assert 0.75 < np.mean(excluded) < 0.87
+
+
+def test_two_hundred_episodes_of_a_task_at_seven_tenths_are_too_few_for_a_twentieth() -> None:
+    needed = episodes_to_tell(0.05, math.sqrt(2 * 0.7 * 0.3))
+    assert 1300 < needed < 1340

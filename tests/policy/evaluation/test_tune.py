@@ -14,7 +14,7 @@ from fewstep.policy.checkpoint import load_policy, save_policy
 from fewstep.policy.cli.main import main
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.evaluation.chunk_quality import NEAR, Nearby, _outside, unlike
-from fewstep.policy.evaluation.tune import GRIDS, choose, modes
+from fewstep.policy.evaluation.tune import GRIDS, Tuning, choose, modes
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.policy_folder import read_meta
@@ -67,6 +67,32 @@ def test_the_cheapest_that_surely_loses_less_than_the_margin_is_chosen(lows, cho
 def test_without_rollouts_the_chunks_decide():
     rows = [{"like_difference": (d, d - 0.01, d + 0.01)} for d in (-0.5, 0.0, -0.1, 0.0)]
     assert choose(rows, TRIED, 0.05) == 1
+
+
+def test_without_a_success_flag_the_score_decides_by_its_span():
+    rows = []
+    for low in (-9.0, -4.0, -9.0, 0.0):
+        difference = (low + 2, low, low + 4)
+        rows.append({"success_difference": None, "score_difference": difference, "margin": 5.0})
+    assert choose(rows, TRIED, 0.05) == 1
+
+
+def test_tuning_says_how_many_more_rollouts_would_decide():
+    rows = []
+    for low, more in ((-0.09, 1118), (-0.3, 0), (-0.04, 0), (0.0, 0)):
+        difference = (low + 0.08, low, low + 0.16)
+        rows.append(
+            {
+                "success_difference": difference,
+                "margin": 0.05,
+                "more_episodes": more,
+                "episodes": 200,
+            }
+        )
+    lines = Tuning(rows, TRIED, 2).undecided()
+    assert lines == [
+        "undecided for [1, 0]: 200 episodes cannot show a loss below 0.05; 1118 more would tell"
+    ]
 
 
 def test_every_kind_of_policy_has_its_modes():
@@ -143,11 +169,11 @@ def test_choice_and_evidence_land_in_the_checkpoint(demos, tmp_path, capsys):
     tuned, evidence = load_policy(tmp_path / "run"), read_meta(tmp_path / "run")["provenance"]
     assert evidence["data"] == "kept"
     found = evidence["tuned"]
-    assert json.dumps(found) and len(found["modes"]) == len(GRIDS) + 1
+    assert json.dumps(found, allow_nan=False) and len(found["modes"]) == len(GRIDS) + 1
     assert tuned.config.drawn_by.grid() == tuple(
         found["modes"][found["chosen"]]["sampler"]["times"]
     )
-    assert {"spread", "off_manifold", "far", "unlike", "latency_ms"} <= found["modes"][0].keys()
+    assert {"spread", "off_span", "far", "unlike", "latency_ms"} <= found["modes"][0].keys()
     assert all(torch.equal(v, before[k]) for k, v in tuned.state_dict().items())
     assert "chosen for" in capsys.readouterr().out
 
