@@ -1,5 +1,6 @@
-"""What lies at a path: the head of a store, or something else that can be imported."""
+"""What lies at a path: the header of a store, or something else that can be imported."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,58 +9,86 @@ from ...envs import DataError, Spec, SpecError
 from ...envs.files import require_plain
 from ...envs.tables import read_json
 
-FORMAT, VERSION = "fewstep-demos", 1
+FORMAT = "fewstep-demos"
+VERSION = 1
+FILE = "zarr.json"  # the attributes of the store's group are its header
+FOREIGN_FILES = {
+    "meta/episode_ends/.zarray": "a Diffusion Policy replay buffer",
+    "meta/info.json": "a LeRobot dataset",
+}
+FOREIGN_SUFFIXES = {".zip": "a zip archive", ".hdf5": "an HDF5 file"}
 
 
-def read_head(path: Path) -> dict[str, Any]:
-    """Format, version, Spec, provenance, and how images are encoded; DataError says what lies there instead."""
-    require_plain(path / "zarr.json", path)
+def make_header(spec: Spec, provenance: Mapping[str, Any], images: str) -> dict[str, Any]:
+    """Return the header of a new store; images: how they are encoded.
+
+    Raises DataError where the Spec or the provenance is no plain JSON.
+    """
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "spec": spec.to_json(),
+        "provenance": dict(provenance),
+        "images": images,
+    }
+    try:
+        return json.loads(json.dumps(header, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"provenance and Spec must be plain JSON values: {error}") from error
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return format, version, Spec, provenance, and how images are encoded.
+
+    Raises DataError that says what lies there instead.
+    """
+    require_plain(path / FILE, path)
     if not is_store(path):
-        raise DataError(_stranger(path))
-    attributes = _attributes(path)
-    if attributes.get("version") != VERSION:
+        raise DataError(_describe_stranger(path))
+    attributes = _read_attributes(path)
+    version = attributes.get("version")
+    if version != VERSION:
         raise DataError(
-            f"{path} has version {attributes.get('version')} of the format and this fewstep reads {VERSION}: update it"
+            f"{path} has version {version} of the format and this fewstep reads {VERSION}: "
+            f"update it"
         )
     return {"provenance": {}, "images": "lossless", **attributes}
 
 
-def is_store(path: Path) -> bool:
-    """Whether a store of any version lies here."""
-    return _attributes(path).get("format") == FORMAT
-
-
-def _attributes(path: Path) -> dict[str, Any]:
+def read_spec(path: Path, header: Mapping[str, Any]) -> Spec:
+    """Return the Spec in a header; DataError where it is damaged."""
     try:
-        found = read_json(path / "zarr.json", inside=path)
-    except (FileNotFoundError, DataError):  # whatever lies there, it is no store
-        return {}
-    attributes = found.get("attributes") if isinstance(found, dict) else None
-    return attributes if isinstance(attributes, dict) else {}
-
-
-def read_spec(path: Path, attributes: Mapping[str, Any]) -> Spec:
-    """The Spec in a head."""
-    try:
-        return Spec.from_json(attributes["spec"])
+        return Spec.from_json(header["spec"])
     except (KeyError, SpecError) as error:
         raise DataError(f"{path} is damaged: {error}") from error
 
 
-def _stranger(path: Path) -> str:
-    """What lies at `path`, which is no DemoStore, and what to do about it."""
+def is_store(path: Path) -> bool:
+    """Return whether a store of any version lies here."""
+    return _read_attributes(path).get("format") == FORMAT
+
+
+def _read_attributes(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path / FILE, inside=path)
+    except (FileNotFoundError, DataError):  # whatever lies there, it is no store
+        return {}
+    attributes = content.get("attributes") if isinstance(content, dict) else None
+    return attributes if isinstance(attributes, dict) else {}
+
+
+def _describe_stranger(path: Path) -> str:
+    """Return what lies at `path`, which is no DemoStore, and what to do about it."""
     if not path.exists():
         return f"there are no demonstrations at {path}; record some with `fewstep record`"
-    inside = {
-        "meta/episode_ends/.zarray": "a Diffusion Policy replay buffer",
-        "meta/info.json": "a LeRobot dataset",
-    }
-    what = [text for name, text in inside.items() if (path / name).exists()]
-    what += [
-        text
-        for suffix, text in {".zip": "a zip archive", ".hdf5": "an HDF5 file"}.items()
-        if suffix == path.suffix
-    ]
-    if what:
-        return f"{path} is {what[0]}; import it with `fewstep import source={path}`"
-    return f"{path} is not a fewstep store of demonstrations"
+    known = _recognise(path)
+    if known is None:
+        return f"{path} is not a fewstep store of demonstrations"
+    return f"{path} is {known}; import it with `fewstep import source={path}`"
+
+
+def _recognise(path: Path) -> str | None:
+    for name, meaning in FOREIGN_FILES.items():
+        if (path / name).exists():
+            return meaning
+    return FOREIGN_SUFFIXES.get(path.suffix)
