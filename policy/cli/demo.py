@@ -14,11 +14,11 @@ from ..evaluation.demo import DemoConfig, DemoEvents, demo
 from ..evaluation.job import Job
 from ..evaluation.tune import Tuning
 from ..training.train import TrainConfig
-from .command import load, settings_from
 from .evaluate import advance
+from .overrides import settings_from
 from .progress import Bars
 from .tables import print_differences, print_tuning, results_table
-from .train import chosen_device, training_config
+from .train import TrainSettings, chosen_device, training_config
 from .training_bar import TrainingBar
 
 
@@ -47,7 +47,7 @@ def run(settings: DemoSettings, console: Console) -> int:
 
 def recipe() -> TrainConfig:
     """Return the settings of configs/recipe/pickplace.yaml."""
-    settings: Any = settings_from(load("train"), ["recipe=pickplace", "data=."])
+    settings = settings_from("train", TrainSettings, ["recipe=pickplace", "data=."])
     return training_config(settings)
 
 

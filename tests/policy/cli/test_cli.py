@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 
 from fewstep.demos.store import DemoStore
 from fewstep.envs import ConfigError, DataError
-from fewstep.policy.cli.command import load, settings_from
+from fewstep.policy.cli.command import load
 from fewstep.policy.cli.help import settings_of
-from fewstep.policy.cli.main import VERBS, main, overview
+from fewstep.policy.cli.main import main
+from fewstep.policy.cli.overrides import settings_from
+from fewstep.policy.cli.verbs import VERBS
 from fewstep.policy.evaluation.statistics import wilson
 
 TINY = (
@@ -21,6 +24,11 @@ TINY = (
     "batch=8",
     "log_every=5",
 )
+
+
+def settings_of_line(verb: str, overrides: list[str]):
+    """Return what a verb would run with."""
+    return settings_from(verb, load(verb).settings, overrides)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +70,7 @@ def test_help_shows_every_key_with_its_meaning(verb, capsys):
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_overview_says_what_the_verb_says_of_itself(verb):
     summary = (load(verb).settings.__doc__ or "").splitlines()[0]
-    assert f"{verb:9} {summary}" in overview()
+    assert VERBS[verb] == summary
 
 
 def test_help_shows_nested_keys_units_and_recipes(capsys):
@@ -83,9 +91,40 @@ def test_unknown_key_lists_the_valid_ones(capsys):
     assert "'stesp'" in (shown := capsys.readouterr().err) and "steps, batch, lr" in shown
 
 
+def test_an_unknown_nested_key_lists_the_valid_ones_and_names_the_nearest(capsys):
+    assert main(["train", "data=x", "model.net.chanels=[8]"]) == 2
+    shown = capsys.readouterr().err
+    assert "'model.net.chanels' (did you mean model.net.channels?)" in shown
+    assert "model.net.kernel" in shown and "recipe" in shown
+
+
+def test_dashes_are_no_part_of_a_key(capsys):
+    assert main(["check", "--data=x"]) == 2
+    assert "write data=x, without dashes" in capsys.readouterr().err
+
+
+def test_options_of_a_robot_have_any_names():
+    for override in ("options.port=7", "+options.port=7", "options={port: 7}"):
+        assert settings_of_line("record", ["data=x", override]).options == {"port": 7}
+
+
+def test_a_missing_library_names_the_extra_that_brings_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "fewstep.policy.cli.train", raising=False)
+    assert main(["train", "data=x"]) == 1
+    assert "needs torch, which is not installed: pip install 'fewstep[train]'" in (
+        capsys.readouterr().err
+    )
+
+
+def test_no_bar_is_shown_before_an_error(tmp_path, capsys):
+    assert main(["train", f"data={tmp_path}/nothing"]) == 1
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     "wrong, says",
-    [("stesp=3", "'stesp'"), ("recipe=none", "pickplace pusht"), ("steps", "'steps'")],
+    [("stesp=3", "'stesp'"), ("recipe=none", "pickplace, pusht"), ("steps", "'steps'")],
 )
 def test_hydras_own_advice_is_left_out(wrong: str, says: str, capsys):
     assert main(["train", "data=x", wrong]) == 2
@@ -108,11 +147,11 @@ def test_a_wrong_type_names_the_key(capsys):
     ["Größe ü", "demos (1)", "[a]", "a,b=c", "it's", 'say "hi"', "a\\'b\\", "5", "null", "~/x"],
 )
 def test_a_path_may_have_any_name(name):
-    assert settings_from(load("check"), [f"data={name}"]).data == name
+    assert settings_of_line("check", [f"data={name}"]).data == name
 
 
 def test_quotes_around_a_path_are_none_of_it():
-    assert settings_from(load("check"), ["data='a b'"]).data == "a b"
+    assert settings_of_line("check", ["data='a b'"]).data == "a b"
 
 
 def test_what_refers_to_nothing_is_an_error_not_a_trace(capsys):
@@ -121,13 +160,13 @@ def test_what_refers_to_nothing_is_an_error_not_a_trace(capsys):
 
 
 def test_recipe_changes_only_what_it_names():
-    plain = settings_from(load("train"), ["data=x"])
-    pusht = settings_from(load("train"), ["data=x", "recipe=pusht", "seed=3"])
+    plain = settings_of_line("train", ["data=x"])
+    pusht = settings_of_line("train", ["data=x", "recipe=pusht", "seed=3"])
     assert (plain.held_out, pusht.held_out, pusht.seed, pusht.lr) == (0.04, 0.0, 3, plain.lr)
 
 
 def test_sampler_follows_the_objective():
-    c = settings_from(load("train"), ["data=x", "model.objective=eps", "model.path=cosine"])
+    c = settings_of_line("train", ["data=x", "model.objective=eps", "model.path=cosine"])
     assert (c.model.drawn_by.step, c.model.drawn_by.network_evaluations, c.model.drawn_by.clip) == (
         "ddpm",
         100,
@@ -139,7 +178,7 @@ def test_unknown_names_list_the_valid_ones():
     with pytest.raises(
         ConfigError, match="valid: eps, flow, flow_atoms, one_step, regression, v, x0"
     ):
-        settings_from(load("train"), ["data=x", "model.objective=magic"])
+        settings_of_line("train", ["data=x", "model.objective=magic"])
 
 
 def test_missing_store_is_an_error_not_a_trace(tmp_path, capsys):

@@ -1,0 +1,18 @@
+"""The verbs, with a line of help each, so that the overview imports none of them."""
+
+from __future__ import annotations
+
+VERBS = {  # each has a module of its name in this folder
+    "demo": "The whole path on the built-in task: record, train, evaluate, report.",
+    "record": "Record demonstrations: the task's scripted expert acts, or a policy, or a person.",
+    "import": "Import demonstrations of another format; what lies at `source` says which.",
+    "export": "Export demonstrations to a format that others read.",
+    "check": "Look for what is wrong with demonstrations, and say what to do about it.",
+    "view": "Look through demonstrations in the browser, and sort bad ones out; nothing is erased.",
+    "train": "Train a policy on demonstrations; the same command again goes on with an unfinished run.",
+    "distill": "Distill a policy into a student that needs one network evaluation per chunk.",
+    "evaluate": "Roll a policy out on seeded starts: success, score and latency, with 95 % intervals.",
+    "tune": "Find the fewest network evaluations that are not worse than ten, and keep them.",
+    "run": "Run a policy, or recorded actions, on a robot, within limits and with a log.",
+    "bench": "Measure the latency of a policy here, batch 1, against its control period.",
+}
