@@ -14,7 +14,7 @@ from ..engines.engine import Engine
 
 
 def answer(engine: Engine, requests: list[Request | None]) -> list[Chunk | None]:
-    """Return one chunk per request, computed in one batch as long as the list; None keeps a place free.
+    """Return one chunk per request, computed in one batch; None keeps a place free.
 
     The noise of a request comes from its own seed, so the rest of the batch changes nothing.
     """

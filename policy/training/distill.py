@@ -51,11 +51,13 @@ def distill(
 ) -> Policy:
     """Train a student to map noise and observation to its teacher's chunk, from the same weights.
 
-    policy: the teacher's run folder; data: demonstrations, of which only the observations are used;
-    out: the student's folder; config: its model is not used, since the student has its teacher's
-    shape; report: is given every row of the log; log: is told what a
-    person should know. Luhman and Luhman 2021, arXiv 2101.02388. Labels
-    come without noise on the way, so that a noise has one answer.
+    After Luhman and Luhman 2021 (arXiv 2101.02388). Labels come without noise on the way, so that a
+    noise has one answer.
+
+    policy: the teacher's run folder. data: demonstrations, of which only the observations are used.
+    out: the student's folder. config: its model is not used, since the student has its teacher's
+    shape. report: is given every row of the log. log: is told what a person should know. Raises
+    ConfigError where the teacher is asked once per chunk already, or `out` holds a policy.
     """
     out = Path(out)
     require_unused(out)
