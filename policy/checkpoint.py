@@ -62,11 +62,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load(path.read_bytes())
 
 
-def require_match(policy: Policy, robot: Spec) -> None:
-    """Raise CheckpointError naming every difference between a policy's Spec and a robot's."""
-    found = incompatibilities(policy.spec, robot)
+def require_match(policy: Policy, theirs: Spec, what: str = "this robot") -> None:
+    """Raise CheckpointError with every difference between a policy's Spec and that of `what`."""
+    found = incompatibilities(policy.spec, theirs)
     if found:
-        raise CheckpointError("this policy does not fit this robot: " + "; ".join(found))
+        raise CheckpointError(f"this policy does not fit {what}: " + "; ".join(found))
 
 
 def _read_description(folder: Path) -> Policy:

@@ -37,7 +37,7 @@ class Nearby:
         """Hold a tenth of the episodes at `path` back, and look their windows' neighbours up among the others."""
         share = max(0.1, 1 / max(2, len(DemoStore.open(path))))
         data = read_dataset(path, policy.config, torch.device("cpu"), held_out=share)
-        require_match(policy, data.spec)
+        require_match(policy, data.spec, f"the demonstrations at {path}")
         if data.held_out is None or len(data.train) < NEAR:
             raise DataError(f"{path} holds too few episodes to compare one part with the other")
         rows = torch.linspace(0, len(data.held_out) - 1, min(windows, len(data.held_out))).long()

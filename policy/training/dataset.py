@@ -111,7 +111,7 @@ def read_dataset(
     every = make_windows(store.ends, config.observation_steps, config.horizon, config.action_steps)
     train = _select_episodes(every, store.ends, kept)
     if not len(train):
-        raise DataError(f"{path}: no episode is left to train on")
+        raise DataError(f"{path}: no episode is left to train on with held_out={held_out:g}")
     log(describe_fields(store.spec))
     arrays = map_arrays(store, [*spec.observations, "action"])
     normaliser = Normaliser.fit(spec, arrays, store.ends)

@@ -66,7 +66,7 @@ def distill(
         raise ConfigError(f"{policy} is asked once per chunk already: there is nothing to distill")
     with torch_threads(config.threads or 1):
         demonstrations = read_dataset(data, teacher.config, torch.device(device), log=log)
-        require_match(teacher, demonstrations.spec)
+        require_match(teacher, demonstrations.spec, f"the demonstrations at {data}")
         generator = Generator(device).manual_seed(config.seed)
         labelled = label_windows(teacher, demonstrations, labels, generator)
     model = replace(teacher.config, objective="one_step", path="", sampler=None)

@@ -63,7 +63,11 @@ def train(
         seed=config.seed,
         log=log,
     )
-    policy = _make_policy(dataset, config) if begun is None else _continue_policy(begun, dataset)
+    if begun is None:
+        policy = _make_policy(dataset, config)
+    else:
+        require_match(begun, dataset.spec, f"the demonstrations at {data}")
+        policy = begun.requires_grad_(True).train()
     return fit(policy.to(device), dataset, Path(out), config, origin, report)
 
 
@@ -154,11 +158,6 @@ def _make_policy(dataset: Dataset, config: TrainConfig) -> Policy:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return Policy(dataset.spec, config.model, dataset.normaliser)
-
-
-def _continue_policy(begun: Policy, dataset: Dataset) -> Policy:
-    require_match(begun, dataset.spec)
-    return begun.requires_grad_(True).train()
 
 
 def _make_fingerprint(dataset: Dataset, config: TrainConfig, origin: Mapping[str, Any]) -> str:
