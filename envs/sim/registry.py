@@ -13,16 +13,17 @@ from ..modules import load_module
 from ..robot import Robot
 from ..spec import Spec
 from ..teleop.drive import Axes, Tool
+from .mujoco_versions import explain_failure
 
 
 @dataclass(frozen=True)
 class Task:
     """A simulated task under a short name.
 
-    module: imported first, it registers `id`; extra: the part of the install that brings it; spec: a module with a
-    SPEC, where the environment has none of its own; expert: "module:class" of its scripted expert, made
-    with the same options; tool: of what a hand moves in teleoperation, where that is not the actions themselves;
-    quick: options for pictures that cost little.
+    module: imported first, it registers `id`; extra: the part of the install that brings it; spec:
+    a module with a SPEC, where the environment has none of its own; expert: "module:class" of its
+    scripted expert, made with the same options; tool: of what a hand moves in teleoperation, where
+    that is not the actions themselves; quick: options for pictures that cost little.
     """
 
     id: str
@@ -91,8 +92,9 @@ def make_robot(
 ) -> Robot:
     """Make a Robot of a task as `find_task` knows it.
 
-    options: what the environment's constructor takes. RobotError says why there is no such task, or
-    why its constructor fails. pictures: it can render; quick: fast rather than fine; hz, seconds, relative: as of GymRobot.
+    options: what the environment's constructor takes; pictures: it can render; quick: fast rather
+    than fine; hz, seconds, relative: as of GymRobot. RobotError says why there is no such task, or
+    why its constructor fails.
     """
     known = find_task(task)
     gym = _load("gymnasium", "sim")
@@ -125,16 +127,22 @@ def make_robot(
 
 def _failed(task: str, options: Mapping[str, Any] | None, error: Exception) -> RobotError:
     """Return what is said where a constructor fails."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    reason = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
     if isinstance(error, TypeError) and "render_mode" in reason:
         return RobotError(f"task {task!r} draws no pictures: {error}")
     with_options = f" with options={dict(options)}" if options else ""
-    return RobotError(f"task {task!r} cannot be made{with_options}: {reason}")
+    return RobotError(f"task {task!r} cannot be made{with_options}: {reason}{_versions(error)}")
 
 
-def _unknown(task: str, why: Exception) -> RobotError:
+def _unknown(task: str, error: Exception) -> RobotError:
+    """Return what is said where a task does not exist."""
     valid = f"built in: {names(TASKS)}; or {METAWORLD}<name>; or any gymnasium id"
-    return RobotError(f"no task {task!r}: {why}; {valid}")
+    return RobotError(f"no task {task!r}: {error}{_versions(error)}; {valid}")
+
+
+def _versions(error: Exception) -> str:
+    explanation = explain_failure(error)
+    return f" ({explanation})" if explanation else ""
 
 
 def make_expert(task: str, expert: str = "") -> Actor:
@@ -174,9 +182,11 @@ def _make_own_expert(expert: str) -> Actor:
 
 
 def make_tool(task: str, spec: Spec) -> Tool:
-    """What a hand moves in a task, or in a robot of another name."""
+    """Make what a hand moves in a task, or in a robot of another name."""
     module, _, name = find_task(task).tool.partition(":")
-    return getattr(import_module(module), name)() if module else Axes(spec)
+    if not module:
+        return Axes(spec)
+    return getattr(import_module(module), name)()
 
 
 def _load(module: str, extra: str) -> Any:
