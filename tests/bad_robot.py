@@ -1,7 +1,9 @@
-"""A bad robot: a driver that does all that drivers do on bad days, and a recorder of what its motors were sent.
+"""A bad robot: a driver that does all that drivers do on bad days, and a recorder of what its
+motors were sent.
 
-`robot=bad_robot:BadRobot` with `tests` on the path. `trouble` is a JSON file that is read again when it changes, so
-that a test can make things go wrong when it likes; `log` is where the recorder writes, one JSON object a line.
+`robot=bad_robot:BadRobot` with `tests` on the path. `trouble` is a JSON file that is read again
+when it changes, so that a test can make things go wrong when it likes; `log` is where the recorder
+writes, one JSON object a line.
 """
 
 from __future__ import annotations
@@ -175,7 +177,10 @@ class BadRobot:
 
 
 class BadLeader:
-    """A leader arm that a person swings, a radian away from where the follower begins; `BAD_LEADER` is its trouble."""
+    """A leader arm that a person swings, a radian away from where the follower begins.
+
+    `BAD_LEADER` is its trouble.
+    """
 
     def __init__(self) -> None:
         self.spec, self.clock = spec(), BadClock()

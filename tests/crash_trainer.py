@@ -1,6 +1,9 @@
-"""Trains in child processes that are killed on the way; test_train.py drives it over stdin and stdout.
+"""Trains in child processes that are killed on the way.
 
-It forks: a child costs milliseconds where a new interpreter with torch costs seconds, and no thread runs here yet.
+Test_train.py drives it over stdin and stdout.
+
+It forks: a child costs milliseconds where a new interpreter with torch costs seconds, and no thread
+runs here yet.
 """
 
 import json
@@ -35,7 +38,10 @@ def run(
     seconds: float | None = None,
     blow: str = "SIGKILL",
 ) -> dict[str, Any]:
-    """Fork a training, send it a signal `seconds` after it began; its exit code, and how long it took [s]."""
+    """Fork a training, send it a signal `seconds` after it began.
+
+    Its exit code, and how long it took [s].
+    """
     reading, writing = os.pipe()
     if (pid := os.fork()) == 0:
         code = 1

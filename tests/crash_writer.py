@@ -1,6 +1,9 @@
-"""Appends to a store in child processes that are killed on the way; test_store.py drives it over stdin and stdout.
+"""Appends to a store in child processes that are killed on the way.
 
-It forks: a child costs milliseconds where a new interpreter costs a second, and no thread of zarr runs yet.
+Test_store.py drives it over stdin and stdout.
+
+It forks: a child costs milliseconds where a new interpreter costs a second, and no thread of zarr
+runs yet.
 """
 
 import builtins
@@ -26,7 +29,10 @@ SPEC = Spec(
 
 
 def make(seed: int) -> Episode:
-    """An episode of 1 to 119 frames: it begins and ends within files of numbers and pictures shared with others."""
+    """An episode of 1 to 119 frames.
+
+    It begins and ends within files of numbers and pictures shared with others.
+    """
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, 120))
     data = {
@@ -39,7 +45,9 @@ def make(seed: int) -> Episode:
 
 
 class Bomb:
-    """Kills this process at the n-th moment at which the files on disk have just changed, or are about to."""
+    """Kills this process at the n-th moment at which the files on disk have just changed, or are
+    about to.
+    """
 
     def __init__(self, n: int) -> None:
         self.left = n
@@ -112,7 +120,10 @@ def child(path: str, seeds: list[int], boundary: int, report: int) -> None:
 def run(
     path: str, seeds: list[int], boundary: int = 0, seconds: float | None = None
 ) -> dict[str, Any]:
-    """Fork a writer, kill it `seconds` after it began; how many appends returned, and its exit code."""
+    """Fork a writer, kill it `seconds` after it began.
+
+    How many appends returned, and its exit code.
+    """
     reading, writing = os.pipe()
     if (pid := os.fork()) == 0:
         try:

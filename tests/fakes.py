@@ -1,4 +1,7 @@
-"""A clock, a robot and a gymnasium task for tests; worker processes import the task by `fakes:Point-v0`."""
+"""A clock, a robot and a gymnasium task for tests.
+
+Worker processes import the task by `fakes:Point-v0`.
+"""
 
 from typing import Any
 
@@ -29,7 +32,10 @@ class FakeClock:
 
 
 class Rail:
-    """A Robot without mass on a rail: once time has passed it is where it was told to be. Nobody judges it."""
+    """A Robot without mass on a rail: once time has passed it is where it was told to be.
+
+    Nobody judges it.
+    """
 
     spec = RAIL
 
@@ -64,7 +70,10 @@ class Rail:
 
 
 class Point(gym.Env[np.ndarray, np.ndarray]):
-    """A point in the plane is pushed towards a goal; it hands out one and the same array, as many environments do."""
+    """A point in the plane is pushed towards a goal.
+
+    It hands out one and the same array, as many environments do.
+    """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  (gymnasium's own way)
     observation_space = gym.spaces.Box(-np.inf, np.inf, (4,), np.float32)
@@ -142,7 +151,10 @@ class SlowPoint(Point):
 
 
 class Displaced(gym.Env[dict[str, np.ndarray], np.ndarray]):
-    """A hand in the plane that goes on from where it is by each action; the last element is the gripper's effort."""
+    """A hand in the plane that goes on from where it is by each action.
+
+    The last element is the gripper's effort.
+    """
 
     metadata = {"render_fps": 25}  # noqa: RUF012  (gymnasium's own way)
     observation_space = gym.spaces.Dict({"hand": gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)})

@@ -1,8 +1,9 @@
 """Mutated inputs: each is either read or refused by a FewstepError, in bounded time and memory.
 
-`python tests/fuzz.py 13000` tries so many, spread over all targets; `python tests/fuzz.py 200 lerobot 4000` tries 200
-of one target, from its mutation 4000 on. A mutation depends on its target and its number alone, so each can be redone.
-Processes of their own try them: what crashes, hangs or grows is counted as such, with the number of the mutation.
+`python tests/fuzz.py 13000` tries so many, spread over all targets; `python tests/fuzz.py 200
+lerobot 4000` tries 200 of one target, from its mutation 4000 on. A mutation depends on its target
+and its number alone, so each can be redone. Processes of their own try them: what crashes, hangs or
+grows is counted as such, with the number of the mutation.
 """
 
 import faulthandler
@@ -53,7 +54,10 @@ class Outcome(NamedTuple):
 
 
 def run(name: str, numbers: range) -> Iterator[Outcome]:
-    """Try some mutations of a target; they are tried one after the other in a process that is replaced when it dies."""
+    """Try some mutations of a target.
+
+    They are tried one after the other in a process that is replaced when it dies.
+    """
     with tempfile.TemporaryDirectory() as folder:
         at = numbers.start
         while at < numbers.stop:
@@ -127,7 +131,10 @@ def _drawn(name: str, number: int, valid: Path, place: Path) -> tuple[str, Calla
 
 
 def _command(words: list[str]) -> None:
-    """Of most verbs only the settings are read: one that got what it wants would train, or move a robot."""
+    """Of most verbs only the settings are read.
+
+    One that got what it wants would train, or move a robot.
+    """
     load, errors = cli.load, StringIO()
     if words[0] not in WORK:
         cli.load = lambda verb: cli.Verb(load(verb).settings, lambda settings, console: 0)  # pyright: ignore
@@ -167,7 +174,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def main(count: int, only: str = "", first: int = 0) -> int:
-    """Print what went wrong, and how often; 1 where anything did, or where a valid input is not read.
+    """Print what went wrong, and how often.
+
+    1 where anything did, or where a valid input is not read.
 
     only: targets, separated by commas; first: number of the first mutation.
     """

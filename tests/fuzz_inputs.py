@@ -44,7 +44,10 @@ LIMITS = "joints: {low: [-1, -2.5], high: 3, velocity: 1.5, acceleration: 1e1}\n
 
 
 class Target(NamedTuple):
-    """make: writes a valid input at a path that is not there yet; use: reads it, in a folder of its own."""
+    """make: writes a valid input at a path that is not there yet.
+
+    Use: reads it, in a folder of its own.
+    """
 
     make: Callable[[Path], object]
     use: Callable[[Path, Path], object]

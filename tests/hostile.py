@@ -1,6 +1,8 @@
-"""Hostile days: everything that can be asked of a SafeRobot, at random, and what its motors are sent meanwhile.
+"""Hostile days: everything that can be asked of a SafeRobot, at random, and what its motors are
+sent meanwhile.
 
-`python tests/hostile.py [commands]` prints the largest position, velocity and acceleration in units of their limits.
+`python tests/hostile.py [commands]` prints the largest position, velocity and acceleration in units
+of their limits.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ def spec(hz: float) -> Spec:
 
 
 class Judge:
-    """Hears every setpoint that a robot takes. One may begin anew, at rest, only where something else moved the robot.
+    """Hears every setpoint that a robot takes.
+
+    One may begin anew, at rest, only where something else moved the robot.
 
     begin: where it may begin (3,), NaN where it may not.
     """
@@ -59,7 +63,9 @@ class Judge:
         self.worst, self.taken, self.begun = np.zeros(3), 0, 0  # position, velocity, acceleration
 
     def hear(self, x: np.ndarray, now: float) -> None:
-        """Judge in favour of a setpoint that may have gone on as well as begun anew, until the next one tells."""
+        """Judge in favour of a setpoint that may have gone on as well as begun anew, until the next
+        one tells.
+        """
         shortest, longest = self._pauses
         moving = [] if now - self._time > longest else [*self._v]
         resting = [np.zeros(3)] if now - self._time > shortest else []
@@ -74,7 +80,10 @@ class Judge:
         self.taken, self.begun = self.taken + 1, self.begun + bool(anew.any())
 
     def _ratios(self, x: np.ndarray, at: np.ndarray, v_before: np.ndarray) -> np.ndarray:
-        """In units of the limits (3, 3); from outside its positions a setpoint may go no farther out."""
+        """In units of the limits (3, 3).
+
+        From outside its positions a setpoint may go no farther out.
+        """
         v = (x - at) * self._hz
         farther = np.maximum(np.maximum(x - np.fmax(HIGH, at), np.fmin(LOW, at) - x), 0.0)
         return np.stack(

@@ -1,4 +1,7 @@
-"""Judges motion by what was sent: the largest position, velocity and acceleration in units of their limits."""
+"""Judges motion by what was sent.
+
+The largest position, velocity and acceleration in units of their limits.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ def worst(
     velocity: Any,
     acceleration: Any,
 ) -> Worst:
-    """Of setpoints x (T, A) at times t (T,) that begin at rest; a setpoint that follows a pause does so from rest."""
+    """Of setpoints x (T, A) at times t (T,) that begin at rest.
+
+    A setpoint that follows a pause does so from rest.
+    """
     if len(x) < 2:
         return NONE
     middle, half = (np.asarray(low) + high) / 2, (np.asarray(high) - low) / 2

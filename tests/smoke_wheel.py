@@ -1,8 +1,11 @@
-"""What an installed fewstep must do. Run it by path with the environment's Python; `make wheel` does.
+"""What an installed fewstep must do.
 
-imports: without the packages that the extras bring, everything that a robot computer needs is importable
-base:    the same where the extras really are not installed; and its verbs work there
-full:    record, train and evaluate by the command line, in a folder with a user's own `envs` and `policy`
+Run it by path with the environment's Python; `make wheel` does.
+
+imports: without the packages that the extras bring, everything that a robot computer needs is
+importable base:    the same where the extras really are not installed; and its verbs work there
+full:    record, train and evaluate by the command line, in a folder with a user's own `envs` and
+`policy`
 """
 
 import importlib
@@ -153,7 +156,9 @@ def script() -> str:
 
 
 def fewstep(folder: str, arguments: str) -> None:
-    """Run the console script in `folder`, with the folder first on the import path as in a user's own project."""
+    """Run the console script in `folder`, with the folder first on the import path as in a user's
+    own project.
+    """
     command = [script(), *arguments.split()]
     print("$ fewstep", arguments, flush=True)
     subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": folder}, check=True)

@@ -1,4 +1,7 @@
-"""Mutated inputs of every kind are read or refused: a few of each here, as many as you like by tests/fuzz.py."""
+"""Mutated inputs of every kind are read or refused.
+
+A few of each here, as many as you like by tests/fuzz.py.
+"""
 
 import subprocess
 import sys

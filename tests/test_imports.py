@@ -1,4 +1,7 @@
-"""The shape of the source: who may import whom, nothing that loads code from files, no long files."""
+"""The shape of the source.
+
+Who may import whom, nothing that loads code from files, no long files.
+"""
 
 import ast
 import subprocess
@@ -16,7 +19,8 @@ MAY_IMPORT = {
     "policy": {"policy", "demos", "envs"},
     "configs": set(),
 }
-# Sub-folders of a room, from the lowest up; a file that stands in the room itself is below them, unless it is named.
+# Sub-folders of a room, from the lowest up; a file that stands in the room itself is below them,
+# unless it is named.
 LAYERS = {
     "envs": [("web", "safety"), ("teleop",), ("sim",), ("hardware",), ("control",)],
     "demos": [("storage", "episode", "store"), ("doctor", "formats", "recording"), ("viewer",)],
@@ -64,7 +68,10 @@ def parse(path: Path) -> ast.Module:
 
 
 def imported(path: Path) -> Iterator[tuple[str, int]]:
-    """What a module imports, at its top or later: absolute dotted names, and how many dots the import starts with."""
+    """What a module imports, at its top or later.
+
+    Absolute dotted names, and how many dots the import starts with.
+    """
     package = ("fewstep", *path.parent.parts)
     for node in ast.walk(parse(path)):
         if isinstance(node, ast.Import):

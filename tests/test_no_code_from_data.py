@@ -1,4 +1,7 @@
-"""What a file names is never run: codecs and types are compared with closed tables before anything is read."""
+"""What a file names is never run.
+
+Codecs and types are compared with closed tables before anything is read.
+"""
 
 import json
 import os

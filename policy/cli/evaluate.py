@@ -38,7 +38,8 @@ class EvaluateSettings:
     task_options: dict[str, Any] = field(default_factory=dict)
     out: str = "out/evaluation"  # folder of evaluation.json, and of videos
     episodes: int = 50  # per number of network evaluations and delay
-    seed: int = FIRST_TEST_SEED  # of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting
+    # of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting
+    seed: int = FIRST_TEST_SEED
     network_evaluations: Any = None  # per chunk, a number or a list; by default the policy's own
     sampler: str = ""  # step rule; by default the policy's own
     times: tuple[float, ...] = ()  # a grid from 1 to 0, in place of network_evaluations

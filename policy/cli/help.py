@@ -1,7 +1,9 @@
-"""The settings of a verb as a table: key, default, unit and meaning, read from the comments beside the fields.
+"""The settings of a verb as a table.
 
-A field's comment stands at the end of its line, or on the lines above it, and begins with the unit in
-brackets where there is one: `seconds: float = 60.0  # [s] of an episode, at most`.
+Key, default, unit and meaning, read from the comments beside the fields.
+
+A field's comment stands at the end of its line, or on the lines above it, and begins with the unit
+in brackets where there is one: `seconds: float = 60.0  # [s] of an episode, at most`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,10 @@ from rich.console import Console
 
 
 def say(console: Console, text: str, style: str = "", end: str = "\n") -> None:
-    """Print a line as it is: brackets are no markup, and a narrow terminal breaks it where it likes."""
+    """Print a line as it is.
+
+    Brackets are no markup, and a narrow terminal breaks it where it likes.
+    """
     console.print(text, style=style, markup=False, soft_wrap=True, end=end)
 
 

@@ -18,7 +18,10 @@ from rich.progress import (
 
 
 class Bars:
-    """A bar with counts and the time left for everything that goes on; none before the first of them moves."""
+    """A bar with counts and the time left for everything that goes on.
+
+    None before the first of them moves.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console

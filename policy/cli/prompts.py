@@ -17,7 +17,10 @@ VERDICTS = {"y": True, "n": False}
 
 
 class Person:
-    """Asks at the terminal, and has an eye on what goes on meanwhile: `poll` may raise, and ends the question."""
+    """Asks at the terminal, and has an eye on what goes on meanwhile.
+
+    `poll` may raise, and ends the question.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -38,7 +41,10 @@ class Person:
         return VERDICTS.get(answer[:1])
 
     def answer(self, question: str, poll: Callable[[], None] = lambda: None) -> str:
-        """Return what a person answers; what a terminal was told before the question is no answer to it."""
+        """Return what a person answers.
+
+        What a terminal was told before the question is no answer to it.
+        """
         terminal = sys.stdin.fileno()
         if os.isatty(terminal):
             self._typed = b""

@@ -12,7 +12,10 @@ from .progress import Bars
 
 
 class TrainingBar(Bars):
-    """The bar of a training, which first says how long it will take here; after Ctrl-C it says what is kept."""
+    """The bar of a training, which first says how long it will take here.
+
+    After Ctrl-C it says what is kept.
+    """
 
     def __init__(self, console: Console, config: TrainConfig, out: Path | str) -> None:
         super().__init__(console)

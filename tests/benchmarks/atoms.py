@@ -1,4 +1,6 @@
-"""Train with other time atoms than the default's: `python tests/benchmarks/atoms.py MASS LATE data=... out=...`.
+"""Train with other time atoms than the default's.
+
+`python tests/benchmarks/atoms.py MASS LATE data=... out=...`.
 
 What follows the two numbers are settings of `fewstep train`; the policy is an ordinary one.
 """

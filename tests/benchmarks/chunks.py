@@ -1,4 +1,7 @@
-"""How chunks lie to the demonstrations: `python tests/benchmarks/chunks.py DEMOS POLICY[:EVALUATIONS] ...`."""
+"""How chunks lie to the demonstrations.
+
+`python tests/benchmarks/chunks.py DEMOS POLICY[:EVALUATIONS] ...`.
+"""
 
 import sys
 

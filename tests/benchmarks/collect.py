@@ -1,7 +1,10 @@
-"""Keep evaluations in docs/results.json, and print their rows: `python tests/benchmarks/collect.py name=folder ...`.
+"""Keep evaluations in docs/results.json, and print their rows.
 
-Rows are paired with the row of ten evaluations on the same starts: of the same evaluation, or of `against=name`, one
-that is kept already. bench=folder keeps the latencies that `fewstep bench` measured.
+`python tests/benchmarks/collect.py name=folder ...`.
+
+Rows are paired with the row of ten evaluations on the same starts: of the same evaluation, or of
+`against=name`, one that is kept already. bench=folder keeps the latencies that `fewstep bench`
+measured.
 """
 
 import json
@@ -28,7 +31,9 @@ def share(rollouts: list[Row], key: str, value: object) -> Row | None:
 
 
 def keep(row: Row) -> Row:
-    """A row of evaluation.json with each rollout as one digit and one score, and what they say about the post."""
+    """A row of evaluation.json with each rollout as one digit and one score, and what they say
+    about the post.
+    """
     rollouts = row["rollouts"]
     shares = {
         "left": share(rollouts, "side", "left"),
@@ -44,7 +49,9 @@ def keep(row: Row) -> Row:
 
 
 def paired(a: Row, b: Row) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Differences a - b in success and in score, each with its interval, on the starts that both have seen."""
+    """Differences a - b in success and in score, each with its interval, on the starts that both
+    have seen.
+    """
     n = min(a["episodes"], b["episodes"])
     wins = ([x == "1" for x in r["won"][:n]] for r in (a, b))
     scores = ([int(x) / 1000 for x in r["scores_in_thousandths"].split()[:n]] for r in (a, b))

@@ -1,4 +1,7 @@
-"""CPU time of a training step as a ratio to plain flow matching: `python tests/benchmarks/cost.py DEMOS [rounds]`."""
+"""CPU time of a training step as a ratio to plain flow matching.
+
+`python tests/benchmarks/cost.py DEMOS [rounds]`.
+"""
 
 import sys
 import time

@@ -1,6 +1,9 @@
-"""The deciding rows out of docs/results.json, and what is lost over all tasks: against DDPM-100, and against ten.
+"""The deciding rows out of docs/results.json, and what is lost over all tasks.
 
-`python tests/benchmarks/decide.py`: evaluations are called task/what/seed there, as in "pusht/default/0".
+Against DDPM-100, and against ten.
+
+`python tests/benchmarks/decide.py`: evaluations are called task/what/seed there, as in
+"pusht/default/0".
 """
 
 import json

@@ -1,8 +1,11 @@
-"""How dense the code reads: `python tests/benchmarks/density.py [folder ...]`, by default the library.
+"""How dense the code reads.
 
-Counted over the syntax tree of every .py file: list, set and dict comprehensions and generator expressions;
-assignments of a literal tuple to a tuple (`a, b = x, y`); walruses. A line of code is one that is not blank and holds
-more than a comment or a docstring. Lengths of names are means over all `def` and their arguments, without self and cls.
+`python tests/benchmarks/density.py [folder ...]`, by default the library.
+
+Counted over the syntax tree of every .py file: list, set and dict comprehensions and generator
+expressions; assignments of a literal tuple to a tuple (`a, b = x, y`); walruses. A line of code is
+one that is not blank and holds more than a comment or a docstring. Lengths of names are means over
+all `def` and their arguments, without self and cls.
 """
 
 import ast

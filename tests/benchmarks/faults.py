@@ -1,7 +1,8 @@
-"""How soon each fault of the bad robot is latched, how soon its motors rest, and how close to their limits they came.
+"""How soon each fault of the bad robot is latched, how soon its motors rest, and how close to their
+limits they came.
 
-`python tests/benchmarks/faults.py`: `fewstep run` replays six seconds of motion near the largest velocity at 100 Hz;
-0.3 s after motion begins something goes wrong.
+`python tests/benchmarks/faults.py`: `fewstep run` replays six seconds of motion near the largest
+velocity at 100 Hz; 0.3 s after motion begins something goes wrong.
 """
 
 import json

@@ -1,7 +1,9 @@
-"""Windows a second from disk, and size, for images in a store, in a video and raw: `python tests/benchmarks/images.py`.
+"""Windows a second from disk, and size, for images in a store, in a video and raw.
 
-Two cameras, two observation steps per window, drawn at random, one thread; the pictures are the built-in task's, with
-the noise of a sensor. All ways take turns; the median of the rounds counts.
+`python tests/benchmarks/images.py`.
+
+Two cameras, two observation steps per window, drawn at random, one thread; the pictures are the
+built-in task's, with the noise of a sensor. All ways take turns; the median of the rounds counts.
 """
 
 import sys
@@ -47,7 +49,10 @@ def seen(pictures: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def ways(folder: Path, size: tuple[int, int]) -> dict[str, tuple[Callable[[int], object], float]]:
-    """For each way to keep them: how to read the window that ends at a frame, and bytes a frame of one camera."""
+    """For each way to keep them.
+
+    How to read the window that ends at a frame, and bytes a frame of one camera.
+    """
     whole = scenes()
     data = {c: seen(whole, size, i) for i, c in enumerate(CAMERAS)}
     spec = Spec({c: Field((*size, 3), kind="image") for c in CAMERAS}, {"a": Field((1,))}, HZ)

@@ -1,7 +1,10 @@
-"""The memory that `fewstep import` takes: `PYTHONPATH=tests python tests/benchmarks/importing.py [folder]`.
+"""The memory that `fewstep import` takes.
 
-Sources of 1 and of 5 episodes, each of 30 s at 20 Hz with two cameras of 480x640 with the noise of a sensor: 1.1 GB of
-raw pictures an episode. Peak of the resident memory of a process that imports and does nothing else.
+`PYTHONPATH=tests python tests/benchmarks/importing.py [folder]`.
+
+Sources of 1 and of 5 episodes, each of 30 s at 20 Hz with two cameras of 480x640 with the noise of
+a sensor: 1.1 GB of raw pictures an episode. Peak of the resident memory of a process that imports
+and does nothing else.
 """
 
 import subprocess

@@ -55,7 +55,10 @@ def appends(kills: int, folder: Path) -> str:
 
 
 def trainings(kills: int, folder: Path) -> str:
-    """Kill trainings again and again until they end; each has to end in the weights of one that nobody killed."""
+    """Kill trainings again and again until they end.
+
+    Each has to end in the weights of one that nobody killed.
+    """
     data = write(folder / "demos")
     took = crash_trainer.run(str(data), str(folder / "whole"), to_plain(CONFIG))["seconds"]
     expected, moments = weights(folder / "whole"), random.Random(1)

@@ -1,8 +1,11 @@
-"""Success, seams and jerk against delay: `python tests/benchmarks/late.py POLICY TASK [EPISODES [DELAY ...]]`.
+"""Success, seams and jerk against delay.
 
-What an Agent can do while an answer is on the way, and temporal ensembling (Zhao et al. 2023, but re-planning no more
-often than the others): the mean of all chunks that still have an action, the oldest weighing most. Rows are paired
-with delay 0 on the same test starts, and kept in docs/results.json.
+`python tests/benchmarks/late.py POLICY TASK [EPISODES [DELAY ...]]`.
+
+What an Agent can do while an answer is on the way, and temporal ensembling (Zhao et al. 2023, but
+re-planning no more often than the others): the mean of all chunks that still have an action, the
+oldest weighing most. Rows are paired with delay 0 on the same test starts, and kept in
+docs/results.json.
 """
 
 import json

@@ -1,7 +1,8 @@
 """How late the ticks of `fewstep run` are while a policy infers all the time.
 
-`python tests/benchmarks/lateness.py [seconds] [hz]`: a simulated arm of 7 joints, an untrained network of the default
-size that is asked for a chunk eight times a second, with SCHED_FIFO and without.
+`python tests/benchmarks/lateness.py [seconds] [hz]`: a simulated arm of 7 joints, an untrained
+network of the default size that is asked for a chunk eight times a second, with SCHED_FIFO and
+without.
 """
 
 import sys

@@ -1,7 +1,8 @@
 """Memory of training on many demonstrations: `python tests/benchmarks/memory.py [FRAMES [STORE]]`.
 
-Prints the peak of anonymous memory, which is what cannot be given back to the system while a process
-needs it, above what the process took before; and how long a batch takes. STORE is made where there is none.
+Prints the peak of anonymous memory, which is what cannot be given back to the system while a
+process needs it, above what the process took before; and how long a batch takes. STORE is made
+where there is none.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""The built-in task and its expert over 300 starts: `python tests/benchmarks/pick_place.py [episodes]`."""
+"""The built-in task and its expert over 300 starts.
+
+`python tests/benchmarks/pick_place.py [episodes]`.
+"""
 
 import sys
 import time
@@ -57,7 +60,10 @@ def clearance(env: PickPlace) -> float:
 def episodes(
     actor: Average | PickPlaceExpert, n: int, *, noise: float = 0.0, measure: bool = False
 ) -> Iterator[tuple[dict, int, float]]:
-    """Yield (last info, length in steps, smallest clearance [m]) of n episodes; noise [rad] on what is sent."""
+    """Yield (last info, length in steps, smallest clearance [m]) of n episodes.
+
+    Noise [rad] on what is sent.
+    """
     env, (low, high) = gym.make("fewstep/PickPlace-v0"), spec().bounds()
     for seed in range(SEED, SEED + n):
         (data, info), rng, k, near, over = (

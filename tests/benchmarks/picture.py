@@ -1,7 +1,9 @@
-"""Success against latency against network evaluations, out of docs/results.json: `python tests/benchmarks/picture.py`.
+"""Success against latency against network evaluations, out of docs/results.json.
 
-Latencies are those of `fewstep bench`, kept by `collect.py bench=folder`: they depend on the number of evaluations
-alone, since all tasks have the same network.
+`python tests/benchmarks/picture.py`.
+
+Latencies are those of `fewstep bench`, kept by `collect.py bench=folder`: they depend on the number
+of evaluations alone, since all tasks have the same network.
 """
 
 import json

@@ -1,7 +1,9 @@
-"""How far fewstep/PushT-v0 agrees with gym-pusht: `python tests/benchmarks/push_t.py BUFFER [EPISODES]`.
+"""How far fewstep/PushT-v0 agrees with gym-pusht.
 
-The human demonstrations (pusht_cchi_v7_replay.zarr) are replayed open loop in both, from the recorded start; every step
-is compared with what was recorded.
+`python tests/benchmarks/push_t.py BUFFER [EPISODES]`.
+
+The human demonstrations (pusht_cchi_v7_replay.zarr) are replayed open loop in both, from the
+recorded start; every step is compared with what was recorded.
 """
 
 import sys
@@ -44,7 +46,9 @@ def report(
     replay: Callable[..., np.ndarray],
     episodes: list[tuple[np.ndarray, np.ndarray]],
 ) -> None:
-    """Print how far the block is from where it was recorded, a quarter, half and all the way through."""
+    """Print how far the block is from where it was recorded, a quarter, half and all the way
+    through.
+    """
     began, off, turned = time.process_time(), [], []
     for states, actions in episodes:
         d = replay(env, states[0].astype(float), actions.astype(float)) - states

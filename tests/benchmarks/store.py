@@ -1,4 +1,6 @@
-"""How fast a store of states is written, read and checked: `python tests/benchmarks/store.py [times]`.
+"""How fast a store of states is written, read and checked.
+
+`python tests/benchmarks/store.py [times]`.
 
 206 episodes, 25,750 frames: a hundred more than the human demonstrations of Push-T have.
 """

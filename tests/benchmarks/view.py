@@ -1,6 +1,7 @@
 """When `fewstep view` first paints: `PYTHONPATH=tests python tests/benchmarks/view.py [times]`.
 
-1,000 episodes of 200 frames with a camera of 96x96; headless Chromium, a new one each time, on loopback.
+1,000 episodes of 200 frames with a camera of 96x96; headless Chromium, a new one each time, on
+loopback.
 """
 
 import sys
@@ -40,7 +41,9 @@ def main() -> None:
 
 
 def store(path: Path) -> Path:
-    """Smooth random motions, and noise before the camera, which is the most that a picture can weigh."""
+    """Smooth random motions, and noise before the camera, which is the most that a picture can
+    weigh.
+    """
     rng = np.random.default_rng(0)
     with DemoStore.create(path, SPEC) as store:
         for number in range(EPISODES):

@@ -372,7 +372,10 @@ def writer() -> Iterator[Callable[..., dict[str, Any]]]:
 
 
 def survivors(path: Path, before: list[Episode], seeds: list[int], appended: int) -> list[Episode]:
-    """Check a store whose writer was killed, from the episode before the last good one on; returns its episodes."""
+    """Check a store whose writer was killed, from the episode before the last good one on.
+
+    Returns its episodes.
+    """
     store = DemoStore.open(path)
     new = len(store) - len(before)
     assert (

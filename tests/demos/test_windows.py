@@ -11,7 +11,10 @@ from fewstep.envs import ConfigError, DataError
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[np.ndarray, int, int, int]:
-    """Episode ends, observation steps, horizon, action_steps; at least one episode is long enough."""
+    """Episode ends, observation steps, horizon, action_steps.
+
+    At least one episode is long enough.
+    """
     horizon = draw(st.integers(1, 8))
     action_steps = draw(st.integers(1, horizon))
     lengths = draw(st.lists(st.integers(1, 14), min_size=1, max_size=5))

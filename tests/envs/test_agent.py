@@ -192,7 +192,8 @@ def test_it_plans_again_every_action_steps(hz: float, action_steps: int) -> None
 def test_a_late_answer_begins_with_the_action_of_its_arrival() -> None:
     robot = Watch()
     steps = live(robot, DelayedRunner(Numbered(), 0.3, robot.clock), 1.6, action_steps=5)
-    # Asked at ticks 0, 5 and 10, each answer is three ticks late: its actions 0, 1 and 2 are never sent.
+    # Asked at ticks 0, 5 and 10, each answer is three ticks late: its actions 0, 1 and 2 are never
+    # sent.
     first, second, third = (100 * n + np.arange(3, 8) for n in (1, 2, 3))
     assert [wanted(step) for step in steps] == [None] * 3 + [*first, *second, *third[:3]]
 

@@ -1,4 +1,7 @@
-"""Small files that would become large: declared sizes are checked before anything is decoded or allocated."""
+"""Small files that would become large.
+
+Declared sizes are checked before anything is decoded or allocated.
+"""
 
 import json
 import subprocess
@@ -381,7 +384,9 @@ def test_the_description_of_a_bag_has_few_values_too(tmp_path: Path) -> None:
 
 
 def test_honest_data_may_be_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Caps as small as these make of a small dataset one that is far larger than what may be decoded at once."""
+    """Caps as small as these make of a small dataset one that is far larger than what may be
+    decoded at once.
+    """
     monkeypatch.setattr(caps, "FREE", 2**18)
     monkeypatch.setattr(caps, "AT_ONCE", 2**20)
     monkeypatch.setattr(caps, "RATIO", 20)

@@ -1,4 +1,7 @@
-"""Nothing outside of a dataset is read in its name, and nothing that never ends: pipes, devices, links that leave."""
+"""Nothing outside of a dataset is read in its name, and nothing that never ends.
+
+Pipes, devices, links that leave.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""Actions that are differences: what they are, how they are followed, and that to hold sends none."""
+"""Actions that are differences.
+
+What they are, how they are followed, and that to hold sends none.
+"""
 
 import json
 from dataclasses import replace

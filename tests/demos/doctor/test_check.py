@@ -32,7 +32,9 @@ Arrays = dict[str, np.ndarray]
 
 
 def clean(rng: np.random.Generator, n: int = FRAMES) -> Arrays:
-    """Smooth motion in the bounds, a force that is mostly noise with short contacts, a grip that closes once."""
+    """Smooth motion in the bounds, a force that is mostly noise with short contacts, a grip that
+    closes once.
+    """
     time = np.arange(n) / HZ
     speed, phase = rng.uniform(0.5, 2, 2), rng.uniform(0, 6, 2)
     arm, told = (1.9 * np.sin(speed * t[:, None] + phase) for t in (time, time + 1 / HZ))

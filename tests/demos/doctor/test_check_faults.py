@@ -1,4 +1,6 @@
-"""Seeds what spoils real teleoperation into clean demonstrations, and wants it found, there, and nothing else."""
+"""Seeds what spoils real teleoperation into clean demonstrations, and wants it found, there, and
+nothing else.
+"""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -81,7 +83,10 @@ def draw(rng: np.random.Generator, spots: list[np.ndarray]) -> np.ndarray:
 
 
 def clean(rng: np.random.Generator) -> Arrays:
-    """Grasp an object and carry it away: coarse encoders, a lagging servo, a gripper that its object holds open."""
+    """Grasp an object and carry it away.
+
+    Coarse encoders, a lagging servo, a gripper that its object holds open.
+    """
     home, there = np.array([0, 0.6, -0.6]), np.array([-0.8, 0.3, -0.9]) + rng.uniform(-0.3, 0.3, 3)
     goal = np.array([0.9, 0.4, -0.7]) + rng.uniform(-0.3, 0.3, 3)
     over = (there + goal) / 2 + [0, 0.5, 0] + rng.uniform(-0.2, 0.2, 3)
@@ -144,7 +149,10 @@ def every(change: Callable[[Arrays], None]) -> Spoil:
 def keep(
     frames: Callable[[int], np.ndarray], keys: tuple[str, ...] = (), hz: float = HZ
 ) -> Callable[[Arrays], None]:
-    """Puts other frames of an episode in place of its own, by default of all arrays; the clock is a new one."""
+    """Puts other frames of an episode in place of its own, by default of all arrays.
+
+    The clock is a new one.
+    """
 
     def change(data: Arrays) -> None:
         n = len(data["time"])
@@ -164,7 +172,10 @@ def hold(first: int, last: int) -> Callable[[int], np.ndarray]:
 
 
 def shift(frames: int, *keys: str, hz: float = HZ) -> Callable[[Arrays], None]:
-    """These arrays show what was `frames` ago, or will be where it is negative; what has no partner is cut off."""
+    """These arrays show what was `frames` ago, or will be where it is negative.
+
+    What has no partner is cut off.
+    """
 
     def change(data: Arrays) -> None:
         n = len(data["time"]) - abs(frames)

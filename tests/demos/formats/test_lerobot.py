@@ -1,4 +1,7 @@
-"""LeRobot datasets: ours come back as they were, those of others are read as far as they say what they mean."""
+"""LeRobot datasets.
+
+Ours come back as they were, those of others are read as far as they say what they mean.
+"""
 
 import json
 import os

@@ -30,7 +30,10 @@ class SimClock:
 
 
 class Slider:
-    """A robot that goes where it is told at once, but not beyond 0.5 m; it fills the same buffers again and again."""
+    """A robot that goes where it is told at once, but not beyond 0.5 m.
+
+    It fills the same buffers again and again.
+    """
 
     def __init__(self, spec: Spec, frames: int = 5) -> None:
         self.spec, self.frames = spec, frames
@@ -59,7 +62,10 @@ class Slider:
 
 
 class Ramp:
-    """Goes 0.1 m further on every tick, from 0.1 m times the seed on; sometimes it has to think first."""
+    """Goes 0.1 m further on every tick, from 0.1 m times the seed on.
+
+    Sometimes it has to think first.
+    """
 
     def reset(self, seed: int | None = None) -> None:
         self.k, self.thinking = seed or 0, True

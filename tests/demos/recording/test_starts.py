@@ -1,4 +1,6 @@
-"""Start seeds: recording in parts gives the episodes of recording at once, whatever failed or was killed."""
+"""Start seeds: recording in parts gives the episodes of recording at once, whatever failed or was
+killed.
+"""
 
 import os
 from collections.abc import Callable, Iterator

@@ -1,4 +1,7 @@
-"""The page on which demonstrations are sorted out: what it shows is what is stored, and only it can mark."""
+"""The page on which demonstrations are sorted out.
+
+What it shows is what is stored, and only it can mark.
+"""
 
 import json
 import re

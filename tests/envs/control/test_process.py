@@ -1,4 +1,7 @@
-"""The policy in a process of its own: the same chunks as inline, and no waiting whatever becomes of it."""
+"""The policy in a process of its own.
+
+The same chunks as inline, and no waiting whatever becomes of it.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""Pipes that are never waited for, shared memory that is there or is refused, and a reset that can be broken off."""
+"""Pipes that are never waited for, shared memory that is there or is refused, and a reset that can
+be broken off.
+"""
 
 import os
 import signal

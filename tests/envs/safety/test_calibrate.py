@@ -214,7 +214,10 @@ def test_a_late_camera_beside_prompt_joints_is_told_and_changes_nothing_else(
 
 
 def lagging(*lags: float, hz: float = 100.0) -> tuple[Spec, np.ndarray]:
-    """The ticks of an arm each of whose joints does what it is told `lag` [s] later; never where it is infinite."""
+    """The ticks of an arm each of whose joints does what it is told `lag` [s] later.
+
+    Never where it is infinite.
+    """
     arm = SimulatedArm(joints=len(lags), clock=FakeClock())
     sent = poses(Sweep(arm.spec, Limits.of(arm.spec)), np.linspace(-1, 1, len(lags)), hz)
     ticks = np.zeros(

@@ -1,4 +1,7 @@
-"""Whatever happens in whatever order, at whatever rate: the motors are sent one smooth motion within all limits."""
+"""Whatever happens in whatever order, at whatever rate.
+
+The motors are sent one smooth motion within all limits.
+"""
 
 import hostile
 import pytest

@@ -1,4 +1,6 @@
-"""Limits: whatever is commanded, what is sent keeps all of them, and what keeps them is sent as it is."""
+"""Limits: whatever is commanded, what is sent keeps all of them, and what keeps them is sent as it
+is.
+"""
 
 import math
 from dataclasses import replace

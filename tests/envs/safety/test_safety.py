@@ -1,4 +1,7 @@
-"""SafeRobot: states, watchdogs and latched faults around a robot; and an episode goes on as without it."""
+"""SafeRobot: states, watchdogs and latched faults around a robot.
+
+And an episode goes on as without it.
+"""
 
 import math
 import re

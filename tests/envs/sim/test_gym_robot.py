@@ -14,7 +14,10 @@ from fewstep.envs.sim.registry import TASKS, make_expert, make_robot
 
 
 class Scripted(gym.Env):
-    """Plays a list of (reward, terminated, truncated, info) and keeps the actions; then goes on for ever."""
+    """Plays a list of (reward, terminated, truncated, info) and keeps the actions.
+
+    Then goes on for ever.
+    """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
 

@@ -21,7 +21,10 @@ def make(**options) -> PickPlace:
 
 
 def play(env, actors, seed, noise=0.0, limit=200):
-    """Do the mean of what the actors want; the observations, actions and last info of one episode."""
+    """Do the mean of what the actors want.
+
+    The observations, actions and last info of one episode.
+    """
     (data, info), rng, seen, done = env.reset(seed=seed), np.random.default_rng(seed), [], []
     for actor in actors:
         actor.reset(seed)

@@ -27,7 +27,10 @@ def task() -> Any:
 
 
 def observed(task: Any, state: np.ndarray) -> np.ndarray:
-    """gym-pusht's own corners (16,) of a state (5,): the angle first, for it turns the block about its mass."""
+    """gym-pusht's own corners (16,) of a state (5,).
+
+    The angle first, for it turns the block about its mass.
+    """
     task.block.angle = float(state[4])
     task.block.position = state[2:4].tolist()
     return task.get_obs()["environment_state"]

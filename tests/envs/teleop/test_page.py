@@ -1,4 +1,7 @@
-"""The page for recording by hand: what it hears, whom it refuses, and ten episodes recorded in a browser."""
+"""The page for recording by hand.
+
+What it hears, whom it refuses, and ten episodes recorded in a browser.
+"""
 
 import json
 import re

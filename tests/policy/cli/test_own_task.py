@@ -1,4 +1,7 @@
-"""An own environment and its expert beside the user: recorded, trained and evaluated by the command line."""
+"""An own environment and its expert beside the user.
+
+Recorded, trained and evaluated by the command line.
+"""
 
 from pathlib import Path
 

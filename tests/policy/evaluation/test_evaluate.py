@@ -122,7 +122,9 @@ def test_seconds_shorten_the_episodes(folder: Path) -> None:
 
 
 def test_rollouts_run_on_one_thread_whatever_the_caller_uses(folder: Path) -> None:
-    """Rounding depends on the number of threads, so a film would show another episode than was evaluated."""
+    """Rounding depends on the number of threads, so a film would show another episode than was
+    evaluated.
+    """
     before, seen = torch.get_num_threads(), []
     torch.set_num_threads(2)
     try:

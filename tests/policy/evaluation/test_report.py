@@ -16,7 +16,10 @@ TEMPLATE = Path(__file__).parents[3] / "policy" / "evaluation" / "report.html"
 def result(
     evaluations: int, wins: int, episodes: int = 100, left: int | None = None, **more: Any
 ) -> dict[str, Any]:
-    """A row of evaluation.json; the first `left` episodes pass left, every tenth touches the post."""
+    """A row of evaluation.json.
+
+    The first `left` episodes pass left, every tenth touches the post.
+    """
     scores = [1.0] * wins + [0.4] * (episodes - wins)
     sides = (
         [{"side": "left" if i < left else "right"} for i in range(episodes)]

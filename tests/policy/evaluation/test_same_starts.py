@@ -1,4 +1,6 @@
-"""Comparing and replaying are refused where the starts are not the same, before anything is rolled out."""
+"""Comparing and replaying are refused where the starts are not the same, before anything is rolled
+out.
+"""
 
 import json
 from pathlib import Path

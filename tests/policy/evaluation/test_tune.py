@@ -1,4 +1,6 @@
-"""Tuning: the cheapest mode that loses nothing is chosen, and chunks are compared with what was shown nearby."""
+"""Tuning: the cheapest mode that loses nothing is chosen, and chunks are compared with what was
+shown nearby.
+"""
 
 import json
 from pathlib import Path

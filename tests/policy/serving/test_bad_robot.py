@@ -1,4 +1,7 @@
-"""Whatever a bad robot does, and whoever drives it: its motors are sent nothing beyond their limits, and it is told."""
+"""Whatever a bad robot does, and whoever drives it.
+
+Its motors are sent nothing beyond their limits, and it is told.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""Faults in MuJoCo: whatever goes wrong, the arm stays within its limits, comes to rest, and the log says why."""
+"""Faults in MuJoCo.
+
+Whatever goes wrong, the arm stays within its limits, comes to rest, and the log says why.
+"""
 
 import math
 from collections.abc import Callable
