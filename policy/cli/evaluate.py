@@ -27,7 +27,7 @@ from .tables import print_comparison, print_differences, results_table
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """Roll a policy out on seeded starts: success, score and latency, with 95 % intervals.
+    """Roll a policy out on seeded starts: success, score, latency, with 95 % intervals.
 
     Writes evaluation.json.
     """

@@ -14,7 +14,7 @@ from .training_bar import TrainingBar
 
 @dataclass(frozen=True)
 class TrainSettings(TrainConfig):
-    """Train a policy on demonstrations; the same command again goes on with an unfinished run."""
+    """Train a policy on demonstrations; the same command goes on with an unfinished run."""
 
     data: str = MISSING  # a store of demonstrations
     out: str = "out/train"  # folder of the policy, its log, and what to resume from
