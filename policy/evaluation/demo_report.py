@@ -1,0 +1,183 @@
+"""The report of the demo: which side of the post was passed, one episode's plan, a video, the facts."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...demos.store import DemoStore
+from ...envs import RobotError, Step, run_episode
+from ...envs.agent import Chunk
+from ...envs.seeds import DEMONSTRATION_SEEDS, FIRST_TEST_SEED, VALIDATION_SEEDS
+from ...envs.sim.registry import make_robot
+from ...envs.versions import versions
+from ..engines.eager import EagerEngine
+from ..policy import Policy
+from ..policy_folder import read_meta
+from ..serving.runners import InlineRunner, make_agent
+from ..training.log import LOG
+from .films import draw_rollouts
+from .job import Job
+from .report import Plan, success_picture, write_report
+from .statistics import wilson
+
+
+@dataclass(frozen=True)
+class Sides:
+    """How many of so many episodes carried the cube past the post on the left."""
+
+    left: int
+    episodes: int
+
+    @property
+    def share(self) -> float:
+        """Return the share that went left."""
+        return self.left / self.episodes
+
+
+def write_demo_report(
+    out: Path,
+    policy: Policy,
+    job: Job,
+    evaluation: Mapping[str, Any],
+    cost: Mapping[str, str],
+    log: Callable[[str], None] = lambda text: None,
+) -> Path:
+    """Write report.html and success.png into the folder of a demo, and return the report's path.
+
+    Args:
+        out: With the demonstrations in "demos" and the training in "policy".
+        policy: What was trained.
+        job: Test rollouts of the policy as it is.
+        evaluation: Content of evaluation.json.
+        cost: Facts on what it took.
+        log: Is told what had to be left out.
+    """
+    report = out / "report.html"
+    sides = count_sides(DemoStore.open(out / "demos"))
+    training_log = (out / "policy" / LOG).read_text(encoding="utf-8").splitlines()
+    write_report(
+        report,
+        title="Pick and place past a post",
+        evaluation=evaluation,
+        log=[json.loads(line) for line in training_log],
+        control_period_ms=1e3 / policy.spec.command_hz,
+        sides={"left": sides.share, "right": 1 - sides.share},
+        plan=play_plan(policy, job.task, FIRST_TEST_SEED),
+        video=_film_sides(job, evaluation, out / "video.mp4", log),
+        facts=_collect_facts(out, job, policy, sides) | dict(cost),
+        own=job.sampler.cost,
+    )
+    success_picture(evaluation, out / "success.png")
+    return report
+
+
+def count_sides(store: DemoStore) -> Sides:
+    """Count the demonstrations that carried the cube past the post on the left."""
+    from ...envs.sim.pick_place import load_model
+
+    post = load_model().body("post").pos[0]
+    paths = np.split(store.array("cube_position"), store.ends[:-1])
+    left = 0
+    for path in paths:
+        first_behind = np.argmax(path[:, 0] > post)
+        left += bool(path[first_behind, 1] > 0)
+    return Sides(left, len(paths))
+
+
+def play_plan(policy: Policy, task: str, seed: int) -> Plan:
+    """Play one episode, and return what was sent with every chunk that its Agent made."""
+    engine = EagerEngine(policy)
+    robot = make_robot(task)
+    agent = make_agent(engine, InlineRunner(engine))
+    steps: list[Step] = []
+    chunks: dict[float, Chunk] = {}
+    for step in run_episode(robot, agent, seed=seed, max_seconds=math.inf):
+        if step is not None and agent.chunk is not None:
+            steps.append(step)
+            chunks[agent.chunk.time] = agent.chunk
+    robot.close()
+    start = steps[0].obs.time
+    labels: list[str] = []
+    units: list[str] = []
+    for key, field in policy.spec.actions.items():
+        labels += field.names or _number_labels(key, field.size)
+        units += [field.unit] * field.size
+    return Plan(
+        np.array([step.obs.time - start for step in steps]),
+        np.stack([step.sent for step in steps]),
+        labels,
+        units,
+        [(chunk.time - start, chunk.dt, chunk.actions) for chunk in chunks.values()],
+    )
+
+
+def _number_labels(key: str, size: int) -> list[str]:
+    return [key] if size == 1 else [f"{key} {index}" for index in range(size)]
+
+
+def _film_sides(
+    job: Job, evaluation: Mapping[str, Any], path: Path, log: Callable[[str], None]
+) -> Path | None:
+    """Film a test episode that passed left beside one that passed right.
+
+    Returns None where this machine draws no pictures.
+    """
+    import imageio.v3 as iio
+
+    seeds = _find_seed_per_side(evaluation, job.sampler.cost) or list(job.seeds[:1])
+    try:
+        films = [frames for _, frames in draw_rollouts(job, seeds, 2)]
+    except RobotError as error:
+        log(f"no video: {error}")
+        return None
+    longest = max(len(film) for film in films)
+    padded: list[np.ndarray] = []
+    for film in films:
+        still = np.repeat(film[-1:], longest - len(film), 0)
+        padded.append(np.concatenate([film, still]))
+    robot = job.make_robot()
+    iio.imwrite(path, np.concatenate(padded, 2), fps=round(robot.spec.command_hz))
+    robot.close()
+    return path
+
+
+def _find_seed_per_side(evaluation: Mapping[str, Any], network_evaluations: int) -> list[int]:
+    """Return the first start that was passed on the left with success, and the first on the right."""
+    first: dict[str, int] = {}
+    for result in evaluation["results"]:
+        if result["network_evaluations"] != network_evaluations:
+            continue
+        for rollout in result["rollouts"]:
+            if rollout["success"]:
+                first.setdefault(rollout["info"].get("side"), rollout["seed"])
+        break
+    return [first[side] for side in ("left", "right") if side in first]
+
+
+def _collect_facts(out: Path, job: Job, policy: Policy, sides: Sides) -> dict[str, str]:
+    run = out / "policy"
+    low, high = wilson(sides.left, sides.episodes)
+    threads = read_meta(run)["provenance"].get("threads", "all")
+    parameters = sum(parameter.numel() for parameter in policy.parameters())
+    libraries = [f"{library} {version}" for library, version in versions().items()]
+    again = f"fewstep evaluate policy={run} task={job.task} network_evaluations=[1,2,3,10]"
+    return {
+        "command": "make demo",
+        "command to evaluate again": again,
+        "demonstrations": f"{sides.episodes} of a scripted expert, left past the post:"
+        f" {sides.share:.2f} (95 % {low:.2f} to {high:.2f})",
+        "start seeds": f"demonstrations {DEMONSTRATION_SEEDS.start} on,"
+        f" validation {VALIDATION_SEEDS.start} on, test {FIRST_TEST_SEED} on",
+        "parameters": f"{parameters:,}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {threads} of them in training",
+        "versions": ", ".join(libraries),
+    }
