@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
 
 from . import caps
 from .errors import ConfigError, DataError, FewstepError, refusing
 from .files import read_plain
+
+FLOAT = "tag:yaml.org,2002:float"
+MERGE = "tag:yaml.org,2002:merge"
+TIMESTAMP = "tag:yaml.org,2002:timestamp"
+# YAML 1.1 wants a point, and a sign in the exponent.
+EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
+
+
+class TableLoader(yaml.SafeLoader):
+    """Reads YAML without repeated keys; numbers may have an exponent without a point, as in JSON."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a table; ValueError where a key stands in it twice."""
+        seen = set()
+        for key, _ in node.value:
+            if key.tag == MERGE or not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise ValueError(f"it has {key.value!r} twice")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+TableLoader.add_implicit_resolver(FLOAT, EXPONENT, list("-+0123456789"))
+TableLoader.add_constructor(TIMESTAMP, yaml.SafeLoader.construct_yaml_str)  # a date is a text
 
 
 def read_table(
@@ -23,11 +48,13 @@ def read_table(
     with refusing(kind, f"{path} is no YAML file of {what}"):
         text = read_plain(path, caps.YAML, kind).decode()
         require_small(text)
-        table = OmegaConf.to_container(OmegaConf.create(text))
+        table = yaml.load(text, Loader=TableLoader)
+        if table is None:
+            return {}
         if not isinstance(table, dict):
             raise ValueError(f"expected a table, not {table!r}")
         json.dumps(table)  # raises for what is no plain value, and for thousands of digits
-        return table  # pyright: ignore[reportReturnType]
+        return table
 
 
 def read_json(

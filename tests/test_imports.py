@@ -54,9 +54,8 @@ RUNS_CODE = {
     for name in ("call", "get_class", "get_method", "get_object", "instantiate")
 }
 
-# What only the command line may know, and the modules that are still to be freed of it.
+# What only the command line may know.
 OF_THE_COMMAND_LINE = {"hydra", "omegaconf", "rich"}
-NOT_YET_FREE = {"envs/tables.py"}
 CIRCULAR = ("fewstep.demos.storage.curation", "fewstep.demos.store")  # to be opened
 LONG_FUNCTIONS = {"record_expert", "tune"}  # to be split
 
@@ -135,7 +134,7 @@ def test_nothing_that_runs_what_a_file_says(path: Path) -> None:
 
 @every_module
 def test_only_the_command_line_knows_hydra_and_rich(path: Path) -> None:
-    if path.parts[:2] == ("policy", "cli") or str(path) in NOT_YET_FREE:
+    if path.parts[:2] == ("policy", "cli"):
         return
     assert not {name.split(".")[0] for name, _ in imported(path)} & OF_THE_COMMAND_LINE
 

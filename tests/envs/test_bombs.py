@@ -357,6 +357,7 @@ MERGES = "\n".join(
         ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
         ("a: !!binary aGVsbG8=", "bytes is not JSON"),
         ("- a", "expected a table"),
+        ("a: 1\nb: 2\na: 3", "it has 'a' twice"),
     ],
 )
 def test_yaml_has_few_values_with_its_aliases(tmp_path: Path, text: str, message: str) -> None:
@@ -371,6 +372,14 @@ def test_aliases_and_numbers_are_read_as_usual(tmp_path: Path) -> None:
     )
     a = {"velocity": 0.1, "low": [-1, 2.5]}
     assert read_table(tmp_path / "limits.yaml") == {"a": a, "b": a, "c": a | {"high": 3}}
+
+
+def test_dates_are_texts_and_an_empty_file_is_an_empty_table(tmp_path: Path) -> None:
+    (tmp_path / "limits.yaml").write_text("a: 2026-11-25\nb: 1e3\nc: 1.5E+2\nd: 1_0\n")
+    found = read_table(tmp_path / "limits.yaml")
+    assert found == {"a": "2026-11-25", "b": 1000.0, "c": 150.0, "d": 10}
+    (tmp_path / "limits.yaml").write_text("# nothing\n")
+    assert read_table(tmp_path / "limits.yaml") == {}
 
 
 def test_the_description_of_a_bag_has_few_values_too(tmp_path: Path) -> None:
