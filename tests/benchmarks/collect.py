@@ -21,68 +21,93 @@ Row = dict[str, Any]
 
 
 def share(rollouts: list[Row], key: str, value: object) -> Row | None:
-    """How often info[key] is `value`, among the rollouts that say something else than ""."""
-    found = [e["info"][key] == value for e in rollouts if e["info"].get(key, "") != ""]
-    return (
-        {"hits": sum(found), "of": len(found), "interval": list(wilson(sum(found), len(found)))}
-        if found
-        else None
-    )
+    """Return how often info[key] is `value`, among the rollouts that say something else than ""."""
+    answers = []
+    for rollout in rollouts:
+        answer = rollout["info"].get(key, "")
+        if answer != "":
+            answers.append(answer)
+    if not answers:
+        return None
+    hits = answers.count(value)
+    return {"hits": hits, "of": len(answers), "interval": list(wilson(hits, len(answers)))}
 
 
 def keep(row: Row) -> Row:
-    """A row of evaluation.json with each rollout as one digit and one score, and what they say
-    about the post.
+    """Return a row of evaluation.json with each rollout as one digit and one score.
+
+    What the rollouts say about the post is kept as shares.
     """
     rollouts = row["rollouts"]
-    shares = {
-        "left": share(rollouts, "side", "left"),
-        "touched": share(rollouts, "post_touched", True),
-    }
-    each = {"won": "".join(str(int(e["success"])) for e in rollouts)}
-    each["scores_in_thousandths"] = " ".join(str(round(1000 * e["score"])) for e in rollouts)
-    return (
-        {k: v for k, v in row.items() if k != "rollouts"}
-        | {k: v for k, v in shares.items() if v}
-        | each
-    )
+    kept = dict(row)
+    del kept["rollouts"]
+    left = share(rollouts, "side", "left")
+    touched = share(rollouts, "post_touched", True)
+    if left:
+        kept["left"] = left
+    if touched:
+        kept["touched"] = touched
+    digits = [str(int(rollout["success"])) for rollout in rollouts]
+    scores = [str(round(1000 * rollout["score"])) for rollout in rollouts]
+    kept["won"] = "".join(digits)
+    kept["scores_in_thousandths"] = " ".join(scores)
+    return kept
 
 
-def paired(a: Row, b: Row) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Differences a - b in success and in score, each with its interval, on the starts that both
-    have seen.
+def paired(ours: Row, theirs: Row) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return the differences ours - theirs in success and in score, each with its interval.
+
+    They are of the starts that both have seen.
     """
-    n = min(a["episodes"], b["episodes"])
-    wins = ([x == "1" for x in r["won"][:n]] for r in (a, b))
-    scores = ([int(x) / 1000 for x in r["scores_in_thousandths"].split()[:n]] for r in (a, b))
-    return paired_success(*wins), paired_mean(*scores)
+    count = min(ours["episodes"], theirs["episodes"])
+    success = paired_success(wins(ours, count), wins(theirs, count))
+    score = paired_mean(scores(ours, count), scores(theirs, count))
+    return success, score
+
+
+def wins(row: Row, count: int) -> list[bool]:
+    """Return which of the first rollouts succeeded."""
+    return [digit == "1" for digit in row["won"][:count]]
+
+
+def scores(row: Row, count: int) -> list[float]:
+    """Return the scores of the first rollouts."""
+    thousandths = row["scores_in_thousandths"].split()[:count]
+    return [int(number) / 1000 for number in thousandths]
 
 
 def reference(evaluation: Row) -> Row | None:
-    """The row of ten evaluations, where there is one."""
-    return next((r for r in evaluation["results"] if r["network_evaluations"] == REFERENCE), None)
+    """Return the row of ten evaluations, where there is one."""
+    for row in evaluation["results"]:
+        if row["network_evaluations"] == REFERENCE:
+            return row
+    return None
 
 
-def line(name: str, r: Row, ten: Row | None) -> str:
-    """The row in Markdown."""
-    times = r["sampler"]["times"]
-    grid = ", ".join(f"{t:g}" for t in times) if len(times) < 6 else "even"
-    cells = [
-        name,
-        f"{r['sampler']['step']} {grid}",
-        str(r["network_evaluations"]),
-        str(r["episodes"]),
-    ]
-    cells += [
-        between(r["mean_max_reward"], r["mean_max_reward_interval"]),
-        between(r["success_rate"], r["interval"]),
-    ]
-    cells += [signed(d) for d in paired(r, ten)] if ten and ten is not r else ["", ""]
-    cells += [
-        between(s["hits"] / s["of"], s["interval"]) for k in ("left", "touched") if (s := r.get(k))
-    ]
-    cells.append(" / ".join(f"{r['latency_ms'][k]:.1f}" for k in ("p50", "p99")))
+def line(name: str, row: Row, ten: Row | None) -> str:
+    """Return the row in Markdown."""
+    cells = [name, f"{row['sampler']['step']} {grid_of(row['sampler']['times'])}"]
+    cells += [str(row["network_evaluations"]), str(row["episodes"])]
+    cells.append(between(row["mean_max_reward"], row["mean_max_reward_interval"]))
+    cells.append(between(row["success_rate"], row["interval"]))
+    if ten and ten is not row:
+        success, score = paired(row, ten)
+        cells += [signed(success), signed(score)]
+    else:
+        cells += ["", ""]
+    for key in ("left", "touched"):
+        if key in row:
+            cells.append(between(row[key]["hits"] / row[key]["of"], row[key]["interval"]))
+    latency = row["latency_ms"]
+    cells.append(f"{latency['p50']:.1f} / {latency['p99']:.1f}")
     return f"| {' | '.join(cells)} |"
+
+
+def grid_of(times: list[float]) -> str:
+    """Return a short grid as it is."""
+    if len(times) >= 6:
+        return "even"
+    return ", ".join(f"{time:g}" for time in times)
 
 
 def between(value: float, ends: list[float | None]) -> str:
@@ -90,29 +115,38 @@ def between(value: float, ends: list[float | None]) -> str:
     return f"{value:.3f}" if None in ends else f"{value:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
 
 
-def signed(d: tuple[float, float, float]) -> str:
+def signed(difference: tuple[float, float, float]) -> str:
     """A difference with its interval; none where no two starts differ."""
-    if not math.isfinite(d[2] - d[1]):
-        return f"{d[0]:+.3f}"
-    return f"{d[0]:+.3f} [{d[1]:+.3f}, {d[2]:+.3f}]"
+    value, low, high = difference
+    if not math.isfinite(high - low):
+        return f"{value:+.3f}"
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def main() -> None:
     """Read, keep, print."""
-    results, against = json.loads(RESULTS.read_text()), ""
-    for name, folder in (argument.split("=", 1) for argument in sys.argv[1:]):
+    results = json.loads(RESULTS.read_text())
+    against = ""
+    for argument in sys.argv[1:]:
+        name, folder = argument.split("=", 1)
         if name == "against":
             against = folder
-            continue
-        if name == "bench":
+        elif name == "bench":
             results[name] = json.loads((Path(folder) / "bench.json").read_text())
-            continue
-        evaluation = json.loads((Path(folder) / "evaluation.json").read_text())
-        kept = {k: evaluation[k] for k in ("task", "seed", "versions")}
-        results[name] = kept | {"results": [keep(r) for r in evaluation["results"]]}
-        ten = reference(results[against] if against else results[name])
-        print("\n".join(line(name, r, ten) for r in results[name]["results"]))
+        else:
+            results[name] = kept_evaluation(Path(folder) / "evaluation.json")
+            ten = reference(results[against or name])
+            for row in results[name]["results"]:
+                print(line(name, row, ten))
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+
+
+def kept_evaluation(path: Path) -> Row:
+    """Return what is kept of an evaluation."""
+    evaluation = json.loads(path.read_text())
+    kept = {key: evaluation[key] for key in ("task", "seed", "versions")}
+    kept["results"] = [keep(row) for row in evaluation["results"]]
+    return kept
 
 
 if __name__ == "__main__":

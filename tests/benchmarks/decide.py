@@ -29,36 +29,41 @@ def rows(results: Row, task: str, seed: str) -> Iterator[tuple[str, Row]]:
 
 def pooled(differences: list[tuple[float, float, float]]) -> tuple[float, float, float]:
     """Mean of independent differences, each weighing the same, with its 95 % interval."""
-    n = len(differences)
-    mean = sum(d[0] for d in differences) / n
-    half = Z * math.sqrt(sum(((d[2] - d[1]) / 2 / Z) ** 2 for d in differences)) / n
+    count = len(differences)
+    mean = sum(value for value, _, _ in differences) / count
+    variance = sum(((high - low) / 2 / Z) ** 2 for _, low, high in differences)
+    half = Z * math.sqrt(variance) / count
     return mean, mean - half, mean + half
 
 
 def main() -> None:
     """Print the paired differences from ten evaluations, then the pooled one from 100."""
-    results, lost = json.loads(RESULTS.read_text()), {}
-    print(
-        "| task | seed | row | success minus ten evaluations | score minus ten evaluations |\n|---|---|---|---|---|"
-    )
+    results = json.loads(RESULTS.read_text())
+    lost: dict[str, list[tuple[float, float, float]]] = {}
+    print("| task | seed | row | success minus ten evaluations | score minus ten evaluations |")
+    print("|---|---|---|---|---|")
     for task in TASKS:
         for seed in SEEDS:
-            found = dict(rows(results, task, seed))
-            ten = reference(results.get(f"{task}/default/{seed}", {"results": []}))
-            for name, row in found.items():
-                if ten and row is not ten:
-                    missing = paired(row, ten)
-                    print(
-                        f"| {task} | {seed} | {name} | {' | '.join(signed(d) for d in missing)} |"
-                    )
-                    if task in ONE_MODE:
-                        lost.setdefault(f"minus ten evaluations, one mode: {name}", []).append(
-                            missing[0]
-                        )
-                if (hundred := found.get("v, 100")) and row is not hundred:
-                    lost.setdefault(f"minus DDPM-100: {name}", []).append(paired(row, hundred)[0])
+            collect_losses(results, task, seed, lost)
     for what, differences in sorted(lost.items()):
         print(f"{what}: {signed(pooled(differences))} in success over {len(differences)} pairs")
+
+
+def collect_losses(results: Row, task: str, seed: str, lost: dict[str, list]) -> None:
+    """Print the rows of a task and a training seed, and add to what is lost in success."""
+    found = dict(rows(results, task, seed))
+    hundred = found.get("v, 100")
+    ten = reference(results.get(f"{task}/default/{seed}", {"results": []}))
+    for name, row in found.items():
+        if ten and row is not ten:
+            success, score = paired(row, ten)
+            print(f"| {task} | {seed} | {name} | {signed(success)} | {signed(score)} |")
+            if task in ONE_MODE:
+                what = f"minus ten evaluations, one mode: {name}"
+                lost.setdefault(what, []).append(success)
+        if hundred and row is not hundred:
+            success, _ = paired(row, hundred)
+            lost.setdefault(f"minus DDPM-100: {name}", []).append(success)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "policy" / "serving"))
 
 import motion
 from test_bad_robot import HZ, TESTS, TROUBLES, Cell, write_demos

@@ -12,7 +12,7 @@ import json
 import sys
 
 import numpy as np
-from collect import RESULTS, between, keep, paired, signed
+from collect import RESULTS, Row, between, keep, paired, signed
 
 from fewstep.envs.agent import Agent, Chunk
 from fewstep.envs.seeds import FIRST_TEST_SEED, evaluation_seeds
@@ -37,22 +37,28 @@ class Ensemble(Agent):
         before = self.chunk
         super()._receive(now)
         if self.chunk is not None and self.chunk is not before:
-            self._chunks = [c for c in self._chunks if c.at(now, self._spec) is not None] + [
-                self.chunk
-            ]
+            usable = [chunk for chunk in self._chunks if chunk.at(now, self._spec) is not None]
+            self._chunks = [*usable, self.chunk]
             self.chunk = self._mean(self.chunk)
 
     def _mean(self, last: Chunk) -> Chunk:
-        times, rows = last.time + last.dt * np.arange(len(last.actions)), []
-        for t, own in zip(times, last.actions, strict=True):
-            there = [
-                a
-                for c in self._chunks[:-1]
-                if t >= c.time and (a := c.at(t, self._spec)) is not None
-            ] + [own]
-            weights = np.exp(-FADE * np.arange(len(there)))
-            rows.append(weights @ np.stack(there) / weights.sum())
+        times = last.time + last.dt * np.arange(len(last.actions))
+        rows = []
+        for time, own in zip(times, last.actions, strict=True):
+            actions = [*self._earlier(time), own]
+            weights = np.exp(-FADE * np.arange(len(actions)))
+            rows.append(weights @ np.stack(actions) / weights.sum())
         return Chunk(last.episode, last.time, last.dt, np.stack(rows))
+
+    def _earlier(self, time: float) -> list[np.ndarray]:
+        """Return what the chunks before the last want at this time, the oldest first."""
+        actions = []
+        for chunk in self._chunks[:-1]:
+            if time >= chunk.time:
+                action = chunk.at(time, self._spec)
+                if action is not None:
+                    actions.append(action)
+        return actions
 
 
 def ensemble(engine: Engine, runner: Runner, on_delay: str = "") -> Agent:
@@ -68,36 +74,43 @@ def ensemble(engine: Engine, runner: Runner, on_delay: str = "") -> Agent:
     )
 
 
+def ways(delay: int, takes_prefix: bool) -> list[str]:
+    """Return what an Agent can do while an answer is so late."""
+    if not delay:
+        return ["switch"]
+    known = list(ON_DELAY if takes_prefix else ON_DELAY[1:])
+    return [*known, "ensemble"]
+
+
 def main() -> None:
     """Evaluate, keep, print."""
     path, task, *numbers = sys.argv[1:]
-    episodes, *delays = [int(n) for n in numbers] or [200]
-    policy, results = load_policy(path), json.loads(RESULTS.read_text())
+    episodes = int(numbers[0]) if numbers else 200
+    delays = [int(number) for number in numbers[1:]] or list(range(7))
+    policy = load_policy(path)
+    results = json.loads(RESULTS.read_text())
     rollouts.make_agent = ensemble
-    seeds, kept, first = evaluation_seeds(FIRST_TEST_SEED, episodes), [], None
-    print(
-        "| while late | delay | success | minus delay 0 | score | seam | jerk |\n|---|---|---|---|---|---|---|"
-    )
-    for delay in delays or range(7):
-        for on_delay in (
-            (*(ON_DELAY if policy.config.net.prefix else ON_DELAY[1:]), "ensemble")
-            if delay
-            else ("switch",)
-        ):
+    seeds = evaluation_seeds(FIRST_TEST_SEED, episodes)
+    kept: list[Row] = []
+    print("| while late | delay | success | minus delay 0 | score | seam | jerk |")
+    print("|---|---|---|---|---|---|---|")
+    for delay in delays:
+        for on_delay in ways(delay, policy.config.net.prefix):
             job = Job(path, task, policy.config.drawn_by, seeds, delay, on_delay=on_delay)
-            row = keep(summarise(job, rollouts.roll_out_all(job), {}))
-            first = first or row
-            cells = [
-                on_delay if delay else "any",
-                str(delay),
-                between(row["success_rate"], row["interval"]),
-            ]
-            cells += [signed(paired(row, first)[0]) if delay else ""]
-            cells += [between(row["mean_max_reward"], row["mean_max_reward_interval"])]
-            print(f"| {' | '.join(cells)} | {row['seam']:.3f} | {row['jerk']:.3f} |", flush=True)
-            kept.append(row)
+            kept.append(keep(summarise(job, rollouts.roll_out_all(job), {})))
+            print(line(on_delay if delay else "any", delay, kept), flush=True)
     results[f"{task}/late/{episodes}"] = {"task": task, "seed": seeds[0], "results": kept}
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+
+
+def line(name: str, delay: int, kept: list[Row]) -> str:
+    """Return the last row in Markdown, with its difference from the first."""
+    row = kept[-1]
+    cells = [name, str(delay), between(row["success_rate"], row["interval"])]
+    cells.append(signed(paired(row, kept[0])[0]) if delay else "")
+    cells.append(between(row["mean_max_reward"], row["mean_max_reward_interval"]))
+    cells += [f"{row['seam']:.3f}", f"{row['jerk']:.3f}"]
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
