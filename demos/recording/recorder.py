@@ -1,9 +1,7 @@
 """Recorder: turns the steps of the control loop into stored episodes."""
 
 import math
-import signal
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,7 +9,7 @@ import numpy as np
 from ...envs import Actor, DataError, Obs, Outcome, Robot, Step, incompatibilities, run_episode
 from ...envs.control.frames import Periods
 from ...envs.errors import names
-from ...envs.interrupts import handled_signals
+from ...envs.interrupts import uninterrupted
 from ..episode import ACTION, TIME, Episode
 from ..storage.images import ENCODINGS, EncodedImages
 from ..store import DemoStore
@@ -50,7 +48,7 @@ class Recorder:
             return None
         data = {key: self._together(key, [frame[key] for frame in frames]) for key in frames[0]}
         done = Episode(data, self.store.spec, outcome.success)
-        with _uninterrupted():
+        with uninterrupted():
             if seed is not None:
                 self._starts.tried(seed, kept=True)
             self.store.append(done)
@@ -126,13 +124,3 @@ def record(
         if kept >= most:
             break
     return kept
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold a Ctrl-C back until the block has ended."""
-    pressed: list[bool] = []
-    with handled_signals(lambda *_: pressed.append(True), signal.SIGINT):
-        yield
-    if pressed:
-        signal.raise_signal(signal.SIGINT)

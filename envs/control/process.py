@@ -55,6 +55,10 @@ class PolicyActor:
     chunks: int = -1
     bell: int = -1
 
+    def make_messages(self, spec: Spec) -> Messages:
+        """Return what is exchanged with a policy of this Spec."""
+        return Messages(spec, observation_steps=self.observation_steps, horizon=self.horizon)
+
 
 @dataclass(frozen=True)
 class OperatorActor:
@@ -204,11 +208,9 @@ def _actor(
 
 
 def _agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
-    messages = Messages(spec, observation_steps=policy.observation_steps, horizon=policy.horizon)
-    requests, chunks = (
-        Mailbox(messages.request, policy.requests),
-        Mailbox(messages.chunk, policy.chunks),
-    )
+    messages = policy.make_messages(spec)
+    requests = Mailbox(messages.request, policy.requests)
+    chunks = Mailbox(messages.chunk, policy.chunks)
     runner = ProcessRunner(messages, requests, chunks, policy.bell)
     agent = Agent(
         runner,

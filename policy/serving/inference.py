@@ -7,30 +7,34 @@ import os
 import sys
 import time
 
+import numpy as np
 import torch
 
 from ...envs.agent import Request
 from ...envs.control.mailbox import Mailbox
 from ...envs.control.messages import Messages
+from ...envs.schema import from_plain
 from ..engines.engine import Engine
 from ..engines.loading import load_engine
+from .inference_config import InferenceConfig
 from .runners import answer
 
 WARM = 3  # chunks made before the first request: the first one is slow
 
 
-def main(policy: str, requests: int, chunks: int, threads: int = 1) -> None:
-    """Serve a policy over two mailboxes, given as file descriptors; the standard input is the bell.
+def main(settings: InferenceConfig) -> None:
+    """Serve a policy over two mailboxes; the standard input is the bell.
 
     Says on the standard output, one JSON object a line, when it is ready and how long a chunk takes.
     """
-    torch.set_num_threads(threads)
-    engine = load_engine(policy)
+    torch.set_num_threads(settings.threads)
+    engine = load_engine(settings.policy)
     config = engine.config
     messages = Messages(
         engine.spec, observation_steps=config.observation_steps, horizon=config.horizon
     )
-    asked, given = Mailbox(messages.request, requests), Mailbox(messages.chunk, chunks)
+    asked = Mailbox(messages.request, settings.requests)
+    given = Mailbox(messages.chunk, settings.chunks)
     seconds = [_answer(engine, messages, given, _blank(engine)) for _ in range(WARM)]
     print(
         json.dumps({"event": "inference ready", "pid": os.getpid(), "seconds": min(seconds)}),
@@ -54,12 +58,11 @@ def _answer(engine: Engine, messages: Messages, given: Mailbox, request: Request
 def _blank(engine: Engine) -> Request:
     """A request of no episode, to warm up with."""
     steps = engine.config.observation_steps
-    obs = {
-        k: torch.zeros(steps, *f.shape).numpy().astype(f.dtype)
-        for k, f in engine.spec.observations.items()
-    }
+    obs = {}
+    for key, field in engine.spec.observations.items():
+        obs[key] = np.zeros((steps, *field.shape), field.dtype)
     return Request(-1, obs, 0, 0.0)
 
 
 if __name__ == "__main__":
-    main(**json.loads(sys.argv[1]))
+    main(from_plain(InferenceConfig, json.loads(sys.argv[1]), "inference"))

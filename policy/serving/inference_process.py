@@ -7,11 +7,14 @@ import math
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ...envs import RobotError
 from ...envs.control.mailbox import Mailbox
 from ...envs.control.messages import Messages
+from ...envs.schema import to_plain
+from .inference_config import InferenceConfig
 from .processes import listen, start
 
 TRIES = 3  # in a row that an inference may end before it is ready
@@ -20,25 +23,30 @@ TRIES = 3  # in a row that an inference may end before it is ready
 class Inference:
     """A policy in a process of its own, and the mailboxes through which it is asked.
 
-    on_line: is given each line that the process says. bell: the end of a pipe that wakes it up, for the one who asks.
+    on_line: is given each line that the process says.
+    bell: the end of a pipe that wakes it up, for the one who asks.
     """
 
     def __init__(
-        self, policy: str, threads: int, messages: Messages, on_line: Callable[[bytes], None]
+        self, config: InferenceConfig, messages: Messages, on_line: Callable[[bytes], None]
     ) -> None:
-        self._policy = policy
-        self._threads = threads
         self._on_line = on_line
-        self.requests, self.chunks = Mailbox(messages.request), Mailbox(messages.chunk)
+        self.requests = Mailbox(messages.request)
+        self.chunks = Mailbox(messages.chunk)
+        self._config = replace(config, requests=self.requests.fd, chunks=self.chunks.fd)
         self._awake, self.bell = os.pipe()
         os.set_blocking(self.bell, False)
-        self.ready, self.seconds, self._tries = False, math.nan, 0
+        self.ready = False
+        self.seconds = math.nan  # that a chunk took to make, at the start
+        self._tries = 0
         self._process = self._start()
 
     def note(self, event: dict[str, Any]) -> None:
         """Take note of what the process said of itself: only its newest counts."""
         if event["event"] == "inference ready" and event["pid"] == self._process.pid:
-            self.ready, self.seconds, self._tries = True, event["seconds"], 0
+            self.ready = True
+            self.seconds = event["seconds"]
+            self._tries = 0
 
     def look(self) -> int | None:
         """Start it again where it has ended, and return its exit code then; RobotError where that leads nowhere."""
@@ -68,11 +76,12 @@ class Inference:
 
     def _start(self) -> subprocess.Popen[Any]:
         self.ready = False
-        fds = {"requests": self.requests.fd, "chunks": self.chunks.fd}
-        settings = json.dumps({"policy": self._policy, "threads": self._threads, **fds})
-        streams = {"stdin": self._awake, "stdout": subprocess.PIPE}
         process = start(
-            "fewstep.policy.serving.inference", settings, fds=[*fds.values()], **streams
+            "fewstep.policy.serving.inference",
+            json.dumps(to_plain(self._config)),
+            fds=[self.requests.fd, self.chunks.fd],
+            stdin=self._awake,
+            stdout=subprocess.PIPE,
         )
         listen(os.dup(process.stdout.fileno()), self._on_line, lines=True)  # pyright: ignore
         process.stdout.close()  # pyright: ignore

@@ -18,7 +18,6 @@ from ...demos.store import DemoStore
 from ...envs import Spec
 from ...envs.atomic_files import write_file, writing
 from ...envs.control.control_loop import NOT_BEGUN
-from ...envs.control.messages import Messages
 from ...envs.control.process import ControlConfig, PolicyActor
 from ...envs.control.telemetry import LATENCY, RunLog, missed, read_ticks
 from ...envs.interrupts import ended_by_signals, handled_signals
@@ -26,8 +25,9 @@ from ...envs.safety.calibration import delays
 from ...envs.safety.limits import read_limits
 from ...envs.safety.states import State
 from ..policy_folder import MODEL, find_policy
+from .inference_config import InferenceConfig
 from .run_config import RunConfig, require_consistent
-from .supervisor import START_SECONDS, InferenceConfig, Supervisor, notify
+from .supervisor import START_SECONDS, Supervisor, notify
 
 HANG_SECONDS = 10.0  # without a tick, after which a run that nobody attends ends
 MISSED_SHARE = 0.01  # of the ticks of an episode, above which it is logged
@@ -141,12 +141,7 @@ def _served(
         actuation_delay=config.actuation_delay,
         horizon=policy.config.horizon,
     )
-    messages = Messages(
-        spec,
-        observation_steps=policy.config.observation_steps,
-        horizon=policy.config.horizon,
-    )
-    inference = InferenceConfig(str(find_policy(config.policy)), config.threads, messages)
+    inference = InferenceConfig(str(find_policy(config.policy)), config.threads)
     return replace(control, spec=spec.to_json(), policy=acting), inference
 
 

@@ -12,14 +12,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from queue import Empty, Queue
 from typing import Any
 
-from ...envs import RobotError
-from ...envs.control.messages import Messages
+from ...envs import RobotError, Spec
 from ...envs.control.process import ControlConfig
 from ...envs.control.telemetry import RunLog
+from .inference_config import InferenceConfig
 from .inference_process import Inference
 from .processes import large_pipe, listen, start
 
@@ -36,15 +36,6 @@ STUCK_SECONDS, LOOKS = (
 SLOW_SECONDS = 1.0  # a reset that takes longer is told
 STOPPED = "the control process has stopped: nothing is sent to the robot; use the emergency stop, then end this run"
 KILLED = "the control process was killed: nothing has braked the robot, and nothing is sent to it any more"
-
-
-@dataclass(frozen=True)
-class InferenceConfig:
-    """The policy that acts: its folder, CPU threads of its inference, and what is exchanged with it."""
-
-    policy: str
-    threads: int
-    messages: Messages
 
 
 class Supervisor:
@@ -75,28 +66,26 @@ class Supervisor:
         self._threads: list[threading.Thread] = []
         try:
             if inference:
-                config, fds = self._with_inference(inference, config)
+                config, fds = self._start_inference(inference, config)
             self._start_control(config, fds)
         except BaseException:
             self.close()
             raise
 
-    def _with_inference(
+    def _start_inference(
         self, inference: InferenceConfig, config: ControlConfig
     ) -> tuple[ControlConfig, Sequence[int]]:
-        self._inference = Inference(
-            inference.policy, inference.threads, inference.messages, self.on_line
-        )
+        """Return what the control process is told of the inference, and what it inherits."""
+        acting = config.policy
+        if acting is None or config.spec is None:
+            raise RobotError("an inference is asked for, and no policy acts")
+        messages = acting.make_messages(Spec.from_json(config.spec))
+        started = Inference(inference, messages, self.on_line)
+        self._inference = started
         self.wait_for_inference()
-        requests, chunks, bell = (
-            self._inference.requests.fd,
-            self._inference.chunks.fd,
-            self._inference.bell,
-        )
-        acting = config.policy and replace(
-            config.policy, requests=requests, chunks=chunks, bell=bell
-        )
-        return replace(config, policy=acting), (requests, chunks, bell)
+        fds = (started.requests.fd, started.chunks.fd, started.bell)
+        asking = replace(acting, requests=fds[0], chunks=fds[1], bell=fds[2])
+        return replace(config, policy=asking), fds
 
     def _start_control(self, config: ControlConfig, fds: Sequence[int]) -> None:
         (events_in, events), (ticks_in, ticks) = large_pipe(), large_pipe()

@@ -18,12 +18,12 @@ import torch
 from torch import Generator, Tensor
 
 from ...envs import ConfigError
+from ...envs.interrupts import Interrupt
 from ...envs.schema import to_plain
 from ..checkpoint import load_policy, require_match
 from ..policy import Policy
 from .config import TrainConfig
 from .dataset import Dataset, read_dataset
-from .interrupt import Interrupt
 from .log import Log
 from .resume import RESUME, resume_run, save_run
 from .state import TrainState

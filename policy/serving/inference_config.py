@@ -1,0 +1,15 @@
+"""What the inference process is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """The policy that acts, and where it is asked."""
+
+    policy: str  # its folder
+    threads: int = 1  # of the CPU
+    requests: int = -1  # file descriptor of the mailbox with what is asked
+    chunks: int = -1  # file descriptor of the mailbox for the answers
