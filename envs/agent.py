@@ -1,4 +1,4 @@
-"""Agent: turns observations into requests, and the chunks that come back into one command per tick."""
+"""Agent: turns observations into requests, and chunks into one command per tick."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ RECENT = 20  # answers whose delay an Agent remembers
 class Request:
     """What a policy needs to know for one chunk.
 
-    episode: of the Agent that asks; obs[key] (O, ...), oldest first; seed: of the noise; time: of the latest
-    observation [s, robot's clock]; prefix (n, A): the actions that will be sent from `time` on, a policy's period
-    apart, until the answer is there.
+    episode: of the Agent that asks; obs[key] (O, ...), oldest first; seed: of the noise; time: of
+    the latest observation [s, robot's clock]; prefix (n, A): the actions that will be sent from
+    `time` on, a policy's period apart, until the answer is there.
     """
 
     episode: int
@@ -53,7 +53,11 @@ class Chunk:
 
 
 class Runner(Protocol):
-    """Whoever answers requests: inline, batched over many episodes, late on purpose, in another process."""
+    """Whoever answers requests.
+
+    There are some that answer inline, batched over many episodes, late on purpose, or in another
+    process.
+    """
 
     def submit(self, request: Request) -> None:
         """Ask for a chunk."""
@@ -69,40 +73,65 @@ class Runner(Protocol):
 
 
 class Agent:
-    """An Actor that re-plans every `action_steps` actions and never sends one whose time has passed.
+    """An Actor that re-plans every `action_steps` actions.
 
-    prefix_length: of the longest prefix, the actions that will be sent before the answer is there; as many as the
-    slowest of the last answers took. wait: hold still until the answer is there, and begin it then.
-    patience: after so long without an answer [s] it asks again. actuation_delay: s that a command takes to act, and is sent early.
+    It never sends an action whose time has passed.
+
+    Args:
+        runner: Who answers its requests.
+        spec: Of the policy.
+        observation_steps: Observations that a request holds.
+        action_steps: Actions of a chunk that run before the next is asked for.
+        prefix_length: Of the longest prefix, the actions that will be sent before the answer is
+            there; as many as the slowest of the last answers took.
+        wait: Hold still until the answer is there, and begin it then.
+        patience: Time without an answer after which it asks again [s].
+        actuation_delay: Time that a command takes to act, and is sent early [s].
     """
 
     def __init__(
-        self, runner: Runner, spec: Spec, *, observation_steps: int, action_steps: int, prefix_length: int = 0,
-        wait: bool = False, patience: float = math.inf, actuation_delay: float = 0.0,
-    ) -> None:  # fmt: skip
-        self._runner, self._spec = runner, spec
-        self._steps, self._action_steps, self._prefix_length = (
-            observation_steps,
-            action_steps,
-            prefix_length,
-        )
-        self._wait, self._patience, self._actuation_delay = wait, patience, actuation_delay
-        self._ages: deque[float] = deque(
-            maxlen=RECENT
-        )  # of the observation behind an answer when it came [s]
+        self,
+        runner: Runner,
+        spec: Spec,
+        *,
+        observation_steps: int,
+        action_steps: int,
+        prefix_length: int = 0,
+        wait: bool = False,
+        patience: float = math.inf,
+        actuation_delay: float = 0.0,
+    ) -> None:
+        self._runner = runner
+        self._spec = spec
+        self._observation_steps = observation_steps
+        self._action_steps = action_steps
+        self._prefix_length = prefix_length
+        self._wait = wait
+        self._patience = patience
+        self._actuation_delay = actuation_delay
+        # Of the observation behind an answer, when the answer came [s].
+        self._ages: deque[float] = deque(maxlen=RECENT)
         self._episode = -1
         self.chunk: Chunk | None = None  # the one being executed
 
     def reset(self, seed: int | None = None) -> None:
-        """Start an episode whose noise comes from `seed` alone; answers to an earlier one are dropped."""
+        """Start an episode whose noise comes from `seed` alone.
+
+        Answers to an earlier one are dropped.
+        """
         self._episode += 1
         self._seed = np.random.SeedSequence(seed).entropy
         self._asked = 0
         self._history: list[Obs] = []
-        self.chunk, self._pending, self._since = None, False, 0.0
+        self.chunk = None
+        self._pending = False
+        self._since = 0.0  # when it asked last [s]
 
     def act(self, obs: Obs) -> Command | None:
-        """The command of this tick: from the chunk, or None inside it where the chunk is over (hold)."""
+        """Return the command of this tick.
+
+        Its action comes from the chunk, and is None (hold) where the chunk is over.
+        """
         self._remember(obs)
         self._receive(obs.time)
         if self._due(obs.time):
@@ -112,10 +141,9 @@ class Agent:
             return None
         if self._pending and self._wait:
             return Command(None, "policy")
-        return Command(
-            self.chunk.at(obs.time + self._actuation_delay, self._spec) if self.chunk else None,
-            "policy",
-        )
+        if self.chunk is None:
+            return Command(None, "policy")
+        return Command(self.chunk.at(obs.time + self._actuation_delay, self._spec), "policy")
 
     def sent(self, action: np.ndarray) -> None:
         """Nothing to learn: the next observation shows what became of it."""
@@ -123,51 +151,47 @@ class Agent:
     def _remember(self, obs: Obs) -> None:
         if self._history and self._history[-1].time == obs.time:
             return
-        oldest = obs.time - self._steps / self._spec.policy_hz
-        copied = {
-            key: np.array(obs.data[key]) for key in self._spec.observations
-        }  # a driver may fill its arrays again
-        self._history = [o for o in self._history if o.time > oldest] + [
-            Obs(obs.time, copied, obs.stamps)
-        ]
+        oldest = obs.time - self._observation_steps / self._spec.policy_hz
+        copied = {}
+        for key in self._spec.observations:
+            copied[key] = np.array(obs.data[key])  # a driver may fill its arrays again
+        self._history = [kept for kept in self._history if kept.time > oldest]
+        self._history.append(Obs(obs.time, copied, obs.stamps))
 
     def _due(self, now: float) -> bool:
         if self._pending:
             return now > self._since + self._patience
+        if self.chunk is None:
+            return True
+        ticks_per_action = max(1.0, self._spec.command_hz / self._spec.policy_hz)
         dt = 1 / self._spec.policy_hz
-        return (
-            self.chunk is None
-            or now > self.chunk.time + (self._action_steps - 0.5 / self._ratio()) * dt
-        )
-
-    def _ratio(self) -> float:
-        return max(1.0, self._spec.command_hz / self._spec.policy_hz)
+        return now > self.chunk.time + (self._action_steps - 0.5 / ticks_per_action) * dt
 
     def _ask(self, now: float) -> None:
-        ages = np.arange(self._steps - 1, -1, -1) / self._spec.policy_hz
-        obs = {
-            key: np.stack([self._sample(key, age) for age in ages])
-            for key in self._spec.observations
-        }
+        ages = np.arange(self._observation_steps - 1, -1, -1) / self._spec.policy_hz
+        obs = {}
+        for key in self._spec.observations:
+            obs[key] = np.stack([self._sample(key, age) for age in ages])
         seed = np.random.SeedSequence([self._seed, self._asked]).generate_state(1, np.uint64)[0]  # pyright: ignore
         self._runner.submit(
             Request(self._episode, obs, int(seed >> np.uint64(1)), now, self._prefix(now))
         )
         self._asked += 1
-        self._pending, self._since = True, now
+        self._pending = True
+        self._since = now
 
     def _sample(self, key: str, age: float) -> np.ndarray:
-        """What a stream measured nearest to `age` before its newest sample: before the first one, the first."""
+        """Return what a stream measured nearest to `age` [s] before its newest sample."""
         stamps = [o.stamps.get(key, o.time) for o in self._history]
         k = min(range(len(stamps)), key=lambda i: abs(stamps[i] - (stamps[-1] - age)))
         return self._history[k].data[key]
 
     def _prefix(self, now: float) -> np.ndarray:
-        dt, actions = 1 / self._spec.policy_hz, []
-        count = min(
-            self._prefix_length,
-            math.ceil((max(self._ages, default=0.0) + self._actuation_delay) / dt - 1e-6),
-        )
+        """Return the actions (n, A) that will be sent until the answer is there."""
+        dt = 1 / self._spec.policy_hz
+        seconds = max(self._ages, default=0.0) + self._actuation_delay
+        count = min(self._prefix_length, math.ceil(seconds / dt - 1e-6))
+        actions = []
         while self.chunk and len(actions) < count:
             action = self.chunk.at(now + len(actions) * dt, self._spec)
             if action is None:
@@ -179,7 +203,8 @@ class Agent:
         chunk = self._runner.poll()
         if chunk is not None and chunk.episode == self._episode:
             self._ages.append(now - chunk.time)
-            self.chunk, self._pending = replace(chunk, time=now) if self._wait else chunk, False
+            self.chunk = replace(chunk, time=now) if self._wait else chunk
+            self._pending = False
 
 
 def _after(last: np.ndarray, spec: Spec) -> np.ndarray:
@@ -188,9 +213,11 @@ def _after(last: np.ndarray, spec: Spec) -> np.ndarray:
 
 
 def interpolate(spec: Spec, a: np.ndarray, b: np.ndarray, weight: float) -> np.ndarray:
-    """Between actions a and b (A,): angles the short way round, rotations on the sphere, discrete fields held at a.
+    """Return what lies between actions a and b (A,).
 
-    Relative fields are those of the nearer action: on a clock with jitter each difference is then sent just once.
+    Angles go the short way round, rotations on the sphere, discrete fields are held at a. Relative
+    fields are those of the nearer action: on a clock with jitter each difference is then sent just
+    once.
     """
     out = a.copy()
     for part, f in zip(spec.slices().values(), spec.actions.values(), strict=True):

@@ -7,7 +7,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Monotonic time in seconds. A simulated robot owns its clock: waiting on it advances the simulation."""
+    """Monotonic time in seconds.
+
+    A simulated robot owns its clock: waiting on it advances the simulation.
+    """
 
     def now(self) -> float:
         """Seconds since some fixed moment."""
@@ -27,19 +30,22 @@ class WallClock:
 
     def wait_until(self, deadline: float) -> None:
         """Sleep until `deadline`."""
-        if (left := deadline - time.monotonic()) > 0:
+        left = deadline - time.monotonic()
+        if left > 0:
             time.sleep(left)
 
 
 def ticks(
     clock: Clock, hz: float, seconds: float = math.inf, start: float | None = None
 ) -> Iterator[float]:
-    """Yield at start + k / hz for `seconds`, with the lateness of each tick [s]; returns when the last has ended.
+    """Yield at start + k / hz for `seconds`, with the lateness of each tick [s].
 
-    Lateness never accumulates. A tick that is missed altogether is skipped, never caught up in a burst, and so is one
-    that would follow nearer than half a period. start: by default now.
+    It returns when the last tick has ended. Lateness never accumulates. A tick that is missed
+    altogether is skipped, never caught up in a burst, and so is one that would follow nearer than
+    half a period. start: by default now.
     """
-    start, k = clock.now() if start is None else start, 0
+    start = clock.now() if start is None else start
+    k = 0
     while k < seconds * hz - 1e-6:
         deadline = start + k / hz
         clock.wait_until(deadline)

@@ -49,8 +49,9 @@ def uninterrupted() -> Iterator[None]:
 
 
 class Interrupt:
-    """Holds a first Ctrl-C back in `asked`, for a loop to obey when it can; a second one strikes at once.
+    """Holds a first Ctrl-C back in `asked`, for a loop to obey when it can.
 
+    A second one strikes at once.
     A job in the background ignores Ctrl-C, and goes on doing so.
     """
 

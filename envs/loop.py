@@ -1,4 +1,7 @@
-"""THE control loop: recording, evaluation and deployment differ only in who acts and whose clock ticks."""
+"""THE control loop.
+
+Recording, evaluation and deployment differ only in who acts and whose clock ticks.
+"""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -17,7 +20,10 @@ class Actor(Protocol):
         ...
 
     def act(self, obs: Obs) -> Command | None:
-        """The command of this tick; None where the answer is not there yet and time must not go on without it."""
+        """The command of this tick.
+
+        None where the answer is not there yet and time must not go on without it.
+        """
         ...
 
     def sent(self, action: np.ndarray) -> None:
@@ -33,12 +39,19 @@ def run_episode(
     max_seconds: float,
     grid: Iterator[float] | None = None,
 ) -> Iterator[Step | None]:
-    """Run one episode, yielding a Step a tick until the robot reports an outcome or the time is over.
+    """Run one episode, yielding a Step a tick until it is over.
 
-    Yields None while the actor waits for an answer that the caller has to bring about (a batch of many episodes'
-    requests): resume the generator once it is there. After the last Step, `robot.outcome()` says how it ended.
-    grid: ticks that go on before and after the episode, by default some of its own; nothing is sent on that which
-    ends it.
+    The robot reports an outcome, or its time has passed; after the last Step, `robot.outcome()`
+    says how it ended. Yields None while the actor waits for an answer that the caller has to bring
+    about (a batch of many episodes' requests): resume the generator once it is there.
+
+    Args:
+        robot: What moves.
+        actor: Who decides.
+        seed: Of the start state, and of the actor.
+        max_seconds: Of the episode [s, robot's clock].
+        grid: Ticks that go on before and after the episode, by default some of its own; nothing is
+            sent on that which ends it.
     """
     robot.reset(seed)
     actor.reset(seed)
@@ -47,8 +60,10 @@ def run_episode(
         if robot.outcome() is not None or (grid and robot.clock.now() >= end):
             return
         obs = robot.observe()
-        while (command := actor.act(obs)) is None:
+        command = actor.act(obs)
+        while command is None:
             yield None
+            command = actor.act(obs)
         sent = robot.command(command)
         actor.sent(sent)
         yield Step(obs, command, sent, lateness)

@@ -15,7 +15,8 @@ from .spec import Spec
 class Obs:
     """The latest sample of every stream.
 
-    time: of this observation [s, robot's clock]; data: arrays in robot units, as Spec.observations says;
+    time: of this observation [s, robot's clock]; data: arrays in robot units, as Spec.observations
+    says;
     stamps: when each stream was really measured [s, robot's clock].
     """
 
@@ -41,7 +42,10 @@ def measured_action(spec: Spec, obs: Obs) -> np.ndarray:
 
 
 def whole(spec: Spec, obs: Obs, latest: float) -> Obs:
-    """The observation, if it is what the Spec says, in numbers, and nothing in it is stamped after `latest`."""
+    """Return the observation, where it is what the Spec says, in numbers.
+
+    RobotError where it is not, or where anything in it is stamped after `latest` [s].
+    """
     if not isinstance(obs, Obs):
         raise RobotError(f"observe() returned {obs!r}, no Obs")
     for key, f in spec.observations.items():
@@ -54,7 +58,8 @@ def whole(spec: Spec, obs: Obs, latest: float) -> Obs:
         stamp = obs.stamps.get(key, obs.time)
         if not (obs.time <= latest and stamp <= latest):
             raise RobotError(
-                f"{key!r} is stamped {stamp:.2f} at {obs.time:.2f}, which the robot's clock has not reached"
+                f"{key!r} is stamped {stamp:.2f} at {obs.time:.2f}, "
+                "which the robot's clock has not reached"
             )
     return obs
 
@@ -85,7 +90,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Step:
-    """One tick of the control loop: what was seen, wanted and really sent; lateness of the tick [s]."""
+    """One tick of the control loop: what was seen, wanted and really sent.
+
+    Lateness of the tick [s].
+    """
 
     obs: Obs
     intended: Command
@@ -107,18 +115,26 @@ class Robot(Protocol):
         ...
 
     def reset(self, seed: int | None = None) -> None:
-        """Bring about a start state; blocks until ready. A simulated robot starts the same from the same seed.
+        """Bring about a start state.
 
-        What it does on hardware passes no limits: it may come to a pose, and may as well do nothing.
+        Blocks until ready. A simulated robot starts the same from the same seed.
+        What it does on hardware passes no limits: it may come to a pose, and may as well do
+        nothing.
         """
         ...
 
     def observe(self) -> Obs:
-        """The latest sample; asking twice changes nothing. Hardware is asked before its first `reset`."""
+        """The latest sample.
+
+        Asking twice changes nothing. Hardware is asked before its first `reset`.
+        """
         ...
 
     def command(self, command: Command) -> np.ndarray:
-        """Latch a command, return at once with the action (A,) really sent. None holds the position."""
+        """Latch a command, return at once with the action (A,) really sent.
+
+        None holds the position.
+        """
         ...
 
     def outcome(self) -> Outcome | None:

@@ -1,1 +1,4 @@
-"""The control process: owns the clock and the robot; the process that started it talks to it through pipes."""
+"""The control process: owns the clock and the robot.
+
+The process that started it talks to it through pipes.
+"""

@@ -1,4 +1,7 @@
-"""The control process: owns the clock, the robot and its safety; no torch, no waiting for anyone."""
+"""The control process: owns the clock, the robot and its safety.
+
+It imports no torch, and waits for nobody.
+"""
 
 from __future__ import annotations
 
@@ -22,24 +25,22 @@ PAUSE_SECONDS = 0.1  # without a command, after which a longer pause is an event
 
 
 def tick_type(actions: int, observations: int) -> np.dtype:
-    """Return the record of one tick: times [s] of the robot's clock, ages and lateness [s], (A,) in robot units.
+    """Return the record of one tick.
 
-    age: of the oldest stream; ages: of each, in the order of the Spec; inference: what the last chunk took to make.
+    Times are those of the robot's clock [s]; actions (A,) are in robot units.
     """
-    head = [
-        ("time", "f8"),
-        ("lateness", "f8"),
-        ("episode", "i4"),
-        ("state", "u1"),
-        ("age", "f8"),
-        ("inference", "f8"),
-    ]
-    arrays = [("measured", "f4"), ("wanted", "f4"), ("sent", "f8")]
     return np.dtype(
         [
-            *head,
-            ("ages", "f4", (observations,)),
-            *((name, kind, (actions,)) for name, kind in arrays),
+            ("time", "f8"),
+            ("lateness", "f8"),  # [s]
+            ("episode", "i4"),
+            ("state", "u1"),  # index of STATES
+            ("age", "f8"),  # [s] of the oldest stream
+            ("inference", "f8"),  # [s] that the last chunk took to make
+            ("ages", "f4", (observations,)),  # [s] of each stream, in the order of the Spec
+            ("measured", "f4", (actions,)),
+            ("wanted", "f4", (actions,)),
+            ("sent", "f8", (actions,)),
         ]
     )
 
@@ -64,10 +65,21 @@ class Listener(Protocol):
 
 
 class Control:
-    """Ticks on, whoever asks for what, on one grid from its beginning to its end: holds between episodes, acts in them.
+    """Ticks on, whoever asks for what, on one grid: holds between episodes, acts in them.
 
-    Orders: `arm` (or leave a fault), `hold` what is active, `disarm`, `play SEED SECONDS STATE`, `stop`.
-    is_over: says at a time [s] whether the actor has nothing left to do, which ends its episode.
+    Orders: `arm` (or leave a fault), `hold` what is active, `disarm`, `play SEED SECONDS STATE`,
+    `stop`.
+
+    Args:
+        safe: The robot.
+        actor: Who acts in episodes.
+        orders: What is asked for.
+        events: Where to write what happens.
+        log: Where to write a record of every tick.
+        inference: Whoever knows how long a chunk took to make.
+        listener: Is given the steps of episodes.
+        is_over: Says at a time [s] whether the actor has nothing left to do, which ends its
+        episode.
     """
 
     def __init__(
@@ -81,26 +93,34 @@ class Control:
         listener: Listener | None = None,
         is_over: Callable[[float], bool] = never,
     ) -> None:
-        self.safe, self._actor, self._inference, self._listener = safe, actor, inference, listener
+        self.safe = safe
+        self._actor = actor
+        self._orders = orders
+        self._events = events
+        self._log = log
+        self._inference = inference
+        self._listener = listener
         self._is_over = is_over
-        self._orders, self._events, self._log = orders, events, log
         spec = safe.spec
         self._record = np.zeros((), tick_type(spec.action_size, len(spec.observations)))
-        self._episode, self.stopping = -1, False
-        self._kept = math.inf  # time of the last tick [s]
+        self._episode = -1
+        self.stopping = False
+        self._last_tick = math.inf  # time of it [s]
         self._play_next: list[str] = []
         self._grid = ticks(safe.waiting, spec.command_hz)
 
     def run(self) -> None:
-        """Until told to stop, nobody is left to tell, or anything fails; then brake, and let go of the robot."""
+        """Go on until told to stop, nobody is left to tell, or anything fails.
+
+        Then brake, and let go of the robot.
+        """
         try:
             while not self.stopping:
                 self._hold_until_asked()
                 if self._play_next:
-                    play, self._play_next = self._play_next, []
-                    self._play(
-                        None if play[0] == "-" else int(play[0]), float(play[1]), State(play[2])
-                    )
+                    seed, seconds, state = self._play_next
+                    self._play_next = []
+                    self._play(None if seed == "-" else int(seed), float(seconds), State(state))
         finally:
             try:
                 self._brake()
@@ -120,7 +140,7 @@ class Control:
 
     def _play(self, seed: int | None, seconds: float, state: State) -> None:
         self._episode += 1
-        self._kept = math.inf
+        self._last_tick = math.inf
         self._events.write("begins", episode=self._episode, seed=seed)
         self._go(state)
         if self.safe.state is not state:
@@ -175,22 +195,26 @@ class Control:
             self._events.write("refused", text=str(error))
 
     def _keep(self, step: Step) -> None:
-        r, obs = self._record, step.obs
+        """Write a record of a tick, and say where there was none for too long."""
+        record = self._record
+        obs = step.obs
         ages = [obs.time - obs.stamps.get(key, obs.time) for key in self.safe.spec.observations]
-        r["time"], r["lateness"], r["episode"] = obs.time, step.lateness, self._episode
-        r["state"], r["age"], r["ages"] = (
-            STATES.index(self.safe.state),
-            max(ages, default=0.0),
-            ages,
-        )
-        r["inference"] = self._inference.seconds if self._inference else 0.0
-        r["measured"], r["sent"] = measured_action(self.safe.spec, obs), step.sent
-        r["wanted"] = np.nan if step.intended.action is None else step.intended.action
-        self._log.send(r.tobytes())
+        record["time"] = obs.time
+        record["lateness"] = step.lateness
+        record["episode"] = self._episode
+        record["state"] = STATES.index(self.safe.state)
+        record["age"] = max(ages, default=0.0)
+        record["ages"] = ages
+        record["inference"] = self._inference.seconds if self._inference else 0.0
+        record["measured"] = measured_action(self.safe.spec, obs)
+        record["wanted"] = np.nan if step.intended.action is None else step.intended.action
+        record["sent"] = step.sent
+        self._log.send(record.tobytes())
         self._events.wire.flush()
-        if (pause := obs.time - self._kept) > PAUSE_SECONDS:
+        pause = obs.time - self._last_tick
+        if pause > PAUSE_SECONDS:
             self._events.write("pause", spare=True, text=f"nothing was sent for {pause:.2f} s")
-        self._kept = obs.time
+        self._last_tick = obs.time
 
     def _brake(self) -> None:
         """Come to rest within the limits."""

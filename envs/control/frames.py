@@ -9,30 +9,45 @@ from ..spec import Spec
 from .mailbox import Ring
 
 MEMORY = 1 << 26  # bytes that frames may take which are not recorded yet
-MOST, LEAST = 256, 4  # frames that can wait
+MOST_SLOTS = 256  # for frames that wait
+LEAST_SLOTS = 4
 
 
 class Periods:
-    """Says which ticks begin a period of the policy: one frame of each is kept, however fast the loop runs."""
+    """Says which ticks begin a period of the policy.
+
+    One frame of each is kept, however fast the loop runs.
+    """
 
     def __init__(self, spec: Spec) -> None:
-        self._spec, self._start, self._period = spec, 0.0, -1
+        self._spec = spec
+        self._start = 0.0
+        self._period = -1  # the newest that has a frame
 
     def begin(self, time: float) -> None:
         """Begin an episode at `time` [s]."""
-        self._start, self._period = time, -1
+        self._start = time
+        self._period = -1
 
     def due(self, time: float) -> bool:
-        """Whether `time` [s] begins a period that has no frame yet; half a command period early still does."""
+        """Return whether `time` [s] begins a period that has no frame yet.
+
+        Half a command period early still does.
+        """
         if self._spec.command_hz <= self._spec.policy_hz:
             return True
         period = int((time - self._start + 0.5 / self._spec.command_hz) * self._spec.policy_hz)
-        due, self._period = period > self._period, max(period, self._period)
-        return due
+        if period <= self._period:
+            return False
+        self._period = period
+        return True
 
 
 def frame_type(spec: Spec) -> np.dtype:
-    """Return the record of one frame; following: whether the robot is where the operator wants it."""
+    """Return the record of one frame.
+
+    following: whether the robot is where the operator wants it.
+    """
     observed = [(key, f.dtype, f.shape) for key, f in spec.observations.items()]
     head = [
         ("episode", "i8"),
@@ -46,16 +61,18 @@ def frame_type(spec: Spec) -> np.dtype:
 
 def frame_slots(spec: Spec) -> int:
     """Return how many frames can wait."""
-    return max(LEAST, min(MOST, MEMORY // frame_type(spec).itemsize))
+    return max(LEAST_SLOTS, min(MOST_SLOTS, MEMORY // frame_type(spec).itemsize))
 
 
 class FrameSender:
     """Puts the frames of an episode where another process finds them; never waits for it."""
 
     def __init__(self, spec: Spec, fd: int) -> None:
-        self._spec, self._ring = spec, Ring(frame_type(spec), frame_slots(spec), fd)
+        self._spec = spec
+        self._ring = Ring(frame_type(spec), frame_slots(spec), fd)
         self._record = np.zeros((), self._ring.dtype)
-        self._periods, self._episode = Periods(spec), -1
+        self._periods = Periods(spec)
+        self._episode = -1
 
     def step(self, episode: int, step: Step) -> None:
         """Send the frame of a tick that begins a period."""
@@ -64,16 +81,17 @@ class FrameSender:
             self._episode = episode
         if not self._periods.due(step.obs.time):
             return
-        r = self._record
-        r["episode"], r["time"], r["sent"] = episode, step.obs.time, step.sent
+        record = self._record
+        obs = step.obs
+        record["episode"] = episode
+        record["time"] = obs.time
+        record["sent"] = step.sent
         wanted = step.intended.action
-        r["following"] = wanted is not None and step.intended.source != "approach"
-        for k, key in enumerate(self._spec.observations):
-            r["obs"][key], r["stamps"][k] = (
-                step.obs.data[key],
-                step.obs.stamps.get(key, step.obs.time),
-            )
-        self._ring.write(r)
+        record["following"] = wanted is not None and step.intended.source != "approach"
+        for index, key in enumerate(self._spec.observations):
+            record["obs"][key] = obs.data[key]
+            record["stamps"][index] = obs.stamps.get(key, obs.time)
+        self._ring.write(record)
 
 
 class FrameReader:
@@ -88,7 +106,10 @@ class FrameReader:
         return self._ring.lost
 
     def read(self) -> tuple[int, bool, Step] | None:
-        """Return the next frame: its episode, whether the robot follows, and the step; None while there is none."""
+        """Return the next frame: its episode, whether the robot follows, and the step.
+
+        None while there is none.
+        """
         record = self._ring.read()
         if record is None:
             return None

@@ -19,8 +19,8 @@ TRIES = 3  # to read a record that is being replaced
 class Slot:
     """A place for one record in shared memory.
 
-    What was never written, half written, or torn by a writer in between has no fitting checksum and so is no record:
-    no order of memory operations is relied upon.
+    What was never written, half written, or torn by a writer in between has no fitting checksum and
+    so is no record: no order of memory operations is relied upon.
     """
 
     def __init__(self, memory: mmap.mmap, start: int, size: int) -> None:
@@ -52,14 +52,18 @@ class Slot:
 
 
 class SharedMemory:
-    """Slots for records of a numpy dtype, taken and touched at once, so that no write can fail later.
+    """Slots for records of a numpy dtype.
 
-    fd: of memory that another process made and handed on, or of `empty_memory`; by default new. It has no name, and is
-    free once the last process that holds it is gone, however it ended. RobotError where there is not enough of it.
+    They are taken and touched at once, so that no write can fail later.
+
+    fd: of memory that another process made and handed on, or of `empty_memory`; by default new. It
+    has no name, and is free once the last process that holds it is gone, however it ended.
+    RobotError where there is not enough of it.
     """
 
     def __init__(self, dtype: np.dtype, slots: int, fd: int | None) -> None:
-        self.dtype, size = dtype, HEAD.size + dtype.itemsize
+        self.dtype = dtype
+        size = HEAD.size + dtype.itemsize
         self.fd = empty_memory() if fd is None else os.dup(fd)
         if not os.fstat(self.fd).st_size:
             _take(self.fd, slots * size)
@@ -78,10 +82,10 @@ class Mailbox(SharedMemory):
 
     def __init__(self, dtype: np.dtype, fd: int | None = None) -> None:
         super().__init__(dtype, 1, fd)
-        self._number, self._seen = (
-            int.from_bytes(os.urandom(6), "little"),
-            0,
+        self._number = int.from_bytes(
+            os.urandom(6), "little"
         )  # a new writer is no echo of the last
+        self._seen = 0
 
     def write(self, record: np.ndarray) -> None:
         """Replace the record by another, a 0-d array of the dtype."""
@@ -100,14 +104,16 @@ class Mailbox(SharedMemory):
 
 
 class Ring(SharedMemory):
-    """Many slots; one process writes, one reads, in order. The writer goes on where the reader is too slow.
+    """Many slots; one process writes, one reads, in order.
 
+    The writer goes on where the reader is too slow.
     lost: records that the reader has missed.
     """
 
     def __init__(self, dtype: np.dtype, slots: int, fd: int | None = None) -> None:
         super().__init__(dtype, slots, fd)
-        self._number, self.lost = 0, 0
+        self._number = 0
+        self.lost = 0
 
     def write(self, record: np.ndarray) -> None:
         """Add a record, a 0-d array of the dtype."""

@@ -1,4 +1,4 @@
-"""A policy in another process: requests and chunks as records of fixed size, and the Runner at the robot's end."""
+"""A policy in another process: messages of fixed size, and the Runner at the robot's end."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from .mailbox import Mailbox
 
 
 class Messages:
-    """Requests and chunks of a policy as records: all arrays lie in them, so nothing has to be trusted to be read."""
+    """Requests and chunks of a policy as records.
+
+    All arrays lie in them, so nothing has to be trusted to be read.
+    """
 
     def __init__(self, spec: Spec, *, observation_steps: int, horizon: int) -> None:
-        self._spec, actions = spec, (horizon, spec.action_size)
-        observed = [
-            (key, f.dtype, (observation_steps, *f.shape)) for key, f in spec.observations.items()
-        ]
+        self._spec = spec
+        actions = (horizon, spec.action_size)
+        observed = []
+        for key, field in spec.observations.items():
+            observed.append((key, field.dtype, (observation_steps, *field.shape)))
         head = [("episode", "i8"), ("time", "f8")]
         self.request = np.dtype(
             [
@@ -32,52 +36,58 @@ class Messages:
         )
         self.chunk = np.dtype([*head, ("dt", "f8"), ("seconds", "f8"), ("actions", "f8", actions)])
 
-    def pack(self, r: Request) -> np.ndarray:
-        """A request as a record."""
-        out = np.zeros((), self.request)
-        out["episode"], out["time"], out["seed"], out["prefix_length"] = (
-            r.episode,
-            r.time,
-            r.seed,
-            len(r.prefix),
-        )
-        out["prefix"][: len(r.prefix)] = r.prefix if len(r.prefix) else 0
+    def pack(self, request: Request) -> np.ndarray:
+        """Return a request as a record."""
+        record = np.zeros((), self.request)
+        record["episode"] = request.episode
+        record["time"] = request.time
+        record["seed"] = request.seed
+        length = len(request.prefix)
+        record["prefix_length"] = length
+        if length:
+            record["prefix"][:length] = request.prefix
         for key in self._spec.observations:
-            out["obs"][key] = r.obs[key]
-        return out
+            record["obs"][key] = request.obs[key]
+        return record
 
     def unpack(self, record: np.ndarray) -> Request:
-        """The request in a record."""
+        """Return the request in a record."""
         obs = {key: np.array(record["obs"][key]) for key in self._spec.observations}
         prefix = np.array(record["prefix"][: int(record["prefix_length"])])
         return Request(
             int(record["episode"]), obs, int(record["seed"]), float(record["time"]), prefix
         )
 
-    def pack_chunk(self, c: Chunk, seconds: float) -> np.ndarray:
-        """A chunk as a record; seconds: what making it took."""
-        out = np.zeros((), self.chunk)
-        out["episode"], out["time"], out["dt"], out["seconds"] = c.episode, c.time, c.dt, seconds
-        out["actions"] = c.actions
-        return out
+    def pack_chunk(self, chunk: Chunk, seconds: float) -> np.ndarray:
+        """Return a chunk as a record; seconds: what making it took."""
+        record = np.zeros((), self.chunk)
+        record["episode"] = chunk.episode
+        record["time"] = chunk.time
+        record["dt"] = chunk.dt
+        record["seconds"] = seconds
+        record["actions"] = chunk.actions
+        return record
 
 
 class ProcessRunner:
-    """Asks a policy in another process, and never waits for it; what is asked and not read yet is replaced.
+    """Asks a policy in another process, and never waits for it.
 
+    What is asked and not read yet is replaced.
     bell: a pipe, not blocking, whose other end wakes the other process up.
     """
 
     def __init__(self, messages: Messages, requests: Mailbox, chunks: Mailbox, bell: int) -> None:
-        self._messages, self._requests, self._chunks, self._bell = messages, requests, chunks, bell
+        self._messages = messages
+        self._requests = requests
+        self._chunks = chunks
+        self._bell = bell
         self.seconds = 0.0  # that the last chunk took to make
 
     def submit(self, request: Request) -> None:
         """Leave the request where the other process finds it, whether it lives or not."""
         self._requests.write(self._messages.pack(request))
-        with suppress(
-            BlockingIOError, BrokenPipeError
-        ):  # it rings already, or nobody is there to hear it
+        # Where this fails it rings already, or nobody is there to hear it.
+        with suppress(BlockingIOError, BrokenPipeError):
             os.write(self._bell, b".")
 
     def poll(self) -> Chunk | None:

@@ -43,7 +43,10 @@ MCL_CURRENT = 1  # of mlockall(2): what is in memory now stays there
 
 @dataclass(frozen=True)
 class PolicyActor:
-    """A policy in another process. requests, chunks, bell: file descriptors; the rest as in Agent."""
+    """A policy in another process.
+
+    requests, chunks, bell: file descriptors; the rest as in Agent.
+    """
 
     observation_steps: int
     action_steps: int
@@ -62,7 +65,11 @@ class PolicyActor:
 
 @dataclass(frozen=True)
 class OperatorActor:
-    """A person. leader: another robot in their hand; hands, frames: file descriptors of shared memory."""
+    """A person.
+
+    leader: whether another robot is in their hand; hands, frames: file descriptors of shared
+    memory.
+    """
 
     leader: bool
     hands: int = -1
@@ -73,8 +80,9 @@ class OperatorActor:
 class ControlConfig:
     """Everything that the control process is told at its beginning.
 
-    spec: of what shall act, as JSON; None where anything does, and the robot's own Spec holds. Who acts is one of
-    policy, operator, replay (a file of recorded actions) and calibrate. events, ticks: file descriptors.
+    spec: of what shall act, as JSON; None where anything does, and the robot's own Spec holds. Who
+    acts is one of policy, operator, replay (a file of recorded actions) and calibrate.
+    events, ticks: file descriptors.
     """
 
     robot: str
@@ -98,7 +106,10 @@ class NotBegunError(Exception):
 
 
 def real_time(priority: int) -> str:
-    """Freeze the garbage collector, keep the memory, and ask for SCHED_FIFO; says what became of that."""
+    """Freeze the garbage collector, keep the memory, and ask for SCHED_FIFO.
+
+    Return what became of that, in words.
+    """
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -109,7 +120,10 @@ def real_time(priority: int) -> str:
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
     except (AttributeError, OSError) as error:
-        return f"NO REAL-TIME PRIORITY ({error}): ticks will be late under load; see docs/running.md, LimitRTPRIO"
+        return (
+            f"NO REAL-TIME PRIORITY ({error}): ticks will be late under load; "
+            "see docs/running.md, LimitRTPRIO"
+        )
     return f"SCHED_FIFO {priority}"
 
 
@@ -146,7 +160,8 @@ def _serve(config: ControlConfig, events: Wire) -> None:
 
 def _control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
     spec = robot.spec if config.spec is None else Spec.from_json(config.spec)
-    if wrong := incompatibilities(spec, robot.spec):
+    wrong = incompatibilities(spec, robot.spec)
+    if wrong:
         raise RobotError(f"what shall run does not fit robot {config.robot!r}: {'; '.join(wrong)}")
     orders, events = Orders(0), Events(wire, robot.clock.now)
     if config.operator:
@@ -225,7 +240,6 @@ def _agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
 
 
 if __name__ == "__main__":
-    with os.fdopen(
-        0, "rb", buffering=0, closefd=False
-    ) as settings:  # no byte of the orders that follow
+    # Without a buffer, no byte of the orders that follow is taken.
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as settings:
         main(from_plain(ControlConfig, json.loads(settings.readline()), "control"))

@@ -19,7 +19,10 @@ ENGAGED_SECONDS = 0.05  # of travel at full velocity: so near to its leader, it 
 
 
 def hand_type(actions: int) -> np.dtype:
-    """Return the record of a hand: when it was read [s, monotonic clock], and its movement, or a leader's pose (A,)."""
+    """Return the record of a hand: its movement, or a leader's pose (A,).
+
+    time: when it was read [s, monotonic clock].
+    """
     return np.dtype([("time", "f8"), ("move", "f8", (len(NOTHING),)), ("pose", "f8", (actions,))])
 
 
@@ -32,7 +35,8 @@ class HandSender:
 
     def send(self, move: np.ndarray = NOTHING, pose: np.ndarray | None = None) -> None:
         """Replace what was told before. move (7,), as in Hand; pose (A,): where a leader is."""
-        self._record["time"], self._record["move"] = time.monotonic(), move
+        self._record["time"] = time.monotonic()
+        self._record["move"] = move
         self._record["pose"] = np.nan if pose is None else pose
         self._mailbox.write(self._record)
 
@@ -61,9 +65,11 @@ class RemoteDrive:
     """An Actor: a device that moves the robot, in another process."""
 
     def __init__(self, hand: RemoteHand, tool: Tool, spec: Spec) -> None:
-        self._hand, self._drive = hand, Drive(self, tool, spec)
+        self._hand = hand
         self._move = NOTHING
-        self.reset, self.sent = self._drive.reset, self._drive.sent
+        self._drive = Drive(self, tool, spec)
+        self.reset = self._drive.reset
+        self.sent = self._drive.sent
 
     def act(self, obs: Obs) -> Command:
         """Where the hand leads; hold where it is gone."""
@@ -81,10 +87,14 @@ class RemoteDrive:
 
 
 class RemoteLeader:
-    """An Actor: another robot, led by hand, in another process. The robot comes to it slowly, then follows it."""
+    """An Actor: another robot, led by hand, in another process.
+
+    The robot comes to it slowly, then follows it.
+    """
 
     def __init__(self, hand: RemoteHand, spec: Spec, limits: Limits) -> None:
-        self._hand, self._limits = hand, limits
+        self._hand = hand
+        self._limits = limits
         self._angle = spec.angle_mask()
         self._step = APPROACH * limits.velocity / spec.command_hz
         self.reset()

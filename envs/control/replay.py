@@ -12,19 +12,19 @@ NEAR = 1e-3  # of the largest recorded difference: so near the first action the 
 
 
 class Replay:
-    """Goes to the first of the actions (T, A), then follows them at the policy's rate, and holds at the end.
+    """Goes to the first of the actions (T, A), then follows them at the policy's rate.
 
-    Where all actions are relative there is no pose to go to: it follows them from where the robot is.
+    It holds at the end. Where all actions are relative there is no pose to go to: it follows them
+    from where the robot is.
     """
 
     def __init__(self, actions: np.ndarray, spec: Spec) -> None:
-        self._actions, self._spec = np.asarray(actions, float), spec
+        self._actions = np.asarray(actions, float)
+        self._spec = spec
         self._targets = ~spec.relative_mask()
-        self._span = (
-            np.ptp(self._actions[:, self._targets], axis=0).max(initial=0.0)
-            if len(actions)
-            else 0.0
-        )
+        self._span = 0.0  # the largest recorded difference
+        if len(actions):
+            self._span = np.ptp(self._actions[:, self._targets], axis=0).max(initial=0.0)
 
     @property
     def seconds(self) -> float:
@@ -37,7 +37,7 @@ class Replay:
         self._there = not self._targets.any()
 
     def act(self, obs: Obs) -> Command:
-        """The recorded action of this moment, or the first targets until the robot has been sent there."""
+        """Return the recorded action of now, or the first until the robot was sent there."""
         if self._there and self._chunk is None:
             self._chunk = Chunk(0, obs.time, 1 / self._spec.policy_hz, self._actions)
         if self._chunk is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,16 @@ EVENTS, TICKS, FACTS, LATENCY = "events.jsonl", "ticks.bin", "run.json", "latenc
 
 
 class LogFile:
-    """A file that whole records are added to. Where that fails the log ends there, and the run goes on."""
+    """A file that whole records are added to.
+
+    Where that fails the log ends there, and the run goes on.
+    """
 
     def __init__(self, path: Path) -> None:
         with writing(path):
             self._fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-        self._path, self.trouble = path, ""
+        self._path = path
+        self.trouble = ""
 
     def write(self, content: bytes) -> None:
         """Add records, or none of them from the first failure on."""
@@ -36,8 +39,9 @@ class LogFile:
             return
         size = os.fstat(self._fd).st_size
         try:
-            if (written := os.write(self._fd, content)) < len(content):
-                written += os.write(self._fd, content[written:])  # says why the rest does not fit
+            written = os.write(self._fd, content)
+            if written < len(content):
+                os.write(self._fd, content[written:])  # says why the rest does not fit
         except OSError as error:
             self.trouble = f"{self._path} could not be written any more: {error.strerror or error}"
             with suppress(OSError):
@@ -51,7 +55,10 @@ class LogFile:
 
 
 class RunLog:
-    """The folder of one run, its own until it is closed; the log of an earlier one is kept in earlier.1 and so on."""
+    """The folder of one run, its own until it is closed.
+
+    The log of an earlier one is kept in earlier.1 and so on.
+    """
 
     def __init__(self, folder: Path) -> None:
         with writing(folder):
@@ -97,7 +104,10 @@ def set_aside(folder: Path) -> None:
     names = [name for name in (EVENTS, TICKS, FACTS, LATENCY) if (folder / name).exists()]
     if not names:
         return
-    place = next(p for n in count(1) if not (p := folder / f"earlier.{n}").exists())
+    number = 1
+    while (folder / f"earlier.{number}").exists():
+        number += 1
+    place = folder / f"earlier.{number}"
     with writing(place):
         place.mkdir()
         for name in names:
@@ -125,7 +135,7 @@ def _require_numbers(dtype: np.dtype) -> None:
 
 
 def missed(folder: Path | str, episode: int, hz: float, state: State) -> tuple[int, int]:
-    """How many ticks of an episode in this state were missed, and how many there should have been."""
+    """Return how many ticks of an episode in this state were missed, and how many were due."""
     ticks = read_ticks(folder, state)
     time = ticks["time"][ticks["episode"] == episode]
     due = round(np.ptp(time) * hz) + 1 if len(time) else 0

@@ -8,19 +8,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-EVENTS, TICKS = (
-    1 << 18,
-    1 << 16,
-)  # bytes that wait where the pipe is full, until what can be spared is dropped
+# Bytes that wait where the pipe is full, until what can be spared is dropped.
+EVENTS = 1 << 18
+TICKS = 1 << 16
 BREAKING_OFF = ("stop", "hold", "disarm")  # orders for which nothing is gone on with
 
 
 class Wire:
-    """A pipe to write to. What does not fit waits; beyond `limit` bytes what can be spared is dropped, and counted."""
+    """A pipe to write to.
+
+    What does not fit waits; beyond `limit` bytes what can be spared is dropped, and counted.
+    """
 
     def __init__(self, fd: int, limit: int) -> None:
         os.set_blocking(fd, False)
-        self._fd, self._limit, self._waiting = fd, limit, bytearray()
+        self._fd = fd
+        self._limit = limit
+        self._waiting = bytearray()
         self.dropped = 0
 
     def send(self, content: bytes, spare: bool = True) -> None:
@@ -47,30 +51,39 @@ class Events:
     """What happens, as lines of JSON with their time [s] by the clock `now`."""
 
     def __init__(self, wire: Wire, now: Callable[[], float]) -> None:
-        self.wire, self._now = wire, now
+        self.wire = wire
+        self._now = now
 
     def write(self, event: str, *, spare: bool = False, **more: Any) -> None:
         """Write an event for whoever keeps the log; spare: it may be dropped where nobody reads."""
-        self.wire.send(
-            json.dumps({"time": self._now(), "event": event, **more}).encode() + b"\n", spare
-        )
+        content = json.dumps({"time": self._now(), "event": event, **more})
+        self.wire.send(content.encode() + b"\n", spare)
 
 
 class Orders:
-    """Lines of a pipe, read without waiting. Its end is the order to stop: nobody is left to give another one."""
+    """Lines of a pipe, read without waiting.
+
+    Its end is the order to stop: nobody is left to give another one.
+    """
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
-        self._fd, self._rest, self._lines = fd, b"", list[str]()
+        self._fd = fd
+        self._rest = b""
+        self._lines: list[str] = []
 
     def take(self) -> list[str]:
         """Return what was ordered since the last time."""
         self._read()
-        lines, self._lines = self._lines, []
+        lines = self._lines
+        self._lines = []
         return lines
 
     def break_off(self) -> bool:
-        """Return whether something was ordered for which nothing is gone on with; it stays to be taken."""
+        """Return whether something was ordered for which nothing is gone on with.
+
+        It stays to be taken.
+        """
         self._read()
         return any(line.split()[0] in BREAKING_OFF for line in self._lines)
 

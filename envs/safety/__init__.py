@@ -1,1 +1,4 @@
-"""What keeps an arm within its limits: limits, watchdogs, states, plausibility, and calibration of delays."""
+"""What keeps an arm within its limits.
+
+Limits, watchdogs, states, plausibility, and calibration of delays.
+"""

@@ -19,7 +19,8 @@ FREQUENCIES = (0.5, 1.5)  # Hz, at the beginning and at the end of a motion
 SIZES = {"rad": math.radians(2), "deg": 2.0, "m": 0.01, "mm": 10.0}  # a hand 1 m away: 3.5 cm
 SPEEDS = {"rad": 0.25, "deg": math.degrees(0.25), "m": 0.25, "mm": 250.0}  # that hand: 0.25 m/s
 RANGE_SHARE = 0.01  # of its range that an element of another unit moves
-LIMIT_SHARE = 0.5  # of the limits on velocity, acceleration and max_following_error that the motion uses at most
+# Of the limits on velocity, acceleration and max_following_error, what the motion uses at most.
+LIMIT_SHARE = 0.5
 
 GRID = 0.001  # s
 LONGEST = PAUSE  # s of delay that are looked for
@@ -184,7 +185,8 @@ def delays(spec: Spec, ticks: np.ndarray) -> Delays:
 
     ticks: records with time [s], sent (A,), measured (A,), and ages: of each stream [s], as ordered
     in spec.observations. How late an element moves is told by the stamps of the stream that
-    measures it, and by no other. RobotError where the motion was broken off, or where nothing followed.
+    measures it, and by no other. RobotError where the motion was broken off, or where nothing
+    followed.
     """
     if not len(ticks):
         raise RobotError("the motion was broken off before it began: no delay can be told")

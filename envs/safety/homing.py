@@ -15,8 +15,9 @@ ALIVE_SECONDS = 0.1  # between two signs of life
 class HomingRobot:
     """A Robot that is attended while it resets itself: everything else passes on to the robot.
 
-    alive: called again and again, with the seconds that the reset has taken; break_off: whether it shall end now. Then
-    the reset is interrupted as by Ctrl-C, in the main thread, and RobotError is raised.
+    alive: called again and again, with the seconds that the reset has taken; break_off: whether it
+    shall end now. Then the reset is interrupted as by Ctrl-C, in the main thread, and RobotError is
+    raised.
     """
 
     def __init__(

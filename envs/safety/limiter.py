@@ -16,35 +16,40 @@ FAR = 1e9  # farther than any robot reaches: larger numbers count as this
 
 
 class Limiter:
-    """The setpoint (A,) of every tick: exactly what is wanted where that keeps all limits, else the nearest that does.
+    """The setpoint (A,) of every tick.
 
-    Acceleration, velocity and position are never exceeded, and to keep a position it brakes in time. The setpoint
-    never goes towards what is measured: it only goes no farther away from it than `limits.max_following_error`. A setpoint that
-    begins outside its positions goes no farther out, and comes inside with the first command. Elements whose actions
-    are differences hold by 0.
+    It is exactly what is wanted where that keeps all limits, else the nearest that does.
+
+    Acceleration, velocity and position are never exceeded, and to keep a position it brakes in
+    time. The setpoint never goes towards what is measured: it only goes no farther away from it
+    than `limits.max_following_error`. A setpoint that begins outside its positions goes no farther
+    out, and comes inside with the first command. Elements whose actions are differences hold by 0.
     """
 
     def __init__(self, spec: Spec, limits: Limits) -> None:
-        self.limits, self._dt = limits, 1 / spec.command_hz
-        kinds = [(f.kind, f.size) for f in spec.actions.values()]
+        self.limits = limits
+        self._dt = 1 / spec.command_hz
+        jumps = []
+        known = []
+        for field in spec.actions.values():
+            jumps.append(np.full(field.size, field.kind in ("discrete", "quaternion")))
+            known.append(np.full(field.size, bool(field.measured_by)))
         self._angle = spec.angle_mask()
-        self._jumps = np.concatenate(
-            [np.full(n, kind in ("discrete", "quaternion")) for kind, n in kinds]
-        )
+        self._jumps = np.concatenate(jumps)
         self._relative = spec.relative_mask()
-        self._known = np.concatenate(
-            [np.full(f.size, bool(f.measured_by)) for f in spec.actions.values()]
-        )
+        self._known = np.concatenate(known)
         self.at = np.where(self._known, 0.0, np.clip(0.0, limits.low, limits.high))
         self.located = False
         self._commanded = bool((self._known | self._relative).all())
         self.stop()
 
     def start(self, at: np.ndarray, keep: np.ndarray | float = -1.0) -> None:
-        """Begin where the robot is (A,), NaN where nothing measures it: that stays where it was sent last.
+        """Begin where the robot is (A,), NaN where nothing measures it.
 
-        keep: a setpoint that was placed and lies so near to the robot is left as it is, its velocity too.
-        RobotError, and nothing begun, where the robot stands outside its positions by more than `limits.max_following_error`.
+        That stays where it was sent last.
+        keep: a setpoint that was placed and lies so near to the robot is left as it is, its
+        velocity too. RobotError, and nothing begun, where the robot stands outside its positions by
+        more than `limits.max_following_error`.
         """
         where = np.where(self._known, at, self.at)
         self._require_inside(where)
@@ -53,7 +58,8 @@ class Limiter:
         kept |= ~self._known
         self.at = np.where(kept, self.at, self._wrapped(where))
         self._velocity = np.where(kept, self._velocity, 0.0)
-        self._wanted, self.located = None, True
+        self._wanted = None
+        self.located = True
 
     def _require_inside(self, where: np.ndarray) -> None:
         if not np.isfinite(where).all():
@@ -65,7 +71,8 @@ class Limiter:
         outside = np.flatnonzero((np.abs(where - inside) > reach) & ~self._relative)
         if len(outside):
             raise RobotError(
-                f"the robot's pose {where} lies outside its limits in elements {outside.tolist()}: move it by hand"
+                f"the robot's pose {where} lies outside its limits in elements "
+                f"{outside.tolist()}: move it by hand"
             )
 
     def lift(self) -> None:
@@ -81,7 +88,10 @@ class Limiter:
 
     @property
     def placed(self) -> bool:
-        """Whether there is a setpoint: what nothing measures is nowhere until a command has been there."""
+        """Whether there is a setpoint.
+
+        What nothing measures is nowhere until a command has been there.
+        """
         return self.located and self._commanded
 
     @property
@@ -92,9 +102,10 @@ class Limiter:
     def next(
         self, wanted: np.ndarray | None, measured: np.ndarray | None = None, pace: float = 1.0
     ) -> np.ndarray:
-        """Return the setpoint of this tick.
+        """Return the setpoint of this tick (A,).
 
-        wanted: None to brake and hold; measured (A,): NaN where nothing measures it; pace: share of full velocity.
+        wanted (A,): None to brake and hold; measured (A,): NaN where nothing measures it; pace:
+        share of full velocity.
         """
         self._before = self.at, self._velocity
         if wanted is not None and not np.isfinite(wanted).all():
@@ -140,37 +151,41 @@ class Limiter:
 
     def _rates(self, pace: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the lowest and highest velocity of what is sent as differences."""
-        change, most = self.limits.acceleration * self._dt, max(pace, SLOW) * self.limits.velocity
-        slowest, fastest = (
-            np.maximum(self.limits.low / self._dt, -most),
-            np.minimum(self.limits.high / self._dt, most),
-        )
-        return (
-            np.minimum(np.maximum(slowest, self._velocity - change), self._velocity + change),
-            np.maximum(np.minimum(fastest, self._velocity + change), self._velocity - change),
-        )
+        change = self.limits.acceleration * self._dt
+        lower = self._velocity - change
+        upper = self._velocity + change
+        most = max(pace, SLOW) * self.limits.velocity
+        slowest = np.maximum(self.limits.low / self._dt, -most)
+        fastest = np.minimum(self.limits.high / self._dt, most)
+        slowest = np.minimum(np.maximum(slowest, lower), upper)
+        fastest = np.maximum(np.minimum(fastest, upper), lower)
+        return slowest, fastest
 
     def _positions(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the lowest and highest position: from outside the limits no farther out."""
         return np.minimum(self.limits.low, self.at), np.maximum(self.limits.high, self.at)
 
     def _moving(self, wanted: np.ndarray | None, pace: float) -> np.ndarray:
-        """Velocity of what is wanted, as far as it may be followed; none where it has only begun or ended."""
-        before, self._wanted = self._wanted, None if wanted is None else wanted.copy()
+        """Return the velocity (A,) of what is wanted, as far as it may be followed.
+
+        It is 0 where something has only begun, or ended, to be wanted.
+        """
+        before = self._wanted
+        self._wanted = None if wanted is None else wanted.copy()
         if wanted is None or before is None:
             return np.zeros_like(self.at)
         most = max(pace, SLOW) * self.limits.velocity
         return np.clip(self._difference(wanted, before) / self._dt, -most, most)
 
     def _reachable(self, measured: np.ndarray | None, pace: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the lowest and highest velocity of this tick from which every position limit can still be kept."""
-        acceleration, dt = self.limits.acceleration, self._dt
-        change, (lowest, highest) = acceleration * dt, self._positions()
+        """Return the lowest and highest velocity that still keep every position limit."""
+        acceleration = self.limits.acceleration
+        dt = self._dt
+        change = acceleration * dt
+        lowest, highest = self._positions()
         most = np.maximum(max(pace, SLOW) * self.limits.velocity, np.abs(self._velocity) - change)
-        slowest, fastest = (
-            np.maximum(-most, self._velocity - change),
-            np.minimum(most, self._velocity + change),
-        )
+        slowest = np.maximum(-most, self._velocity - change)
+        fastest = np.minimum(most, self._velocity + change)
         back = np.clip(-_brakeable(self.at - lowest, acceleration, dt), slowest, fastest)
         ahead = np.clip(_brakeable(highest - self.at, acceleration, dt), slowest, fastest)
         if measured is None:
@@ -190,8 +205,9 @@ class Limiter:
 
 
 def _brakeable(distance: np.ndarray, acceleration: np.ndarray, dt: float) -> np.ndarray:
-    """Return the largest velocity of the next tick after which braking at `acceleration` ends within `distance`."""
+    """Return the largest velocity after which braking at `acceleration` ends within `distance`."""
     with np.errstate(invalid="ignore"):
-        v = np.sqrt((acceleration * dt) ** 2 + 2 * acceleration * distance) - acceleration * dt
-        v = np.where(np.isinf(acceleration) | np.isinf(distance), np.inf, v)
-    return np.minimum(v, distance / dt)
+        change = acceleration * dt
+        velocity = np.sqrt(change**2 + 2 * acceleration * distance) - change
+        velocity = np.where(np.isinf(acceleration) | np.isinf(distance), np.inf, velocity)
+    return np.minimum(velocity, distance / dt)

@@ -45,11 +45,12 @@ class Limits:
         unlimited: Sequence[str] = (),
         source: str = "",
     ) -> Limits:
-        """Return the limits of a Spec, made tighter by a table {action: {limit: number or one per element}}.
+        """Return the limits of a Spec, made tighter by a table.
 
         Args:
             spec: Of the robot.
-            tighter: The table; a limit that is wider than the Spec's changes nothing.
+            tighter: {action: {limit: number or one per element}}; a limit that is wider than the
+            Spec's changes nothing.
             unlimited: Actions that may be sent without limits.
             source: The file that the table comes from, for errors.
 

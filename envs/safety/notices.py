@@ -9,16 +9,18 @@ SECONDS = 1.0  # between two notices of one kind
 
 
 class Notices:
-    """Tells each text once, and of one kind at most one a second, with the number of those left out."""
+    """Tells each text once, and of one kind at most one a second.
+
+    It says how many were left out.
+    """
 
     def __init__(
         self, log: Callable[[str], None], now: Callable[[], float] = time.monotonic
     ) -> None:
         self._log = log
         self._now = now
-        self._last: dict[
-            str, tuple[float, str, int]
-        ] = {}  # per kind: when, what, and how many were left out
+        # of each kind: when something was said, what, and how many were left out since then
+        self._last: dict[str, tuple[float, str, int]] = {}
 
     def say(self, kind: str, text: str) -> None:
         """Tell a text, unless it is the last one again or comes too soon."""
@@ -29,4 +31,6 @@ class Notices:
             self._last[kind] = when, told, left_out + 1
             return
         self._last[kind] = self._now(), text, 0
-        self._log(text + (f" ({left_out} more like it)" if left_out else ""))
+        if left_out:
+            text = f"{text} ({left_out} more like it)"
+        self._log(text)

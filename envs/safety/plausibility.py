@@ -13,18 +13,21 @@ from .limits import Limits
 
 STILL_SECONDS = 0.1  # over which a robot is watched before it counts as standing still
 STILL_TRAVEL = 0.01  # s of travel at full velocity that it may go meanwhile
-LOST = 1.5  # times the largest distance of setpoint and measurement, beyond which the robot does not follow
+LOST_SHARE = 1.5  # of max_following_error, beyond which the robot does not follow
 
 
 class Plausibility:
-    """Judges what is measured of each action element (A,) by the limits: where none is given, anything is plausible.
+    """Judges what is measured of each action element (A,) by the limits.
 
-    A robot may move as fast as its velocity limit, and at any moment close the distance `limits.max_following_error` to its setpoint.
+    A robot may move as fast as its velocity limit, and at any moment close the distance
+    `limits.max_following_error` to its setpoint. Where no limit is given, anything is plausible.
     """
 
     def __init__(self, spec: Spec, limits: Limits) -> None:
-        self._spec, self._limits = spec, limits
-        self._angle, self._names = spec.angle_mask(), spec.element_names()
+        self._spec = spec
+        self._limits = limits
+        self._angle = spec.angle_mask()
+        self._names = spec.element_names()
         self._still = np.where(np.isfinite(limits.velocity), STILL_TRAVEL * limits.velocity, np.inf)
         self.forget()
 
@@ -46,8 +49,8 @@ class Plausibility:
     def strays(self, measured: np.ndarray, setpoint: np.ndarray) -> str:
         """Return why the robot does not follow its setpoint; "" where it does."""
         distance = np.abs(self._difference(measured, setpoint))
-        return self._told(
-            distance > LOST * self._limits.max_following_error,
+        return self._describe(
+            distance > LOST_SHARE * self._limits.max_following_error,
             measured,
             "is {} away from where it was sent",
             distance,
@@ -59,8 +62,10 @@ class Plausibility:
         if not self._recent:
             return True
         newest = self._recent[-1][1]
-        moved = [np.abs(self._difference(newest, before)) for _, before in self._recent]
-        return not any((distance > self._still).any() for distance in moved)
+        for _, before in self._recent:
+            if (np.abs(self._difference(newest, before)) > self._still).any():
+                return False
+        return True
 
     @property
     def settled(self) -> bool:
@@ -69,12 +74,12 @@ class Plausibility:
         return self.still and seen >= STILL_SECONDS - 1e-6
 
     def _outside(self, measured: np.ndarray) -> str:
-        low, high, reach = self._limits.low, self._limits.high, self._limits.max_following_error
+        reach = self._limits.max_following_error
         with np.errstate(invalid="ignore"):
-            outside = (measured < low - reach) | (measured > high + reach)
-        return self._told(
-            outside & np.isfinite(reach) & ~self._angle, measured, "lies outside its limits"
-        )
+            below = measured < self._limits.low - reach
+            above = measured > self._limits.high + reach
+        outside = (below | above) & np.isfinite(reach) & ~self._angle
+        return self._describe(outside, measured, "lies outside its limits")
 
     def _jumped(self, measured: np.ndarray, stamps: np.ndarray) -> str:
         if self._stamps is None or not self._recent:
@@ -82,26 +87,25 @@ class Plausibility:
         passed = np.maximum(stamps - self._stamps, 1 / self._spec.command_hz)
         distance = np.abs(self._difference(measured, self._recent[-1][1]))
         allowed = self._limits.velocity * passed + self._limits.max_following_error
-        return self._told(distance > allowed, measured, "jumped by {}", distance)
+        return self._describe(distance > allowed, measured, "jumped by {}", distance)
 
-    def _told(
-        self, wrong: np.ndarray, measured: np.ndarray, what: str, by: np.ndarray | None = None
+    def _describe(
+        self, wrong: np.ndarray, measured: np.ndarray, what: str, distance: np.ndarray | None = None
     ) -> str:
+        """Return what is wrong (A,) with the first such element; "" where there is none."""
         if not wrong.any():
             return ""
-        k = int(np.argmax(wrong))
-        return f"{self._names[k]} is measured at {measured[k]:.4g}, which " + what.format(
-            "" if by is None else f"{by[k]:.4g}"
-        )
+        index = int(np.argmax(wrong))
+        if distance is not None:
+            what = what.format(f"{distance[index]:.4g}")
+        return f"{self._names[index]} is measured at {measured[index]:.4g}, which {what}"
 
     def _stamped(self, obs: Obs) -> np.ndarray:
         """Return when each action element was measured (A,) [s]."""
-        return np.concatenate(
-            [
-                np.full(f.size, obs.stamps.get(f.measured_by, obs.time))
-                for f in self._spec.actions.values()
-            ]
-        )
+        stamps = []
+        for field in self._spec.actions.values():
+            stamps.append(np.full(field.size, obs.stamps.get(field.measured_by, obs.time)))
+        return np.concatenate(stamps)
 
     def _difference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return shorter_way(a - b, self._angle)

@@ -18,24 +18,29 @@ from .states import NEXT, SILENT, State, WatchdogConfig
 
 BRAKE_SECONDS = 10.0  # given to the setpoint to come to rest
 SETTLE_SECONDS = 3.0  # given to the robot to stand still after its reset
-SAME_PLACE = (
-    0.02  # s of travel at full velocity: a reset that moves the robot no farther has not moved it
-)
-PAUSE_SECONDS, PAUSE_TICKS = (
-    0.02,
-    3,
-)  # without a command for longer than both, a robot stands at its setpoint
+# A reset that moves the robot no farther has not moved it [s of travel at full velocity].
+SAME_PLACE = 0.02
+# Without a command for longer than both, a robot stands at its setpoint.
+PAUSE_SECONDS = 0.02
+PAUSE_TICKS = 3
 HOLD = Command(None, "operator")
 
 
 class SafeRobot:
-    """A Robot that passes on what keeps its limits, brakes where there is nothing to pass on, and latches faults.
+    """A Robot that passes on what keeps its limits.
 
-    While anything is sent, the setpoint is continuous in position and velocity, whatever changes: states, episodes,
-    actors. Only a robot that something else has moved is met where it stands: by its own reset, or by hand while
-    nothing was sent to it or while it could not follow.
-    on_event: is given every change of state and every trouble, in words, of each kind at most once a second.
-    waiting: the clock to wait on, by default the robot's own, which it then cannot check.
+    It brakes where there is nothing to pass on, and latches faults. While anything is sent, the
+    setpoint is continuous in position and velocity, whatever changes: states, episodes, actors.
+    Only a robot that something else has moved is met where it stands: by its own reset, or by hand
+    while nothing was sent to it or while it could not follow.
+
+    Args:
+        robot: What moves.
+        limits: Within which it moves.
+        watchdog: What becomes a fault.
+        on_event: Is given every change of state and every trouble, in words, of each kind at most
+            once a second.
+        waiting: The clock to wait on, by default the robot's own, which it then cannot check.
     """
 
     def __init__(
@@ -46,24 +51,33 @@ class SafeRobot:
         on_event: Callable[[str], None] = lambda text: None,
         waiting: Clock | None = None,
     ) -> None:
-        self.robot, self.spec, self.clock, self.limits = robot, robot.spec, robot.clock, limits
-        self.watchdog, self.state, self.why = watchdog or WatchdogConfig(), State.DISARMED, ""
-        self._limiter, self._plausible = (
-            Limiter(robot.spec, limits),
-            Plausibility(robot.spec, limits),
-        )
+        self.robot = robot
+        self.spec = robot.spec
+        self.clock = robot.clock
+        self.limits = limits
+        self.watchdog = watchdog or WatchdogConfig()
+        self.state = State.DISARMED
+        self.why = ""  # it is in this state
+        self._limiter = Limiter(robot.spec, limits)
+        self._plausible = Plausibility(robot.spec, limits)
         self._on_event = on_event
         self._notices = Notices(on_event)
         self._obs: Obs | None = None
         self._measured = np.full(robot.spec.action_size, np.nan)
         self._taken = False  # whether the robot has taken the last setpoint
         self._trouble = ""  # why the newest observation cannot be
-        self._since = self._fresh = self._sent = self.clock.now()
+        now = self.clock.now()
+        self._since = now  # when this state, or this start, began
+        self._fresh = now  # when there was a usable action
+        self._sent = now  # when the robot took a command
         self.waiting = waiting or self.clock
         self._clock_check = ClockCheck(self.clock, self.waiting)
 
     def go(self, state: State) -> None:
-        """Change the state on purpose; RobotError where there is no way, or the pose is no place to start."""
+        """Change the state on purpose.
+
+        RobotError where there is no way, or the pose is no place to start.
+        """
         state = State(state)
         if state not in NEXT[self.state]:
             raise RobotError(
@@ -80,9 +94,13 @@ class SafeRobot:
         self._enter(state, "asked to")
 
     def _arm(self) -> None:
-        """Begin where the robot is; where it has followed its setpoint all the time, that goes on."""
+        """Begin where the robot is.
+
+        Where it has followed its setpoint all the time, that goes on.
+        """
         obs = self._observed_now()
-        if (age := self._age(obs, self.clock.now())) > self.watchdog.observation_seconds:
+        age = self._age(obs, self.clock.now())
+        if age > self.watchdog.observation_seconds:
             raise RobotError(f"the observation is {age:.2f} s old: nobody knows where the robot is")
         if self._trouble:
             raise RobotError(f"what is measured cannot be: {self._trouble}")
@@ -95,22 +113,26 @@ class SafeRobot:
 
     def _observed_now(self) -> Obs:
         """Observe; RobotError where the robot gives no new observation, whatever it gave before."""
-        before, self._obs = self._obs, None
+        before = self._obs
+        self._obs = None
         try:
             return self.observe()
         finally:
             self._obs = self._obs or before
 
     def fault(self, why: str) -> None:
-        """Brake, hold, and stay so until `go(HOLD)`; a robot to which nothing is sent has nothing to latch."""
+        """Brake, hold, and stay so until `go(HOLD)`.
+
+        A robot to which nothing is sent has nothing to latch.
+        """
         if self.state in (State.HOLD, State.ACTIVE):
             self._enter(State.FAULT, why)
 
     def reset(self, seed: int | None = None) -> None:
-        """Come to rest, let the robot reset itself, and begin again where it stands then; what fails is a fault.
+        """Come to rest, let the robot reset itself, and begin again where it stands then.
 
-        Where nothing may be sent the robot is left as it is: resetting it would move it. RobotError where it stands
-        outside its limits there, or gives no observation.
+        What fails is a fault. Where nothing may be sent the robot is left as it is: resetting it
+        would move it. RobotError where it stands outside its limits there, or gives no observation.
         """
         if self.state in SILENT:
             self._observed_now()
@@ -121,14 +143,14 @@ class SafeRobot:
         self._since = self._fresh = self.clock.now()
 
     def _came_to_rest(self) -> bool:
-        """Brake within the limits, on the ticks that follow the last command; False where that ends in a fault."""
+        """Brake within the limits, on the ticks that follow the last command.
+
+        Return False where that ends in a fault.
+        """
         following = self.waiting.now() + self._sent + 1 / self.spec.command_hz - self.clock.now()
-        braking = (
-            ()
-            if self.resting
-            else ticks(self.waiting, self.spec.command_hz, BRAKE_SECONDS, following)
-        )
-        for _ in braking:
+        if self.resting:
+            return self.state is not State.FAULT
+        for _ in ticks(self.waiting, self.spec.command_hz, BRAKE_SECONDS, following):
             self.observe()
             self._fresh = self.clock.now()
             self.command(HOLD)
@@ -145,7 +167,10 @@ class SafeRobot:
         return self.state is not State.FAULT
 
     def _begin_again(self) -> None:
-        """Wait until the robot stands still; where its reset has moved it, the setpoint begins there."""
+        """Wait until the robot stands still.
+
+        Where its reset has moved it, the setpoint begins there.
+        """
         before = self._measured
         self._obs = None
         self._plausible.forget()
@@ -168,7 +193,10 @@ class SafeRobot:
         raise RobotError(f"the robot does not stand still for {STILL_SECONDS:g} s")
 
     def observe(self) -> Obs:
-        """The latest observation, or the last one where the robot fails to give any: its age then tells."""
+        """Return the latest observation, or the last one where the robot fails to give any.
+
+        Its age then tells.
+        """
         try:
             obs = whole(
                 self.spec,
@@ -180,13 +208,18 @@ class SafeRobot:
                 raise RobotError(f"the robot gives no observation: {error}") from error
             self._notices.say("observation", f"no observation: {error}")
             return self._obs
-        self._obs, self._measured = obs, measured_action(self.spec, obs)
+        self._obs = obs
+        self._measured = measured_action(self.spec, obs)
         self._trouble = self._plausible.look(obs, self._measured)
         return obs
 
     def command(self, command: Command) -> np.ndarray:
-        """Send what limits and state leave of a command, and return it; measured values where nothing is sent."""
-        obs, now = self._obs or self.observe(), self.clock.now()
+        """Send what limits and state leave of a command, and return that (A,).
+
+        Where nothing is sent, return what is measured.
+        """
+        obs = self._obs or self.observe()
+        now = self.clock.now()
         wanted = self._checked(command.action)
         self._look(obs, now, wanted)
         if self.state in SILENT:
@@ -195,25 +228,31 @@ class SafeRobot:
             return self._send(None, command.source)
         if now - self._sent > max(PAUSE_SECONDS, PAUSE_TICKS / self.spec.command_hz):
             self._limiter.stop()
-        pace = (
-            min(1.0, (now - self._since) / self.watchdog.ramp_seconds)
-            if self.watchdog.ramp_seconds
-            else 1.0
-        )
-        setpoint = self._limiter.next(
-            wanted if self.state is State.ACTIVE else None, self._measured, pace
-        )
+        if self.state is not State.ACTIVE:
+            wanted = None
+        setpoint = self._limiter.next(wanted, self._measured, self._pace(now))
         return self._send(setpoint if self._limiter.placed else None, command.source)
 
+    def _pace(self, now: float) -> float:
+        """Return the share of full velocity that a motion may have so soon after its beginning."""
+        if not self.watchdog.ramp_seconds:
+            return 1.0
+        return min(1.0, (now - self._since) / self.watchdog.ramp_seconds)
+
     def _send(self, setpoint: np.ndarray | None, source: str) -> np.ndarray:
-        """Hand a setpoint to the robot in float64, so that no rounding exceeds a limit; return what it sent."""
+        """Hand a setpoint to the robot, and return what it sent (A,).
+
+        It is float64, so that no rounding exceeds a limit.
+        """
         try:
             told = self.robot.command(Command(setpoint, source))
             if np.shape(told) != (self.spec.action_size,):
                 raise RobotError(
-                    f"command() returned {told!r}, not the {self.spec.action_size} numbers that it sent"
+                    f"command() returned {told!r}, "
+                    f"not the {self.spec.action_size} numbers that it sent"
                 )
-            self._sent, self._taken = self.clock.now(), setpoint is not None
+            self._sent = self.clock.now()
+            self._taken = setpoint is not None
             return told
         except Exception as error:
             self._taken = False
@@ -228,7 +267,10 @@ class SafeRobot:
         return self._limiter.resting and (self._limiter.located or self._plausible.still)
 
     def outcome(self) -> Outcome | None:
-        """What the robot says; a fault ends the episode, unjudged. Where nothing is sent nothing comes of it."""
+        """Return what the robot says; a fault ends the episode, unjudged.
+
+        Where nothing is sent nothing comes of it.
+        """
         if self.state in SILENT:
             return None
         try:
@@ -246,27 +288,33 @@ class SafeRobot:
 
     def _look(self, obs: Obs, now: float, wanted: np.ndarray | None) -> None:
         """The watchdogs."""
-        if trouble := self._clock_check.trouble():
-            self.fault(trouble)
+        clock_trouble = self._clock_check.trouble()
+        if clock_trouble:
+            self.fault(clock_trouble)
         if wanted is not None or self.state is not State.ACTIVE:
             self._fresh = now
-        if (age := self._age(obs, now)) > self.watchdog.observation_seconds:
+        age = self._age(obs, now)
+        if age > self.watchdog.observation_seconds:
             self.fault(f"the observation is {age:.2f} s old")
-        if (age := now - self._fresh) > self.watchdog.action_seconds:
-            self.fault(f"no action for {age:.2f} s")
-        if trouble := self._trouble or self._strays():
+        without = now - self._fresh
+        if without > self.watchdog.action_seconds:
+            self.fault(f"no action for {without:.2f} s")
+        trouble = self._trouble or self._strays()
+        if trouble:
             self.fault(trouble)
 
     def _strays(self) -> str:
-        return (
-            self._plausible.strays(self._measured, self._limiter.at) if self._limiter.placed else ""
-        )
+        """Return why the robot does not follow its setpoint; "" where it does, or has none."""
+        if not self._limiter.placed:
+            return ""
+        return self._plausible.strays(self._measured, self._limiter.at)
 
     def _age(self, obs: Obs, now: float) -> float:
-        """Of the oldest stream [s]."""
-        return now - min(
-            obs.time, *(obs.stamps.get(k, obs.time) for k in self.spec.observations), now
-        )
+        """Return the age of the oldest stream [s]."""
+        oldest = min(obs.time, now)
+        for key in self.spec.observations:
+            oldest = min(oldest, obs.stamps.get(key, obs.time))
+        return now - oldest
 
     def _checked(self, action: np.ndarray | None) -> np.ndarray | None:
         if action is None:
@@ -281,5 +329,6 @@ class SafeRobot:
 
     def _enter(self, state: State, why: str) -> None:
         self._on_event(f"{self.state} -> {state}: {why}")
-        self.state, self.why = state, why
+        self.state = state
+        self.why = why
         self._since = self._fresh = self.clock.now()

@@ -1,4 +1,7 @@
-"""A person drives a robot by hand: its control process keeps it within limits, episodes go into a store."""
+"""A person drives a robot by hand.
+
+Its control process keeps it within limits, episodes go into a store.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ DROPPED = ("discard", "quit")
 class HandSession:
     """From one episode to the next: a person begins each, and says how it ended.
 
-    The robot holds before and after an episode. A fault ends it and drops it; the next event to start arms again.
+    The robot holds before and after an episode. A fault ends it and drops it; the next event to
+    start arms again.
     leader: a robot in the person's hand, whose pose the robot comes to; else the device moves it.
     seed: gives the start seed of the next episode. log: is given what happens.
     """

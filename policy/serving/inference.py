@@ -1,4 +1,7 @@
-"""The inference process: owns the policy, answers the newest request, and ends when nobody is left to ask."""
+"""The inference process.
+
+Owns the policy, answers the newest request, and ends when nobody is left to ask.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ WARM = 3  # chunks made before the first request: the first one is slow
 def main(settings: InferenceConfig) -> None:
     """Serve a policy over two mailboxes; the standard input is the bell.
 
-    Says on the standard output, one JSON object a line, when it is ready and how long a chunk takes.
+    Says on the standard output, one JSON object a line, when it is ready and how long a chunk
+    takes.
     """
     torch.set_num_threads(settings.threads)
     engine = load_engine(settings.policy)

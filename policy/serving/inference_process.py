@@ -1,4 +1,7 @@
-"""The inference process seen from outside: started, started again where it ends, ended where it hangs."""
+"""The inference process seen from outside.
+
+Started, started again where it ends, ended where it hangs.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ class Inference:
             self._tries = 0
 
     def look(self) -> int | None:
-        """Start it again where it has ended, and return its exit code then; RobotError where that leads nowhere."""
+        """Start it again where it has ended, and return its exit code then.
+
+        RobotError where that leads nowhere.
+        """
         code = self._process.poll()
         if code is None:
             return None
@@ -60,7 +66,10 @@ class Inference:
         return code
 
     def end_hanging(self) -> None:
-        """End a process that has been ready and does not answer; one that is still loading is left alone."""
+        """End a process that has been ready and does not answer.
+
+        One that is still loading is left alone.
+        """
         if self.ready:
             self._process.kill()
             self._process.wait()

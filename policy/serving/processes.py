@@ -1,4 +1,7 @@
-"""Child processes: their modules are never taken from the current folder, and Ctrl-C does not reach them."""
+"""Child processes, which Ctrl-C does not reach.
+
+Their modules are never taken from the current folder.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ def large_pipe() -> tuple[int, int]:
 
 
 def listen(fd: int, on_content: Callable[[bytes], None], *, lines: bool) -> threading.Thread:
-    """Hand everything that comes through a pipe to `on_content`, in a thread of its own; lines: whole ones only."""
+    """Hand everything that comes through a pipe to `on_content`, in a thread of its own.
+
+    Lines: whole ones only.
+    """
 
     def work() -> None:
         rest = b""

@@ -1,4 +1,7 @@
-"""A run: a policy, or recorded actions, on a robot, with limits, watchdogs, a log, and a person in charge."""
+"""A run: a policy, or recorded actions, on a robot.
+
+It has limits, watchdogs, a log, and a person in charge.
+"""
 
 from __future__ import annotations
 
@@ -190,7 +193,10 @@ def _play_episodes(
 
 @dataclass(frozen=True)
 class Played:
-    """How an episode ended. number: as the control process counts; success: None where nobody judged it yet."""
+    """How an episode ended. number: as the control process counts.
+
+    Success: None where nobody judged it yet.
+    """
 
     number: int
     why: str

@@ -14,8 +14,9 @@ from ..engines.engine import Engine
 
 
 def answer(engine: Engine, requests: list[Request | None]) -> list[Chunk | None]:
-    """Return one chunk per request, computed in one batch; None keeps a place free.
+    """Return one chunk per request, computed in one batch as long as the list.
 
+    None keeps a place free.
     The noise of a request comes from its own seed, so the rest of the batch changes nothing.
     """
     first = next(request for request in requests if request is not None)
@@ -68,7 +69,8 @@ class InlineRunner:
 
     def poll(self) -> Chunk | None:
         """The chunk, once."""
-        chunk, self._chunk = self._chunk, None
+        chunk = self._chunk
+        self._chunk = None
         return chunk
 
     def stalls(self) -> bool:
@@ -77,7 +79,10 @@ class InlineRunner:
 
 
 class RequestBatch:
-    """Collects the requests of up to `size` episodes and answers them in one pass of that size, whoever asked."""
+    """Collects the requests of up to `size` episodes and answers them in one pass.
+
+    The pass always has that size, whoever asked.
+    """
 
     def __init__(self, engine: Engine, size: int) -> None:
         self._engine = engine
@@ -85,30 +90,39 @@ class RequestBatch:
         self.answers: list[Chunk | None] = [None] * size
 
     def place(self, index: int) -> BatchedRunner:
-        """The Runner of one episode, always at the same place of the batch: rounding depends on it."""
+        """The Runner of one episode, always at the same place of the batch.
+
+        Rounding depends on it.
+        """
         return BatchedRunner(self, index)
 
     def flush(self) -> None:
         """Answer all that have asked."""
-        if any(r is not None for r in self.asked):
-            fresh = answer(self._engine, self.asked)
-            self.answers = [new or old for new, old in zip(fresh, self.answers, strict=True)]
-            self.asked = [None] * len(self.asked)
+        if self.asked.count(None) == len(self.asked):
+            return
+        fresh = answer(self._engine, self.asked)
+        for index, chunk in enumerate(fresh):
+            if chunk is not None:
+                self.answers[index] = chunk
+        self.asked = [None] * len(self.asked)
 
 
 class BatchedRunner:
     """One episode's Runner in a RequestBatch; time stands still until the batch is flushed."""
 
     def __init__(self, batch: RequestBatch, index: int) -> None:
-        self._batch, self._index = batch, index
+        self._batch = batch
+        self._index = index
 
     def submit(self, request: Request) -> None:
         """Wait for the next flush."""
-        self._batch.asked[self._index], self._batch.answers[self._index] = request, None
+        self._batch.asked[self._index] = request
+        self._batch.answers[self._index] = None
 
     def poll(self) -> Chunk | None:
         """The answer, once it is there."""
-        chunk, self._batch.answers[self._index] = self._batch.answers[self._index], None
+        chunk = self._batch.answers[self._index]
+        self._batch.answers[self._index] = None
         return chunk
 
     def stalls(self) -> bool:
@@ -119,18 +133,17 @@ class BatchedRunner:
 class DelayedRunner:
     """Another Runner whose answers arrive some time after the observation, on a simulated clock.
 
-    seconds: that an answer takes, or several of which each request draws one; jitter: at most so much longer [s].
+    seconds: that an answer takes, or several of which each request draws one; jitter: at most so
+    much longer [s].
     """
 
     def __init__(
         self, runner: Runner, seconds: float | Sequence[float], clock: Clock, jitter: float = 0.0
     ) -> None:
-        self._runner, self._seconds, self._clock, self._jitter = (
-            runner,
-            np.atleast_1d(seconds),
-            clock,
-            jitter,
-        )
+        self._runner = runner
+        self._seconds = np.atleast_1d(seconds)
+        self._clock = clock
+        self._jitter = jitter
         self._ready = float("inf")
 
     def submit(self, request: Request) -> None:

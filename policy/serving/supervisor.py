@@ -1,4 +1,4 @@
-"""The supervisor: starts the control process, keeps its log, watches over it, and over the inference."""
+"""The supervisor: starts the control process, keeps its log, and watches over all processes."""
 
 from __future__ import annotations
 
@@ -29,20 +29,26 @@ STUCK_GRACE_SECONDS = 2.0  # the same, where it has stood still already
 RESET_SECONDS = 120.0  # that a robot may take for its reset
 ALIVE_SECONDS = 0.25  # between two signs of life for systemd
 LOOK_SECONDS = 0.05
-STUCK_SECONDS, LOOKS = (
-    0.5,
-    10,
-)  # without a tick, and so many looks in a row: this process may have been stopped, too
+# Without a tick, and so many looks in a row: this process may have been stopped, too.
+STUCK_SECONDS = 0.5
+LOOKS = 10
 SLOW_SECONDS = 1.0  # a reset that takes longer is told
-STOPPED = "the control process has stopped: nothing is sent to the robot; use the emergency stop, then end this run"
-KILLED = "the control process was killed: nothing has braked the robot, and nothing is sent to it any more"
+STOPPED = (
+    "the control process has stopped: nothing is sent to the robot; "
+    "use the emergency stop, then end this run"
+)
+KILLED = (
+    "the control process was killed: nothing has braked the robot, "
+    "and nothing is sent to it any more"
+)
 
 
 class Supervisor:
     """One control process, and whoever has an eye on it.
 
-    config: what it is told; fds: what it inherits besides; log: is given, in words and within `poll`, what goes wrong.
-    The control process is not started before the inference is ready, and runs on where that ends.
+    config: what it is told; fds: what it inherits besides; log: is given, in words and within
+    `poll`, what goes wrong. The control process is not started before the inference is ready, and
+    runs on where that ends.
     hang_seconds: without a tick, after which nobody waits for the control process any more.
     """
 
@@ -58,9 +64,13 @@ class Supervisor:
         self.run_log = run_log
         self._log = log
         self._hang_seconds = hang_seconds
-        self._arrived, self._events = Queue[dict[str, Any]](), deque[dict[str, Any]]()
-        self._last_sign, self._last_notified, self._stuck = math.inf, 0.0, 0
-        self._slow_logged, self._trouble_logged = False, False
+        self._arrived = Queue[dict[str, Any]]()  # from the threads that listen
+        self._events = deque[dict[str, Any]]()  # noted, and waited for by nobody yet
+        self._last_sign = math.inf  # of life of the control process [s]
+        self._last_notified = 0.0  # systemd [s]
+        self._stuck = 0  # looks in a row without a sign
+        self._slow_logged = False
+        self._trouble_logged = False
         self._inference: Inference | None = None
         self._control: subprocess.Popen[bytes] | None = None
         self._threads: list[threading.Thread] = []
@@ -112,19 +122,24 @@ class Supervisor:
             self._control.stdin.flush()  # pyright: ignore
 
     def wait(self, *names: str, seconds: float = math.inf) -> dict[str, Any]:
-        """The next event of one of these names; RobotError where the control process ends first, or takes too long."""
+        """The next event of one of these names.
+
+        RobotError where the control process ends first, or takes too long.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.poll(LOOK_SECONDS)
             while self._events:
-                if (event := self._events.popleft())["event"] in names:
+                event = self._events.popleft()
+                if event["event"] in names:
                     return event
         raise RobotError(f"nothing heard of {' or '.join(names)} in {seconds:g} s")
 
     def next_event(self, name: str) -> dict[str, Any] | None:
         """The next event of this name, of those that `poll` has noted; None where there is none."""
         while self._events:
-            if (event := self._events.popleft())["event"] == name:
+            event = self._events.popleft()
+            if event["event"] == name:
                 return event
         return None
 
@@ -145,14 +160,14 @@ class Supervisor:
         RobotError where the run cannot go on.
         """
         with suppress(Empty):
-            self._note(
-                self._arrived.get(timeout=seconds) if seconds else self._arrived.get_nowait()
-            )
+            if seconds:
+                self._note(self._arrived.get(timeout=seconds))
             while True:
                 self._note(self._arrived.get_nowait())
         self._look_after_control()
-        if self._inference is not None and (code := self._inference.look()) is not None:
-            self.run_log.note("inference ended", code=code)
+        ended = self._inference and self._inference.look()
+        if ended is not None:
+            self.run_log.note("inference ended", code=ended)
             self._log("the inference process has ended and is started again")
         if self.run_log.trouble and not self._trouble_logged:
             self._trouble_logged = True
@@ -178,15 +193,17 @@ class Supervisor:
             self._log("the robot resets itself; Ctrl-C breaks that off")
 
     def _look_after_control(self) -> None:
-        """Say when control stands still; RobotError where it has ended, or stood still for too long."""
+        """Say when control stands still.
+
+        RobotError where it has ended, or stood still for too long.
+        """
         if self._control is None:
             return
-        if (code := self._control.poll()) is not None and (code < 0 or self._all_noted()):
-            raise RobotError(
-                KILLED
-                if code < 0
-                else f"the control process has ended ({code}); see {self.run_log.folder}"
-            )
+        code = self._control.poll()
+        if code is not None and code < 0:
+            raise RobotError(KILLED)
+        if code is not None and self._all_noted():
+            raise RobotError(f"the control process has ended ({code}); see {self.run_log.folder}")
         silent = time.monotonic() - self._last_sign
         self._stuck = self._stuck + 1 if silent > STUCK_SECONDS else 0
         if self._stuck == LOOKS:
@@ -203,15 +220,22 @@ class Supervisor:
         return self._arrived.empty()
 
     def close(self) -> list[str]:
-        """Brake, let go of the robot, end the processes; return what went wrong in doing so, in words."""
+        """Brake, let go of the robot, end the processes.
+
+        Return what went wrong in doing so, in words.
+        """
         wrong = self._end_control(self._control) if self._control else []
         for thread in self._threads:
             thread.join(GRACE_SECONDS)
         if self._inference is not None:
             self._inference.close()
         self.run_log.close()
-        wrong += [e["text"] for e in self._arrived.queue if e.get("event") == "failed"]
-        return wrong + [self.run_log.trouble] * bool(self.run_log.trouble)
+        for event in self._arrived.queue:
+            if event.get("event") == "failed":
+                wrong.append(event["text"])
+        if self.run_log.trouble:
+            wrong.append(self.run_log.trouble)
+        return wrong
 
     def _end_control(self, control: subprocess.Popen[bytes]) -> list[str]:
         self.order("stop")
@@ -222,7 +246,7 @@ class Supervisor:
         except subprocess.TimeoutExpired:
             control.kill()
             control.wait()
-        return [KILLED] * (control.returncode < 0)
+        return [KILLED] if control.returncode < 0 else []
 
     def on_line(self, line: bytes) -> None:
         """Take in a line of JSON from either process."""
@@ -243,15 +267,18 @@ class Supervisor:
 
     def _is_alive(self) -> None:
         self._last_sign = time.monotonic()
-        if (
-            self._last_sign > self._last_notified + ALIVE_SECONDS
-        ):  # systemd hears of the control process, not of this one
+        # systemd is told of the control process, not of this one
+        if self._last_sign > self._last_notified + ALIVE_SECONDS:
             self._last_notified = self._last_sign
             notify("WATCHDOG=1")
 
 
 def notify(state: str) -> None:
     """Tell systemd, where it started this."""
-    if path := os.environ.get("NOTIFY_SOCKET", ""):
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-            out.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path:
+        return
+    if path.startswith("@"):  # an abstract socket
+        path = "\0" + path[1:]
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+        out.sendto(state.encode(), path)

@@ -1,4 +1,7 @@
-"""A person records demonstrations: a device, and a robot, which is a simulation in real time or one with limits."""
+"""A person records demonstrations.
+
+A device, and a robot, which is a simulation in real time or one with limits.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TeleopSession:
-    """What is driven, with what. device: PAGE, one of DEVICES, or a robot that leads; the rest as in `fewstep run`."""
+    """What is driven, with what. device: PAGE, one of DEVICES, or a robot that leads.
+
+    The rest as in `fewstep run`.
+    """
 
     name: str
     options: Mapping[str, Any]
@@ -52,8 +58,9 @@ class TeleopSession:
     out: str = "out/record"  # log of a robot that is no simulation
 
     def record(self, make_store: MakeStore, episodes: int, seed: int, log: Log) -> int:
-        """Until so many are kept, or the person quits; the store is made once there are a robot and a device.
+        """Until so many are kept, or the person quits.
 
+        The store is made once there are a robot and a device.
         seed: of the first start; negative for one after those of the episodes that the store holds.
         """
         if not is_driver(self.name):
