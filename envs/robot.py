@@ -26,7 +26,7 @@ class Obs:
 
 
 def measured_action(spec: Spec, obs: Obs) -> np.ndarray:
-    """What is measured of each action element (A,), NaN where nothing measures it."""
+    """Return what is measured of each action element (A,), NaN where nothing measures it."""
     parts = []
     for key, f in spec.actions.items():
         if f.measured_by and f.measured_by not in obs.data:

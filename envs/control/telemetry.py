@@ -83,7 +83,8 @@ class RunLog:
 
     def facts(self, spec: Spec, **more: Any) -> None:
         """Write what ran; spec: of the robot."""
-        fields = [list(x) for x in tick_type(spec.action_size, len(spec.observations)).descr]
+        dtype = tick_type(spec.action_size, len(spec.observations))
+        fields = [list(field) for field in dtype.descr]
         content = json.dumps({**more, "ticks": fields, "spec": spec.to_json()}, indent=1)
         write_file(self.folder / FACTS, content.encode())
 
@@ -115,7 +116,7 @@ def set_aside(folder: Path) -> None:
 
 
 def read_ticks(folder: Path | str, state: State = State.ACTIVE) -> np.ndarray:
-    """The ticks of a run in one state; RobotError where there is no such log."""
+    """Return the ticks (T,) of a run in one state; RobotError where there is no such log."""
     folder = Path(folder)
     with refusing(RobotError, f"{folder} holds no log of a run", folder):
         fields = read_json(folder / FACTS, RobotError, inside=folder)["ticks"]
@@ -143,7 +144,7 @@ def missed(folder: Path | str, episode: int, hz: float, state: State) -> tuple[i
 
 
 def latencies(folder: Path | str) -> list[float]:
-    """How long each chunk of a run took to make [s]."""
+    """Return how long each chunk of a run took to make [s]."""
     seconds = read_ticks(folder)["inference"]
     found = seconds[np.flatnonzero(np.diff(seconds, prepend=0.0))].tolist()
     if not found:

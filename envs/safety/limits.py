@@ -50,7 +50,7 @@ class Limits:
         Args:
             spec: Of the robot.
             tighter: {action: {limit: number or one per element}}; a limit that is wider than the
-            Spec's changes nothing.
+                Spec's changes nothing.
             unlimited: Actions that may be sent without limits.
             source: The file that the table comes from, for errors.
 
@@ -59,13 +59,14 @@ class Limits:
         """
         tighter = tighter or {}
         _require_actions(spec, tighter, unlimited, source)
-        fields = []
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in LIMITS}
         for key, field in spec.actions.items():
-            fields.append(_field_limits(key, field, tighter.get(key, {}), source))
+            limits = _field_limits(key, field, tighter.get(key, {}), source)
             if key not in unlimited:
-                _require_limited(key, field, fields[-1])
-        joined = {name: np.concatenate([limits[name] for limits in fields]) for name in LIMITS}
-        return cls(**joined)
+                _require_limited(key, field, limits)
+            for name in LIMITS:
+                parts[name].append(limits[name])
+        return cls(**{name: np.concatenate(parts[name]) for name in LIMITS})
 
 
 def _require_actions(spec: Spec, tighter: Table, unlimited: Sequence[str], source: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from ...demos.recording.recorder import Recorder
 from ...demos.recording.session import Cadence
 from ...demos.store import DemoStore
-from ...envs import Outcome, Robot, RobotError
+from ...envs import Outcome, Robot, RobotError, Step
 from ...envs.control.control_loop import NOT_BEGUN
 from ...envs.control.frames import FrameReader
 from ...envs.control.remote_hand import HandSender
@@ -44,25 +44,31 @@ class HandSession:
         seed: Callable[[], int],
         log: Callable[[str], None],
     ) -> None:
-        self._supervisor, self._frames, self._hand, self._device, self._leader = (
-            supervisor,
-            frames,
-            hand,
-            device,
-            leader,
-        )
-        self._store, self._seed, self._log = store, seed, log
-        self._recorder, self._cadence = Recorder(store), Cadence(store.spec.policy_hz)
-        self._playing, self._recording, self._verdict = False, False, ""
-        self._start, self._lost, self.kept = 0, 0, 0
+        self._supervisor = supervisor
+        self._frames = frames
+        self._hand = hand
+        self._device = device
+        self._leader = leader
+        self._store = store
+        self._next_seed = seed
+        self._log = log
+        self._recorder = Recorder(store)
+        self._cadence = Cadence(store.spec.policy_hz)
+        self._playing = False
+        self._recording = False
+        self._verdict = ""  # what the person said of the running episode
+        self._start = 0  # seed of its start
+        self._lost = 0  # frames, before it
+        self.kept = 0
 
     def run(self, episodes: int) -> int:
-        """Until so many episodes are kept, or the person quits; returns how many."""
+        """Go on until so many episodes are kept, or the person quits; return how many."""
         while self.kept < episodes:
             events = self._read_device()
             self._supervisor.poll(LOOK_SECONDS)
             self._take_frames()
-            if (ended := self._supervisor.next_event("ended")) is not None:
+            ended = self._supervisor.next_event("ended")
+            if ended is not None:
                 self._take_frames()
                 self._end(ended)
             for event in events:
@@ -85,16 +91,22 @@ class HandSession:
         return hand.events
 
     def _take_frames(self) -> None:
-        while (frame := self._frames.read()) is not None:
+        frame = self._frames.read()
+        while frame is not None:
             _, following, step = frame
-            if not self._playing or not (following or self._recording):
-                continue
-            if not self._recording:
-                self._recording, self._cadence = True, Cadence(self._store.spec.policy_hz)
-                self._log(f"recording episode {len(self._store)}")
-            self._recorder.step(step)
-            if text := self._cadence.off(step.obs.time):
-                self._log(text)
+            if self._playing and (following or self._recording):
+                self._record(step)
+            frame = self._frames.read()
+
+    def _record(self, step: Step) -> None:
+        if not self._recording:
+            self._recording = True
+            self._cadence = Cadence(self._store.spec.policy_hz)
+            self._log(f"recording episode {len(self._store)}")
+        self._recorder.step(step)
+        trouble = self._cadence.off(step.obs.time)
+        if trouble:
+            self._log(trouble)
 
     def _obey(self, event: str) -> None:
         if event == "toggle":
@@ -106,31 +118,38 @@ class HandSession:
             self._supervisor.order("hold")
 
     def _begin(self) -> None:
-        self._playing, self._recording, self._verdict = True, False, ""
+        self._playing = True
+        self._recording = False
+        self._verdict = ""
         self._lost = self._frames.lost
         if self._leader is not None:
             self._log("the robot comes to its leader; recording begins when it is there")
         self._supervisor.order("arm")
-        self._start = self._seed()
+        self._start = self._next_seed()
         self._supervisor.order(f"play {self._start} inf active")
 
     def _end(self, ended: dict[str, Any]) -> None:
         """Keep or drop what was recorded, as the person, the robot or a fault has decided."""
-        was_recording, self._playing, self._recording = self._recording, False, False
+        was_recording = self._recording
+        self._playing = False
+        self._recording = False
         why = ended.get("why") or "over"
         failed = why.startswith("fault") or why == NOT_BEGUN
         dropped = self._verdict in DROPPED or (failed and self._verdict not in VERDICTS)
         if dropped or not was_recording:
             self._recorder.discard(self._start)
-            reason = (
-                why if failed else "" if self._verdict in DROPPED else "nothing was recorded yet"
-            )
-            self._log(f"discarded: {reason}" if reason else "discarded")
+            if failed:
+                self._log(f"discarded: {why}")
+            elif self._verdict in DROPPED:
+                self._log("discarded")
+            else:
+                self._log("discarded: nothing was recorded yet")
             return
         success = VERDICTS.get(self._verdict, ended.get("success"))
         stored = self._recorder.end(Outcome(success), self._start)
         self.kept += stored is not None
         how = {True: "success", False: "failure", None: "not judged"}[success]
         self._log(f"kept: {how}, {len(stored or ())} frames; {len(self._store)} episodes in all")
-        if lost := self._frames.lost - self._lost:
+        lost = self._frames.lost - self._lost
+        if lost:
             self._log(f"{lost} frames were lost: this computer records too slowly")

@@ -6,6 +6,7 @@ Owns the policy, answers the newest request, and ends when nobody is left to ask
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -22,7 +23,7 @@ from ..engines.loading import load_engine
 from .inference_config import InferenceConfig
 from .runners import answer
 
-WARM = 3  # chunks made before the first request: the first one is slow
+WARM_CHUNKS = 3  # made before the first request: the first one is slow
 
 
 def main(settings: InferenceConfig) -> None:
@@ -39,11 +40,11 @@ def main(settings: InferenceConfig) -> None:
     )
     asked = Mailbox(messages.request, settings.requests)
     given = Mailbox(messages.chunk, settings.chunks)
-    seconds = [_answer(engine, messages, given, _blank(engine)) for _ in range(WARM)]
-    print(
-        json.dumps({"event": "inference ready", "pid": os.getpid(), "seconds": min(seconds)}),
-        flush=True,
-    )
+    seconds = math.inf
+    for _ in range(WARM_CHUNKS):
+        seconds = min(seconds, _answer(engine, messages, given, _blank(engine)))
+    ready = {"event": "inference ready", "pid": os.getpid(), "seconds": seconds}
+    print(json.dumps(ready), flush=True)
     while os.read(0, 4096):
         record = asked.read()
         if record is not None:

@@ -36,7 +36,7 @@ from .hand_session import HandSession
 from .supervisor import START_SECONDS, Supervisor
 
 PAGE = "page"
-PATIENCE = 600.0  # s that a person has for an episode in simulation
+PATIENCE_SECONDS = 600.0  # that a person has for an episode in simulation
 MakeStore = Callable[[Spec], DemoStore]
 Log = Callable[[str], None]
 
@@ -81,11 +81,9 @@ class TeleopSession:
             stack.callback(robot.close)
             actor, device = self._hold(robot, stack)
             store = stack.enter_context(make_store(robot.spec))
-            show = (
-                partial(device.show, robot.robot.render)
-                if isinstance(device, Page)
-                else lambda: None
-            )
+            show = _show_nothing
+            if isinstance(device, Page):
+                show = partial(device.show, robot.robot.render)
             buttons = device if isinstance(actor, Leader) else None
             session = Session(
                 robot, actor, store, log_everywhere, buttons, next_seed(store, seed), show
@@ -102,10 +100,12 @@ class TeleopSession:
 
     def _simulation(self) -> Live:
         built_in = self.name in TASKS or self.name.startswith(METAWORLD)
-        looks = {"pictures": True, "quick": True} if self.device == PAGE else {}
-        made = make_live(
-            self.name, {**({"seconds": PATIENCE} | looks if built_in else {}), **self.options}
-        )
+        options: dict[str, Any] = {}
+        if built_in:
+            options["seconds"] = PATIENCE_SECONDS
+        if built_in and self.device == PAGE:
+            options |= {"pictures": True, "quick": True}
+        made = make_live(self.name, {**options, **self.options})
         if not isinstance(made, Live):
             raise RobotError(f"{self.name!r} is no simulated task")
         return made
@@ -169,6 +169,10 @@ class TeleopSession:
         kept = session.run(episodes)
         log(f"{kept} kept; {store.path} now has {store.size}")
         return kept
+
+
+def _show_nothing() -> None:
+    """Let nobody look on."""
 
 
 def _close(supervisor: Supervisor, log: Callable[[str], None]) -> None:
