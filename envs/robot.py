@@ -33,11 +33,10 @@ def measured_action(spec: Spec, obs: Obs) -> np.ndarray:
             raise RobotError(
                 f"action {key!r} is measured by {f.measured_by!r}, which is not observed"
             )
-        parts.append(
-            np.asarray(obs.data[f.measured_by], float).ravel()
-            if f.measured_by
-            else np.full(f.size, np.nan)
-        )
+        if f.measured_by:
+            parts.append(np.asarray(obs.data[f.measured_by], float).ravel())
+        else:
+            parts.append(np.full(f.size, np.nan))
     return np.concatenate(parts)
 
 
@@ -51,7 +50,8 @@ def whole(spec: Spec, obs: Obs, latest: float) -> Obs:
     for key, f in spec.observations.items():
         if key not in obs.data:
             raise RobotError(f"{key!r} is missing; there is {names(obs.data)}")
-        if (shape := np.shape(obs.data[key])) != f.shape:
+        shape = np.shape(obs.data[key])
+        if shape != f.shape:
             raise RobotError(f"{key!r} has shape {shape}, the Spec says {f.shape}")
         if not f.is_image and not np.isfinite(obs.data[key]).all():
             raise RobotError(f"{key!r} holds what is no number")

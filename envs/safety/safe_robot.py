@@ -9,6 +9,7 @@ import numpy as np
 from ..clock import Clock, ticks
 from ..errors import RobotError, names
 from ..robot import Command, Obs, Outcome, Robot, measured_action, whole
+from .checks import age_of, is_usable, require_outcome, require_sent
 from .clock_check import ClockCheck
 from .limiter import Limiter
 from .limits import Limits
@@ -35,9 +36,6 @@ class SafeRobot:
     while nothing was sent to it or while it could not follow.
 
     Args:
-        robot: What moves.
-        limits: Within which it moves.
-        watchdog: What becomes a fault.
         on_event: Is given every change of state and every trouble, in words, of each kind at most
             once a second.
         waiting: The clock to wait on, by default the robot's own, which it then cannot check.
@@ -74,10 +72,7 @@ class SafeRobot:
         self._clock_check = ClockCheck(self.clock, self.waiting)
 
     def go(self, state: State) -> None:
-        """Change the state on purpose.
-
-        RobotError where there is no way, or the pose is no place to start.
-        """
+        """Change the state; RobotError where no way leads there, or no motion may begin."""
         state = State(state)
         if state not in NEXT[self.state]:
             raise RobotError(
@@ -94,12 +89,9 @@ class SafeRobot:
         self._enter(state, "asked to")
 
     def _arm(self) -> None:
-        """Begin where the robot is.
-
-        Where it has followed its setpoint all the time, that goes on.
-        """
+        """Begin where the robot is, or go on where it has followed its setpoint all the time."""
         obs = self._observed_now()
-        age = self._age(obs, self.clock.now())
+        age = age_of(self.spec, obs, self.clock.now())
         if age > self.watchdog.observation_seconds:
             raise RobotError(f"the observation is {age:.2f} s old: nobody knows where the robot is")
         if self._trouble:
@@ -121,10 +113,7 @@ class SafeRobot:
             self._obs = self._obs or before
 
     def fault(self, why: str) -> None:
-        """Brake, hold, and stay so until `go(HOLD)`.
-
-        A robot to which nothing is sent has nothing to latch.
-        """
+        """Brake, and hold until `go(HOLD)`; where nothing is sent there is nothing to latch."""
         if self.state in (State.HOLD, State.ACTIVE):
             self._enter(State.FAULT, why)
 
@@ -143,10 +132,7 @@ class SafeRobot:
         self._since = self._fresh = self.clock.now()
 
     def _came_to_rest(self) -> bool:
-        """Brake within the limits, on the ticks that follow the last command.
-
-        Return False where that ends in a fault.
-        """
+        """Brake within the limits, on the ticks that follow; return whether no fault came of it."""
         following = self.waiting.now() + self._sent + 1 / self.spec.command_hz - self.clock.now()
         if self.resting:
             return self.state is not State.FAULT
@@ -167,10 +153,7 @@ class SafeRobot:
         return self.state is not State.FAULT
 
     def _begin_again(self) -> None:
-        """Wait until the robot stands still.
-
-        Where its reset has moved it, the setpoint begins there.
-        """
+        """Wait until the robot stands still; the setpoint begins where its reset has moved it."""
         before = self._measured
         self._obs = None
         self._plausible.forget()
@@ -230,14 +213,9 @@ class SafeRobot:
             self._limiter.stop()
         if self.state is not State.ACTIVE:
             wanted = None
-        setpoint = self._limiter.next(wanted, self._measured, self._pace(now))
+        pace = self.watchdog.pace(now - self._since)
+        setpoint = self._limiter.next(wanted, self._measured, pace)
         return self._send(setpoint if self._limiter.placed else None, command.source)
-
-    def _pace(self, now: float) -> float:
-        """Return the share of full velocity that a motion may have so soon after its beginning."""
-        if not self.watchdog.ramp_seconds:
-            return 1.0
-        return min(1.0, (now - self._since) / self.watchdog.ramp_seconds)
 
     def _send(self, setpoint: np.ndarray | None, source: str) -> np.ndarray:
         """Hand a setpoint to the robot, and return what it sent (A,).
@@ -246,11 +224,7 @@ class SafeRobot:
         """
         try:
             told = self.robot.command(Command(setpoint, source))
-            if np.shape(told) != (self.spec.action_size,):
-                raise RobotError(
-                    f"command() returned {told!r}, "
-                    f"not the {self.spec.action_size} numbers that it sent"
-                )
+            require_sent(told, self.spec.action_size)
             self._sent = self.clock.now()
             self._taken = setpoint is not None
             return told
@@ -275,8 +249,7 @@ class SafeRobot:
             return None
         try:
             outcome = None if self.state is State.FAULT else self.robot.outcome()
-            if not isinstance(outcome, Outcome | None):
-                raise RobotError(f"outcome() returned {outcome!r}, no Outcome")
+            require_outcome(outcome)
         except Exception as error:
             self.fault(f"the robot tells no outcome: {error}")
             outcome = None
@@ -293,39 +266,27 @@ class SafeRobot:
             self.fault(clock_trouble)
         if wanted is not None or self.state is not State.ACTIVE:
             self._fresh = now
-        age = self._age(obs, now)
+        age = age_of(self.spec, obs, now)
         if age > self.watchdog.observation_seconds:
             self.fault(f"the observation is {age:.2f} s old")
         without = now - self._fresh
         if without > self.watchdog.action_seconds:
             self.fault(f"no action for {without:.2f} s")
-        trouble = self._trouble or self._strays()
+        trouble = self._trouble
+        if not trouble and self._limiter.placed:
+            trouble = self._plausible.strays(self._measured, self._limiter.at)
         if trouble:
             self.fault(trouble)
-
-    def _strays(self) -> str:
-        """Return why the robot does not follow its setpoint; "" where it does, or has none."""
-        if not self._limiter.placed:
-            return ""
-        return self._plausible.strays(self._measured, self._limiter.at)
-
-    def _age(self, obs: Obs, now: float) -> float:
-        """Return the age of the oldest stream [s]."""
-        oldest = min(obs.time, now)
-        for key in self.spec.observations:
-            oldest = min(oldest, obs.stamps.get(key, obs.time))
-        return now - oldest
 
     def _checked(self, action: np.ndarray | None) -> np.ndarray | None:
         if action is None:
             return None
         action = np.asarray(action, float)
-        if action.shape != (self.spec.action_size,) or not np.isfinite(action).all():
-            self._notices.say(
-                "action", f"refused an action that is no {self.spec.action_size} numbers: {action}"
-            )
-            return None
-        return action
+        size = self.spec.action_size
+        if is_usable(action, size):
+            return action
+        self._notices.say("action", f"refused an action that is no {size} numbers: {action}")
+        return None
 
     def _enter(self, state: State, why: str) -> None:
         self._on_event(f"{self.state} -> {state}: {why}")

@@ -33,3 +33,9 @@ class WatchdogConfig:
     observation_seconds: float = 0.25  # [s] observations that are older are a fault
     action_seconds: float = 1.0  # [s] without a usable action while ACTIVE, after which it is one
     ramp_seconds: float = 1.0  # [s] over which full speed is reached after HOLD
+
+    def pace(self, seconds: float) -> float:
+        """Return the share of full velocity that a motion may have after so long [s]."""
+        if not self.ramp_seconds:
+            return 1.0
+        return min(1.0, seconds / self.ramp_seconds)

@@ -41,13 +41,15 @@ def listen(fd: int, on_content: Callable[[bytes], None], *, lines: bool) -> thre
     def work() -> None:
         rest = b""
         with os.fdopen(fd, "rb", buffering=0) as file:
-            while content := file.read(PIPE):
-                if not lines:
+            content = file.read(PIPE)
+            while content:
+                if lines:
+                    *whole, rest = (rest + content).split(b"\n")
+                    for line in whole:
+                        on_content(line)
+                else:
                     on_content(content)
-                    continue
-                *whole, rest = (rest + content).split(b"\n")
-                for line in whole:
-                    on_content(line)
+                content = file.read(PIPE)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
