@@ -14,7 +14,7 @@ from ..envs.atomic_files import lock, new_folder
 from ..envs.errors import names, pick, refusing
 from .episode import Column, Episode, columns
 from .storage.atomic_store import AtomicStore
-from .storage.curation import Marks
+from .storage.curation import read_curation
 from .storage.image_arrays import ImageArrays
 from .storage.images import ENCODINGS, EncodedImages, encoded
 from .storage.store_header import make_header, read_header, read_spec
@@ -57,10 +57,10 @@ class DemoStore:
             self._release = lock(self, path / "zarr.json")  # no append replaces this file
         self._group = open_group(path, mode)
         self._recorded_ends = self._read_ends()  # before the arrays, which a writer grows first
-        self.marks = Marks.read(path)
+        self.curation = read_curation(path)
         hides = mode == "r" and not deleted
         self._visible = VisibleEpisodes(
-            self._recorded_ends, self.marks.deleted if hides else frozenset()
+            self._recorded_ends, self.curation.deleted if hides else frozenset()
         )
         self._columns = columns(self.spec)
         self._images = _image_arrays(path, self._group, self.spec, self.images)
@@ -103,7 +103,7 @@ class DemoStore:
         """Open an existing store, to read ("r") or to append to ("a").
 
         A reader sees the episodes that were there when it opened the store.
-        deleted: a reader sees those that are marked so, too; who appends always does.
+        deleted: a reader sees deleted ones too; who appends always does.
         """
         with refusing(DataError, f"cannot read {path}", path):
             return cls(Path(path), mode, deleted)
@@ -144,7 +144,7 @@ class DemoStore:
         judged: list[bool | None] = []
         for number in self.numbers.tolist():
             at_recording = None if recorded[number] < 0 else bool(recorded[number])
-            judged.append(self.marks.success.get(number, at_recording))
+            judged.append(self.curation.success.get(number, at_recording))
         return judged
 
     def require(self) -> None:
@@ -161,7 +161,7 @@ class DemoStore:
     def size(self) -> str:
         """How much is seen, in words; a writer sees deleted episodes as well."""
         words = f"{len(self)} episodes, {self.frames} frames"
-        deleted = self.marks.deleted.intersection(self.numbers.tolist())
+        deleted = self.curation.deleted.intersection(self.numbers.tolist())
         if deleted:
             words += f", {len(deleted)} of the episodes deleted"
         return words

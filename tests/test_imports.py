@@ -23,7 +23,11 @@ MAY_IMPORT = {
 # unless it is named.
 LAYERS = {
     "envs": [("web", "safety"), ("teleop",), ("sim",), ("hardware",), ("control",)],
-    "demos": [("storage", "episode", "store"), ("doctor", "formats", "recording"), ("viewer",)],
+    "demos": [
+        ("storage", "episode", "store"),
+        ("curating", "doctor", "formats", "recording"),
+        ("viewer",),
+    ],
     "policy": [
         ("networks",),
         ("diffusion",),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from ..storage.curation import FILE as MARKS
+from ..storage.curation import FILE as CURATION
 from ..store import DemoStore
 from .cameras import cameras
 from .episodes import copies, odd, short
@@ -45,8 +45,8 @@ def _named(finding: Finding, store: DemoStore) -> Finding:
 
 
 def _findings(store: DemoStore, horizon: int) -> Iterator[Finding]:
-    if store.marks.damage:
-        yield Finding("warning", MARKS, store.marks.damage)
+    if store.curation.damage:
+        yield Finding("warning", CURATION, store.curation.damage)
     arrays = channels(store)
     yield from times(store)
     yield from values(store, arrays)

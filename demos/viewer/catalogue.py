@@ -13,8 +13,9 @@ import numpy as np
 
 from ...envs import ConfigError, FewstepError
 from ...envs.errors import names, pick
+from ..curating import curate
 from ..doctor.check import check
-from ..storage.curation import Marks
+from ..storage.curation import Curation
 from ..storage.images import ENCODINGS
 from ..store import DemoStore
 from .curves import lengths_and_rates, panels
@@ -25,7 +26,7 @@ RECORDED = "recorded"  # the judgement that counts is that of the recording
 
 
 class Catalogue:
-    """One store, as it was when the page was last loaded, and what a person marked in it since."""
+    """One store, as it was when the page was last loaded, and what a person decided in it since."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -34,7 +35,7 @@ class Catalogue:
         self.reopen()
 
     def reopen(self) -> None:
-        """See the episodes that were recorded meanwhile, and marks that others made."""
+        """See the episodes that were recorded meanwhile, and what others decided."""
         with self._lock:
             store = DemoStore.open(self.path, deleted=True)
             self.store = store
@@ -61,9 +62,9 @@ class Catalogue:
             "frames": np.diff(store.ends, prepend=0).tolist(),
             **lengths_and_rates(store),
             "success": store.success,
-            "judged": [_judged(store.marks, number) for number in range(len(store))],
-            "deleted": [number in store.marks.deleted for number in range(len(store))],
-            "warning": store.marks.damage,
+            "judged": [_judged(store.curation, number) for number in range(len(store))],
+            "deleted": [number in store.curation.deleted for number in range(len(store))],
+            "warning": store.curation.damage,
         }
 
     def picture(self, number: int, camera: int, frame: int) -> bytes:
@@ -76,16 +77,16 @@ class Catalogue:
 
     def findings(self) -> dict[str, Any]:
         """Return what the doctor found; asked for the first time, he begins."""
-        return self._doctor.report((len(self.store), self.store.marks.deleted))
+        return self._doctor.report((len(self.store), self.store.curation.deleted))
 
-    def mark(self, number: int, change: Mapping[str, Any]) -> dict[str, Any]:
+    def curate(self, number: int, change: Mapping[str, Any]) -> dict[str, Any]:
         """Delete or judge an episode; returns what is true of it now."""
         with self._lock:
-            Marks.update(self.path, lambda marks: marked(marks, number, change))
+            curate(self.path, lambda curation: decide(curation, number, change))
             self.reopen()
         store = self.store
-        facts = {"success": store.success[number], "judged": _judged(store.marks, number)}
-        return {"episode": number, "deleted": number in store.marks.deleted, **facts}
+        facts = {"success": store.success[number], "judged": _judged(store.curation, number)}
+        return {"episode": number, "deleted": number in store.curation.deleted, **facts}
 
     def lacks(self, number: int, camera: int | None = None, frame: int = 0) -> str:
         """Return which of these there is not, in words; empty where all are there."""
@@ -151,22 +152,26 @@ class Doctor:
             return {"findings": [], "error": f"the check failed: {type(error).__name__}: {error}"}
 
 
-def marked(marks: Marks, number: int, change: Mapping[str, Any]) -> Marks:
-    """Marks after {"deleted": bool} or {"judged": one of JUDGEMENTS, or RECORDED}."""
+def decide(curation: Curation, number: int, change: Mapping[str, Any]) -> Curation:
+    """Return a curation after {"deleted": bool} or {"judged": one of JUDGEMENTS, or RECORDED}."""
     if change.keys() == {"deleted"} and isinstance(change["deleted"], bool):
-        return marks.delete(number, change["deleted"])
+        return curation.delete(number, change["deleted"])
     if change.keys() != {"judged"}:
         judgements = names([*JUDGEMENTS, RECORDED])
-        raise ConfigError(f"a mark is deleted (true, false) or judged ({judgements}), not {change}")
+        raise ConfigError(
+            f"a decision is deleted (true, false) or judged ({judgements}), not {change}"
+        )
     if change["judged"] == RECORDED:
-        return replace(marks, success={k: v for k, v in marks.success.items() if k != number})
-    return marks.judge(number, pick(JUDGEMENTS, str(change["judged"]), "judgement"))
+        success = dict(curation.success)
+        success.pop(number, None)
+        return replace(curation, success=success)
+    return curation.judge(number, pick(JUDGEMENTS, str(change["judged"]), "judgement"))
 
 
-def _judged(marks: Marks, number: int) -> str:
+def _judged(curation: Curation, number: int) -> str:
     """Return the word for how an episode was judged later, RECORDED where it was not."""
-    if number in marks.success:
+    if number in curation.success:
         for word, value in JUDGEMENTS.items():
-            if value is marks.success[number]:
+            if value is curation.success[number]:
                 return word
     return RECORDED

@@ -106,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(self._get)
 
     def do_POST(self) -> None:
-        """Change what is marked."""
+        """Change what is curated."""
         self._answer(self._post)
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -185,16 +185,16 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(HTTPStatus.NOT_FOUND, problem)
 
     def _post(self, path: str) -> Reply:
-        if path != "marks":
-            raise Refusal(HTTPStatus.NOT_FOUND, "only marks takes something")
+        if path != "curation":
+            raise Refusal(HTTPStatus.NOT_FOUND, "only curation takes something")
         if not same_origin(self.headers.get("Host", ""), self.headers.get("Origin")):
-            raise Refusal(HTTPStatus.FORBIDDEN, "only the page itself may mark episodes")
+            raise Refusal(HTTPStatus.FORBIDDEN, "only the page itself may curate episodes")
         change = self._posted()
         number = change.pop("episode", None)
         if type(number) is not int or number < 0:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "a mark needs the number of its episode")
+            raise Refusal(HTTPStatus.BAD_REQUEST, "a decision needs the number of its episode")
         self._require(number)
-        return _json_reply(self.catalogue.mark(number, change))
+        return _json_reply(self.catalogue.curate(number, change))
 
     def _posted(self) -> dict[str, Any]:
         """Return the JSON object that was posted; raise Refusal where it is none."""
@@ -202,19 +202,19 @@ class Handler(BaseHTTPRequestHandler):
         is_json = self.headers.get("Content-Type") == "application/json"
         if not is_json or not re.fullmatch(NUMBER, length):
             raise Refusal(
-                HTTPStatus.BAD_REQUEST, "a mark is posted as application/json, with its length"
+                HTTPStatus.BAD_REQUEST, "a decision is posted as application/json, with its length"
             )
         if int(length) > MAX_POSTED:
             raise Refusal(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a mark has at most {MAX_POSTED} bytes"
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a decision has at most {MAX_POSTED} bytes"
             )
         content = self.rfile.read(int(length))
         try:
             change = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise Refusal(HTTPStatus.BAD_REQUEST, f"a mark is JSON: {error}") from error
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"a decision is JSON: {error}") from error
         if not isinstance(change, dict):
-            raise Refusal(HTTPStatus.BAD_REQUEST, "a mark is a JSON object")
+            raise Refusal(HTTPStatus.BAD_REQUEST, "a decision is a JSON object")
         return change
 
 

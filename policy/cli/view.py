@@ -35,5 +35,5 @@ def run(settings: ViewSettings, console: Console) -> int:
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            console.print("stopped; marks are kept")
+            console.print("stopped; the curation is kept")
     return 0

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fewstep.demos import DemoStore, Episode
-from fewstep.demos.storage.curation import FILE, Marks
+from fewstep.demos.storage.curation import FILE, Curation, read_curation
 from fewstep.demos.viewer.curves import extremes, panels
 from fewstep.demos.viewer.server import PAGE, Server
 from fewstep.envs import ConfigError, DataError, Field, Spec
@@ -111,7 +111,7 @@ def own(server: Server) -> dict[str, str]:
 
 
 def mark(server: Server, episode: int, **change: Any) -> Any:
-    reply, content = ask(server, "/marks", "POST", {"episode": episode, **change}, **own(server))
+    reply, content = ask(server, "/curation", "POST", {"episode": episode, **change}, **own(server))
     assert reply.status == 200, content
     return json.loads(content)
 
@@ -265,7 +265,7 @@ def test_an_empty_store_has_a_page(tmp_path: Path) -> None:
 # What is marked
 
 
-def test_marks_are_written_and_taken_back(server: Server) -> None:
+def test_curation_are_written_and_taken_back(server: Server) -> None:
     path, before = server.catalogue.path, summary(server)
     assert mark(server, 1, deleted=True) == {
         "episode": 1,
@@ -280,7 +280,7 @@ def test_marks_are_written_and_taken_back(server: Server) -> None:
         "success": None,
         "judged": "unjudged",
     }
-    assert Marks.read(path) == Marks(frozenset({1}), {0: None, 1: True})
+    assert read_curation(path) == Curation(frozenset({1}), {0: None, 1: True})
     assert (
         DemoStore.open(path).numbers.tolist() == [0, 2, 3, 4]
         and DemoStore.open(path).success[0] is None
@@ -288,7 +288,7 @@ def test_marks_are_written_and_taken_back(server: Server) -> None:
     mark(server, 1, deleted=False)
     for number in (0, 1):
         mark(server, number, judged="recorded")
-    assert Marks.read(path) == Marks() and summary(server) == before
+    assert read_curation(path) == Curation() and summary(server) == before
 
 
 def test_a_recording_goes_on_while_episodes_are_marked(server: Server) -> None:
@@ -327,7 +327,7 @@ PATHS = [
     "/findings",
     "/episode/0/100",
     "/picture/0/0/0",
-    "/marks",
+    "/curation",
     "/etc/passwd",
     "",
 ]
@@ -385,7 +385,8 @@ def test_localhost_and_a_tunnel_are_not(server: Server) -> None:
     assert ask(server, "/", Host="localhost:9000")[0].status == 200
     headers = own(server) | {"Host": "localhost:9000", "Origin": "http://localhost:9000"}
     assert (
-        ask(server, "/marks", "POST", {"episode": 0, "deleted": True}, **headers)[0].status == 200
+        ask(server, "/curation", "POST", {"episode": 0, "deleted": True}, **headers)[0].status
+        == 200
     )
 
 
@@ -401,13 +402,13 @@ def test_localhost_and_a_tunnel_are_not(server: Server) -> None:
         {"Host": "evil.example", "Origin": "http://evil.example"},
     ],
 )
-def test_only_the_page_itself_marks(untouched: Server, changes: dict[str, str | None]) -> None:
+def test_only_the_page_itself_curation(untouched: Server, changes: dict[str, str | None]) -> None:
     port = untouched.server_address[1]
     headers = {
         k: v.format(port=port) for k, v in (own(untouched) | changes).items() if v is not None
     }
     assert (
-        ask(untouched, "/marks", "POST", {"episode": 0, "deleted": True}, **headers)[0].status
+        ask(untouched, "/curation", "POST", {"episode": 0, "deleted": True}, **headers)[0].status
         == 403
     )
 
@@ -417,10 +418,10 @@ def test_only_the_page_itself_marks(untouched: Server, changes: dict[str, str | 
     [
         *(
             "/etc/passwd",
-            "/../marks.json",
-            "/%2e%2e/marks.json",
+            "/../curation.json",
+            "/%2e%2e/curation.json",
             "/view.html",
-            "/marks",
+            "/curation",
             "/starts/",
             "/?x",
         ),
@@ -450,8 +451,8 @@ def test_paths_that_the_page_does_not_know_do_not_exist(untouched: Server, path:
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        (b"{", 400, "a mark is JSON"),
-        (b"\xff", 400, "a mark is JSON"),
+        (b"{", 400, "a decision is JSON"),
+        (b"\xff", 400, "a decision is JSON"),
         ([], 400, "a JSON object"),
         ({"deleted": True}, 400, "the number of its episode"),
         ({"episode": True, "deleted": True}, 400, "the number of its episode"),
@@ -459,19 +460,19 @@ def test_paths_that_the_page_does_not_know_do_not_exist(untouched: Server, path:
         ({"episode": 5, "deleted": True}, 404, "no episode 5, but 5"),
         ({"episode": 0}, 400, "judged .failure, recorded, success, unjudged"),
         ({"episode": 0, "deleted": 1}, 400, "deleted .true, false"),
-        ({"episode": 0, "deleted": True, "judged": "success"}, 400, "a mark is deleted"),
+        ({"episode": 0, "deleted": True, "judged": "success"}, 400, "a decision is deleted"),
         ({"episode": 0, "judged": None}, 400, "valid: failure, success, unjudged"),
         ({"episode": 0, "judged": ["x" * 2000]}, 413, "at most 1000 bytes"),
     ],
 )
-def test_marks_that_make_no_sense_are_refused(
+def test_curation_that_make_no_sense_are_refused(
     untouched: Server, body: Any, status: int, message: str
 ) -> None:
-    reply, content = ask(untouched, "/marks", "POST", body, **own(untouched))
+    reply, content = ask(untouched, "/curation", "POST", body, **own(untouched))
     assert reply.status == status and re.search(message, json.loads(content)["error"])
     assert ask(untouched, "/elsewhere", "POST", {}, **own(untouched))[0].status == 404
     assert (
-        ask(untouched, "/marks", "POST", {}, **own(untouched) | {"Content_Type": "text/plain"})[
+        ask(untouched, "/curation", "POST", {}, **own(untouched) | {"Content_Type": "text/plain"})[
             0
         ].status
         == 400
@@ -497,7 +498,7 @@ def test_damage_is_told_and_does_not_end_the_server(server: Server) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::fewstep.envs.FewstepWarning")
-def test_damaged_marks_are_told_on_the_page_which_marks_on(server: Server) -> None:
+def test_damaged_curation_are_told_on_the_page_which_curation_on(server: Server) -> None:
     path = server.catalogue.path
     assert summary(server)["warning"] == ""
     (path / FILE).write_text("{")
@@ -581,25 +582,25 @@ def test_a_person_sorts_a_thousand_episodes_out(thousand: Path, tmp_path: Path) 
         until(lambda: tab.run(value).startswith(shown))
 
         tab.click("document.getElementById('delete')")
-        until(lambda: Marks.read(thousand).deleted == {3})
+        until(lambda: read_curation(thousand).deleted == {3})
         until(
             lambda: (
                 tab.run("document.querySelector('tr[data-number=\"3\"]').className") == "deleted a"
             )
         )
         tab.press("d")
-        until(lambda: not Marks.read(thousand).deleted)
+        until(lambda: not read_curation(thousand).deleted)
         tab.press("ArrowDown")
         tab.press("f")
-        until(lambda: Marks.read(thousand).success == {4: False})
+        until(lambda: read_curation(thousand).success == {4: False})
         tab.press("d")
-        until(lambda: Marks.read(thousand).deleted == {4})
+        until(lambda: read_curation(thousand).deleted == {4})
         for _ in range(2):
             until(lambda: tab.run("!document.getElementById('undo').disabled"))
             tab.press("z")
-        until(lambda: Marks.read(thousand) == Marks())
+        until(lambda: read_curation(thousand) == Curation())
         tab.press("s")
-        until(lambda: Marks.read(thousand).success == {4: True})
+        until(lambda: read_curation(thousand).success == {4: True})
 
         tab.press("c")
         tab.press("End")

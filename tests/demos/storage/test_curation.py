@@ -1,4 +1,4 @@
-"""Marks: deleted episodes are seen by nobody, come back, and nothing of them is lost."""
+"""Curation: deleted episodes are seen by nobody, come back, and nothing of them is lost."""
 
 import multiprocessing
 import os
@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fewstep.demos import DemoStore, Episode
+from fewstep.demos.curating import curate
 from fewstep.demos.doctor.check import check
-from fewstep.demos.storage.curation import FILE, Marks
+from fewstep.demos.storage.curation import FILE, Curation, read_curation
 from fewstep.demos.viewer.server import Server
 from fewstep.envs import DataError, FewstepWarning, Field, Spec
 from fewstep.envs.atomic_files import new_file, new_folder, replace, turn
@@ -46,9 +47,9 @@ def store_of(path: Path, lengths: list[int]) -> Path:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.data())
 def test_a_reader_sees_what_was_not_deleted(tmp_path_factory, lengths: list[int], data) -> None:
-    path = store_of(tmp_path_factory.mktemp("marks") / "demos", lengths)
+    path = store_of(tmp_path_factory.mktemp("curation") / "demos", lengths)
     gone = data.draw(st.sets(st.integers(0, len(lengths) - 1)))
-    Marks.update(path, lambda marks: Marks(frozenset(gone)))
+    curate(path, lambda curation: Curation(frozenset(gone)))
     kept = [i for i in range(len(lengths)) if i not in gone]
     store = DemoStore.open(path)
     assert store.numbers.tolist() == kept
@@ -70,17 +71,17 @@ def test_a_reader_sees_what_was_not_deleted(tmp_path_factory, lengths: list[int]
 
 def test_what_is_deleted_comes_back_and_judgements_can_change(tmp_path: Path) -> None:
     path = store_of(tmp_path / "demos", [3, 2, 4])
-    Marks.update(path, lambda marks: marks.delete(1).judge(0, None).judge(2, False))
+    curate(path, lambda curation: curation.delete(1).judge(0, None).judge(2, False))
     store = DemoStore.open(path)
     assert (len(store), store.success, store.frames) == (2, [None, False], 7)
     assert len(DemoStore.open(path, deleted=True)) == 3
-    Marks.update(path, lambda marks: marks.delete(1, gone=False))
+    curate(path, lambda curation: curation.delete(1, deleted=False))
     assert DemoStore.open(path).success == [None, False, False]
 
 
 def test_recording_goes_on_where_episodes_are_deleted(tmp_path: Path) -> None:
     path = store_of(tmp_path / "demos", [3, 2])
-    Marks.update(path, lambda marks: marks.delete(1))
+    curate(path, lambda curation: curation.delete(1))
     with DemoStore.open(path, "a") as store:
         assert len(store) == 2
         store.append(make(2, 5))
@@ -110,34 +111,36 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize("content", DAMAGED)
-def test_damaged_marks_are_no_marks_and_say_so_and_are_kept(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_curation_is_none_and_says_so_and_are_kept(
+    tmp_path: Path, content: bytes
+) -> None:
     path = store_of(tmp_path / "demos", [3, 2])
     (path / FILE).write_bytes(content)
     for mode in ("r", "a"):
-        with warned(f"{FILE} is damaged: .*nothing is marked"):
+        with warned(f"{FILE} is damaged: .*nothing is curated"):
             store = DemoStore.open(path, mode)
         assert store.numbers.tolist() == [0, 1]
-        assert str(path / FILE) in store.marks.damage
+        assert str(path / FILE) in store.curation.damage
         store.close()
     assert (path / FILE).read_bytes() == content, "reading changes nothing"
-    with warned("is kept as"), warned("nothing is marked"):
-        Marks.update(path, lambda marks: marks.delete(1))
+    with warned("is kept as"), warned("nothing is curated"):
+        curate(path, lambda curation: curation.delete(1))
     assert DemoStore.open(path).numbers.tolist() == [0]
     assert (path / f"{FILE}.damaged").read_bytes() == content
     (path / FILE).write_bytes(b"again")
-    with warned("is kept as"), warned("nothing is marked"):
-        Marks.update(path, lambda marks: marks)
+    with warned("is kept as"), warned("nothing is curated"):
+        curate(path, lambda curation: curation)
     assert (path / f"{FILE}.damaged").read_bytes() == content
     assert (path / f"{FILE}.damaged-2").read_bytes() == b"again"
 
 
-def test_marks_that_cannot_be_read_are_not_written_over(tmp_path: Path) -> None:
+def test_curation_that_cannot_be_read_are_not_written_over(tmp_path: Path) -> None:
     path = store_of(tmp_path / "demos", [3, 2])
     (path / FILE).mkdir()
     with warned(f"cannot read .*{FILE}"):
         assert len(DemoStore.open(path)) == 2
     with pytest.raises(DataError, match=f"cannot read .*{FILE}"), warned("cannot read"):
-        Marks.update(path, lambda marks: marks.delete(1))
+        curate(path, lambda curation: curation.delete(1))
     (path / FILE).rmdir()
     os.mkfifo(path / FILE)
     with warned(f"{FILE} is a pipe"):
@@ -149,7 +152,7 @@ SMALL = "steps=1 threads=1 model.net.channels=[8,16] model.net.groups=4 model.ho
 
 @pytest.mark.parametrize("verb", ["check", "train", "view", "export"])
 @pytest.mark.filterwarnings("default::fewstep.envs.FewstepWarning")
-def test_whoever_uses_a_store_is_told_that_its_marks_are_damaged(
+def test_whoever_uses_a_store_is_told_that_its_curation_is_damaged(
     tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(self: Server) -> None:
@@ -167,10 +170,10 @@ def test_whoever_uses_a_store_is_told_that_its_marks_are_damaged(
     assert main([verb, f"data={path}", *more.get(verb, [])]) in (0, 1)
     said = " ".join(capsys.readouterr().err.split())
     assert said.count(f"fewstep: {path / FILE} is damaged: ") == 1
-    assert "nothing is marked, deleted episodes are back" in said
+    assert "nothing is curated, deleted episodes are back" in said
 
 
-def test_the_doctor_reports_damaged_marks(tmp_path: Path) -> None:
+def test_the_doctor_reports_damaged_curation(tmp_path: Path) -> None:
     path = store_of(tmp_path / "demos", [3, 2])
     (path / FILE).write_text("{")
     with warned("is damaged"):
@@ -180,7 +183,7 @@ def test_the_doctor_reports_damaged_marks(tmp_path: Path) -> None:
     ]
 
 
-def test_a_full_disk_keeps_the_old_marks_damaged_or_not(
+def test_a_full_disk_keeps_the_old_curation_damaged_or_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = store_of(tmp_path / "demos", [3, 2])
@@ -193,25 +196,25 @@ def test_a_full_disk_keeps_the_old_marks_damaged_or_not(
         (path / FILE).write_bytes(content)
         with (
             warnings.catch_warnings(),
-            pytest.raises(DataError, match=r"No space left.*the old marks stay"),
+            pytest.raises(DataError, match=r"No space left.*the old curation stays"),
         ):
             warnings.simplefilter("ignore")
-            Marks.update(path, lambda marks: marks.delete(0))
+            curate(path, lambda curation: curation.delete(0))
         assert (path / FILE).read_bytes() == content
-    assert {file.name for file in path.glob("*marks*")} == {FILE, f".{FILE}.lock"}
+    assert {file.name for file in path.glob("*curation*")} == {FILE, f".{FILE}.lock"}
 
 
 # Several at once
 
 
-def mark(number: int, marks: Marks) -> Marks:
-    return marks.delete(number) if number % 2 else marks.judge(number, True)
+def mark(number: int, curation: Curation) -> Curation:
+    return curation.delete(number) if number % 2 else curation.judge(number, True)
 
 
 def mark_some(path: Path, numbers: range, begin: Any) -> None:
     begin.wait()
     for number in numbers:
-        Marks.update(path, partial(mark, number))
+        curate(path, partial(mark, number))
 
 
 def test_everything_that_several_processes_mark_takes_effect(tmp_path: Path) -> None:
@@ -222,11 +225,11 @@ def test_everything_that_several_processes_mark_takes_effect(tmp_path: Path) -> 
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):
-        assert not Marks.read(path).damage
+        assert not read_curation(path).damage
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0] * 3
-    assert Marks.read(path) == Marks(
+    assert read_curation(path) == Curation(
         frozenset(range(1, 18, 2)), dict.fromkeys(range(0, 18, 2), True)
     )
     assert not list(path.glob(f"{FILE}.*")) and not list(path.glob(".*partial"))
@@ -344,36 +347,46 @@ def test_an_episode_counts_only_once_the_disk_knows_all_of_it(
 @pytest.mark.parametrize(
     ("marked", "message"),
     [
-        (lambda marks: marks.delete(17), "has no episode 17: it holds 3, counted from 0"),
-        (lambda marks: marks.delete(-1), "has no episode -1"),
-        (lambda marks: marks.judge(3, True), "has no episode 3"),
-        (lambda marks: marks.delete("1"), "by its number, not '1'"),
-        (lambda marks: marks.judge(1, "yes"), "True, False or None, not 'yes'"),
+        (lambda curation: curation.delete(17), "has no episode 17: it holds 3, counted from 0"),
+        (lambda curation: curation.delete(-1), "has no episode -1"),
+        (lambda curation: curation.judge(3, True), "has no episode 3"),
+        (lambda curation: curation.delete("1"), "by its number, not '1'"),
+        (lambda curation: curation.judge(1, "yes"), "True, False or None, not 'yes'"),
     ],
 )
-def test_marks_that_mean_nothing_are_refused(tmp_path: Path, marked, message: str) -> None:
+def test_curation_that_mean_nothing_are_refused(tmp_path: Path, marked, message: str) -> None:
     path = store_of(tmp_path / "demos", [3, 2, 4])
     with pytest.raises(DataError, match=message):
-        Marks.update(path, marked)
+        curate(path, marked)
     assert not (path / FILE).exists()
 
 
-def test_marks_are_written_to_a_store_only(tmp_path: Path) -> None:
+def test_curation_are_written_to_a_store_only(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no demonstrations at"):
-        Marks.update(tmp_path / "typo", lambda marks: marks)
+        curate(tmp_path / "typo", lambda curation: curation)
     assert not list(tmp_path.iterdir())
 
 
 def test_numbers_of_numpy_mark(tmp_path: Path) -> None:
     path = store_of(tmp_path / "demos", [3, 2])
-    Marks.update(path, lambda marks: marks.delete(np.int64(1)).judge(np.int64(0), np.bool_(False)))
+    curate(path, lambda curation: curation.delete(np.int64(1)).judge(np.int64(0), np.bool_(False)))
     assert (DemoStore.open(path).numbers.tolist(), DemoStore.open(path).success) == ([0], [False])
 
 
 def test_a_store_whose_episodes_are_all_deleted_says_so(tmp_path: Path) -> None:
     path = store_of(tmp_path / "demos", [3, 2])
-    Marks.update(path, lambda marks: marks.delete(0).delete(1))
+    curate(path, lambda curation: curation.delete(0).delete(1))
     with pytest.raises(DataError, match="holds no episodes but deleted ones"):
         DemoStore.open(path).require()
     with DemoStore.open(path, "a") as store:
         assert store.size == "2 episodes, 5 frames, 2 of the episodes deleted"
+
+
+def test_a_curation_under_its_old_name_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = store_of(tmp_path / "demos", [3, 4, 5])
+    curate(path, lambda curation: curation.delete(1))
+    (path / FILE).rename(path / "marks.json")
+    with pytest.raises(DataError, match=r"marks\.json was written by an older.*rename it to"):
+        DemoStore.open(path)
+    (path / "marks.json").rename(path / FILE)
+    assert DemoStore.open(path).numbers.tolist() == [0, 2]
