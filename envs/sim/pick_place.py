@@ -20,11 +20,10 @@ JOINTS = ("base_yaw", "shoulder", "elbow", "forearm_roll", "wrist_pitch", "wrist
 HOME = np.array([0.0, -0.10, 0.64, 0.0, -0.54, 0.0])  # fingertips 24 cm above the table [rad]
 START_SPREAD = np.array([0.05, 0.05, 0.05, 0.15, 0.05, 0.05])  # of each joint [rad]
 OPENING = 0.09  # widest gripper opening [m]
-CUBE_CENTRE, CUBE_SPREAD = np.array([0.255, 0.0]), np.array([0.03, 0.045])  # x, y [m]
-PAD_DISTANCE, PAD_SPREAD = (
-    0.155,
-    0.30,
-)  # of the pad from the post [m], and how far to either side [rad]
+CUBE_CENTRE = np.array([0.255, 0.0])  # x, y [m]
+CUBE_SPREAD = np.array([0.03, 0.045])  # x, y [m]
+PAD_DISTANCE = 0.155  # of the pad from the post [m]
+PAD_SPREAD = 0.30  # how far it lies to either side [rad]
 YAW_SPREAD = 0.3  # of the cube [rad]
 PAD_RADIUS = 0.03  # how far from the pad's centre the cube may rest [m]
 REST_SECONDS = 0.5  # how long it has to rest there
@@ -32,55 +31,68 @@ PICTURE = 96  # height and width of a camera observation [px]
 
 
 def load_model() -> mujoco.MjModel:
-    """The task's MuJoCo model."""
+    """Return the task's MuJoCo model."""
     return mujoco.MjModel.from_xml_path(str(Path(__file__).parent / "assets" / "pick_place.xml"))
 
 
 def spec(cameras: tuple[str, ...] = ()) -> Spec:
-    """What the task measures and accepts; `cameras` ("front", "wrist") add pictures to the observations."""
-    model = load_model()
-    low, high = (tuple(float(model.joint(name).range[end]) for name in JOINTS) for end in (0, 1))
-    position = {"shape": (3,), "unit": "m", "names": ("x", "y", "z")}
-    joints, gripper = {"shape": (6,), "unit": "rad", "names": JOINTS}, {"shape": (1,), "unit": "m"}
+    """Return what the task measures and accepts.
+
+    cameras: "front" and "wrist" add pictures to the observations.
+    """
+    position = Field((3,), "m", names=("x", "y", "z"))
     observations = {
-        "joints": Field(**joints),
-        "gripper": Field(**gripper),
-        "cube_position": Field(**position),
+        "joints": Field((6,), "rad", names=JOINTS),
+        "gripper": Field((1,), "m"),
+        "cube_position": position,
         "cube_rotation": Field((4,), kind="quaternion", names=("w", "x", "y", "z")),
-        "target": Field(**position),
-        **{name: Field((PICTURE, PICTURE, 3), kind="image") for name in cameras},
+        "target": position,
     }
-    actions = {
-        "joints": Field(
-            **joints,
-            low=low,
-            high=high,
-            measured_by="joints",
-            velocity=(3.0,) * 6,
-            acceleration=(30.0,) * 6,
-        ),
-        "gripper": Field(
-            **gripper,
-            low=(0.0,),
-            high=(OPENING,),
-            measured_by="gripper",
-            velocity=(0.5,),
-            acceleration=(10.0,),
-        ),
-    }
-    return Spec(observations, actions, policy_hz=HZ)
+    for camera in cameras:
+        observations[camera] = Field((PICTURE, PICTURE, 3), kind="image")
+    return Spec(observations, {"joints": _joint_targets(), "gripper": OPENING_TARGET}, HZ)
+
+
+OPENING_TARGET = Field(
+    (1,),
+    "m",
+    low=(0.0,),
+    high=(OPENING,),
+    measured_by="gripper",
+    velocity=(0.5,),
+    acceleration=(10.0,),
+)
+
+
+def _joint_targets() -> Field:
+    model = load_model()
+    ranges = [model.joint(name).range for name in JOINTS]
+    return Field(
+        (6,),
+        "rad",
+        names=JOINTS,
+        low=tuple(float(low) for low, _ in ranges),
+        high=tuple(float(high) for _, high in ranges),
+        measured_by="joints",
+        velocity=(3.0,) * 6,
+        acceleration=(30.0,) * 6,
+    )
 
 
 class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
     """Pick up the cube, carry it past the post, put it down on the pad, let go.
 
-    Action (7,): six joint targets [rad] and the gripper's opening [m], at 20 Hz. Observation: as `spec()` says.
-    Success: the cube rests on the pad, released, for half a second, and nothing has touched the post in this
-    episode. A touched post ends nothing, but from then on the episode cannot succeed.
-    `info`: is_success; post_touched (so far); side ("left" or "right" of the post as the robot sees it, "" before).
+    Action (7,): six joint targets [rad] and the gripper's opening [m], at 20 Hz. Observation: as
+    `spec()` says. Success: the cube rests on the pad, released, for half a second, and nothing has
+    touched the post in this episode. A touched post ends nothing, but from then on the episode
+    cannot succeed. `info`: is_success; post_touched (so far); side ("left" or "right" of the post
+    as the robot sees it, "" before).
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": int(HZ)}  # noqa: RUF012  (gymnasium's own way)
+    metadata = {  # noqa: RUF012  (gymnasium's own way)
+        "render_modes": ["rgb_array"],
+        "render_fps": int(HZ),
+    }
 
     def __init__(
         self,
@@ -91,17 +103,20 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
         shadows: bool = False,
         samples: int = 4,
     ) -> None:
-        self.render_mode, self.cameras = render_mode, tuple(cameras)
+        self.render_mode = render_mode
+        self.cameras = tuple(cameras)
         self.model = load_model()
         self.data = mujoco.MjData(self.model)
         self.spec_fewstep = spec(self.cameras)
-        self.observation_space = gym.spaces.Dict(
-            {k: _box(f) for k, f in self.spec_fewstep.observations.items()}
-        )
+        boxes: dict[str, gym.Space[Any]] = {}
+        for key, field in self.spec_fewstep.observations.items():
+            boxes[key] = _make_box(field)
+        self.observation_space = gym.spaces.Dict(boxes)
         self._low, self._high = self.spec_fewstep.bounds()
         self.action_space = gym.spaces.Box(self._low, self._high, dtype=np.float32)
         self._substeps = round(1 / (HZ * self.model.opt.timestep))
-        self._post, self._cube = self.model.geom("post").id, self.model.geom("cube").id
+        self._post = self.model.geom("post").id
+        self._cube = self.model.geom("cube").id
         self._fingers = [self.model.geom(f"{side}_finger").id for side in ("left", "right")]
         self._pictures = rendering.Renderer(self.model, PICTURE, PICTURE)
         self._view = rendering.Renderer(
@@ -116,26 +131,33 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
         mujoco.mj_resetData(self.model, self.data)
         draw = self.np_random.uniform
         start = HOME + draw(-1, 1, len(HOME)) * START_SPREAD
-        cube, yaw = CUBE_CENTRE + draw(-1, 1, 2) * CUBE_SPREAD, draw(-YAW_SPREAD, YAW_SPREAD)
+        cube = CUBE_CENTRE + draw(-1, 1, 2) * CUBE_SPREAD
+        yaw = draw(-YAW_SPREAD, YAW_SPREAD)
         bearing = draw(-PAD_SPREAD, PAD_SPREAD)
-        way = [PAD_DISTANCE * np.cos(bearing), PAD_DISTANCE * np.sin(bearing)]
-        self.model.body("pad").pos[:2] = self.model.body("post").pos[:2] + way
+        from_post = [PAD_DISTANCE * np.cos(bearing), PAD_DISTANCE * np.sin(bearing)]
+        self.model.body("pad").pos[:2] = self.model.body("post").pos[:2] + from_post
         joints = [*start, OPENING / 2, OPENING / 2]
-        self.data.qpos[:] = [*cube, 0.02, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2), *joints]
+        rotation = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
+        self.data.qpos[:] = [*cube, 0.02, *rotation, *joints]
         self.data.ctrl[:] = joints
         mujoco.mj_forward(self.model, self.data)
-        self._touched, self._side, self._rested = False, "", 0
+        self._post_touched = False
+        self._side = ""
+        self._ticks_at_rest = 0
         return self._observation(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Hold `action` for one period (50 ms); reward in [0, 1], 1 at success, which ends the episode."""
+        """Hold `action` for one period (50 ms).
+
+        The reward lies in [0, 1]; it is 1 at success, which ends the episode.
+        """
         action = np.clip(action, self._low, self._high)
         self.data.ctrl[:] = [*action[:6], action[6] / 2, action[6] / 2]
         for _ in range(self._substeps):
             mujoco.mj_step(self.model, self.data)
-            self._touched |= bool((self.data.contact.geom == self._post).any())
+            self._post_touched |= bool((self.data.contact.geom == self._post).any())
         self._note_side()
-        self._rested = self._rested + 1 if self._resting() else 0
+        self._ticks_at_rest = self._ticks_at_rest + 1 if self._is_at_rest() else 0
         info = self._info()
         return self._observation(), self._reward(), info["is_success"], False, info
 
@@ -144,42 +166,54 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
         if not self._side and x > self.data.geom_xpos[self._post][0]:
             self._side = "left" if y > 0 else "right"
 
-    def _resting(self) -> bool:
-        cube, pairs = self.data.geom_xpos[self._cube], self.data.contact.geom
+    def _is_at_rest(self) -> bool:
+        """Return whether the cube lies still on the pad, and no finger touches it."""
+        cube = self.data.geom_xpos[self._cube]
+        from_pad = np.hypot(*(cube - self.data.body("pad").xpos)[:2])
+        if from_pad >= PAD_RADIUS or cube[2] >= 0.025:
+            return False
+        if np.linalg.norm(self.data.qvel[:3]) >= 0.02:
+            return False
+        pairs = self.data.contact.geom
         held = np.isin(pairs, self._fingers).any(1) & (pairs == self._cube).any(1)
-        near = np.hypot(*(cube - self.data.body("pad").xpos)[:2]) < PAD_RADIUS and cube[2] < 0.025
-        return bool(near and np.linalg.norm(self.data.qvel[:3]) < 0.02 and not held.any())
+        return not held.any()
 
     def _info(self) -> dict[str, Any]:
-        success = self._rested >= REST_SECONDS * HZ and not self._touched
-        return {"is_success": success, "post_touched": self._touched, "side": self._side}
+        rested = self._ticks_at_rest >= REST_SECONDS * HZ
+        return {
+            "is_success": rested and not self._post_touched,
+            "post_touched": self._post_touched,
+            "side": self._side,
+        }
 
     def _reward(self) -> float:
         if self._info()["is_success"]:
             return 1.0
         cube = self.data.geom_xpos[self._cube]
-        reached = np.linalg.norm(cube - self.data.site("tcp").xpos)
-        carried = np.linalg.norm(cube - self.data.body("pad").xpos)
-        return float(0.3 * np.exp(-5 * reached) + 0.6 * np.exp(-5 * carried)) * (
-            0.5 if self._touched else 1.0
-        )
+        from_fingers = np.linalg.norm(cube - self.data.site("tcp").xpos)
+        from_pad = np.linalg.norm(cube - self.data.body("pad").xpos)
+        reward = float(0.3 * np.exp(-5 * from_fingers) + 0.6 * np.exp(-5 * from_pad))
+        return reward * (0.5 if self._post_touched else 1.0)
 
     def _observation(self) -> dict[str, np.ndarray]:
         qpos = self.data.qpos
-        rotation = qpos[3:7] * (1.0 if qpos[3] >= 0 else -1.0)
-        state = {
-            "joints": qpos[7:13],
-            "gripper": qpos[13:].sum(keepdims=True),
-            "cube_position": qpos[:3],
-            "cube_rotation": rotation,
-            "target": self.data.body("pad").xpos,
+        sign = 1.0 if qpos[3] >= 0 else -1.0
+        observation = {
+            "joints": qpos[7:13].astype(np.float32),
+            "gripper": qpos[13:].sum(keepdims=True).astype(np.float32),
+            "cube_position": qpos[:3].astype(np.float32),
+            "cube_rotation": (qpos[3:7] * sign).astype(np.float32),
+            "target": self.data.body("pad").xpos.astype(np.float32),
         }
-        pictures = {name: self._pictures.draw(self.data, name) for name in self.cameras}
-        return {k: v.astype(np.float32) for k, v in state.items()} | pictures
+        for camera in self.cameras:
+            observation[camera] = self._pictures.draw(self.data, camera)
+        return observation
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """The whole scene, uint8 (height, width, 3), in render mode "rgb_array"."""
-        return self._view.draw(self.data, "scene") if self.render_mode == "rgb_array" else None
+        """Return the whole scene, uint8 (height, width, 3), in render mode "rgb_array"."""
+        if self.render_mode != "rgb_array":
+            return None
+        return self._view.draw(self.data, "scene")
 
     def close(self) -> None:
         """Release OpenGL."""
@@ -187,7 +221,7 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
         self._view.close()
 
 
-def _box(field: Field) -> gym.spaces.Box:
+def _make_box(field: Field) -> gym.spaces.Box:
     if field.is_image:
         return gym.spaces.Box(0, 255, field.shape, np.uint8)
     bound = 1.0 if field.kind == "quaternion" else np.inf
