@@ -33,16 +33,22 @@ def spec_of(env: gym.Env, hz: float | None = None) -> Spec:
         raise RobotError(
             f"environment {name!r} does not say its rate (metadata['render_fps']): give hz="
         )
-    space, table = env.action_space, observed(env)
+    space = env.action_space
+    observation_spaces = observed(env)
     if not isinstance(space, spaces.Box):
         raise RobotError(f"environment {name!r} has {space} actions; fewstep drives Box actions")
-    bad = [key for key, one in table.items() if not isinstance(one, spaces.Box)]
-    if bad:
+    observations = {}
+    no_boxes = []
+    for key, observation in observation_spaces.items():
+        if isinstance(observation, spaces.Box):
+            observations[key] = _box_field(observation)
+        else:
+            no_boxes.append(key)
+    if no_boxes:
         raise RobotError(
-            f"environment {name!r}: observations {names(bad)} are no Box; flatten them first"
+            f"environment {name!r}: observations {names(no_boxes)} are no Box; flatten them first"
         )
-    observations = {key: _field(one) for key, one in table.items()}
-    return Spec(observations, _actions(env, space), float(hz))
+    return Spec(observations, _action_fields(env, space), float(hz))
 
 
 def observed(env: gym.Env) -> dict[str, spaces.Space]:
@@ -53,7 +59,8 @@ def observed(env: gym.Env) -> dict[str, spaces.Space]:
 
 def with_relative(spec: Spec, relative: Sequence[str]) -> Spec:
     """Return the Spec with these actions marked as relative; SpecError where one is unknown."""
-    if unknown := set(relative) - spec.actions.keys():
+    unknown = set(relative) - spec.actions.keys()
+    if unknown:
         raise SpecError(f"relative={names(unknown)} is no action; valid: {names(spec.actions)}")
     actions = dict(spec.actions)
     for key in relative:
@@ -61,33 +68,36 @@ def with_relative(spec: Spec, relative: Sequence[str]) -> Spec:
     return replace(spec, actions=actions)
 
 
-def _actions(env: gym.Env, box: spaces.Box) -> dict[str, Field]:
-    whole = _field(box)
-    displacing = _displacing(env, whole.size)
+def _action_fields(env: gym.Env, box: spaces.Box) -> dict[str, Field]:
+    whole = _box_field(box)
+    displacing = _count_displacing(env, whole.size)
     if not displacing:
         return {"action": whole}
-    actions = {"move": replace(_part(whole, slice(displacing)), relative=True)}
+    actions = {"move": replace(_field_part(whole, slice(displacing)), relative=True)}
     if displacing < whole.size:
-        actions["gripper"] = _part(whole, slice(displacing, None))
+        actions["gripper"] = _field_part(whole, slice(displacing, None))
     return actions
 
 
-def _displacing(env: gym.Env, size: int) -> int:
-    """How many of the first action elements are displacements."""
-    modules = {base.__module__ for base in type(env.unwrapped).__mro__}
-    return next((DISPLACING[module].get(size, 0) for module in modules & DISPLACING.keys()), 0)
+def _count_displacing(env: gym.Env, size: int) -> int:
+    """Return how many of the first action elements are displacements."""
+    for base in type(env.unwrapped).__mro__:
+        if base.__module__ in DISPLACING:
+            return DISPLACING[base.__module__].get(size, 0)
+    return 0
 
 
-def _part(whole: Field, part: slice) -> Field:
-    low, high = whole.low[part], whole.high[part]
-    return Field((len(range(whole.size)[part]),), low=low, high=high)
+def _field_part(whole: Field, part: slice) -> Field:
+    """Return some elements of a field without names as one of its own."""
+    elements = range(whole.size)[part]
+    return Field((len(elements),), low=whole.low[part], high=whole.high[part])
 
 
-def _field(box: Any) -> Field:
+def _box_field(box: Any) -> Field:
     if box.dtype == np.uint8 and len(box.shape) == 3:
         return Field(tuple(box.shape), kind="image")
-    low, high = box.low.ravel(), box.high.ravel()
-    bounded = bool(np.isfinite(low).all() and np.isfinite(high).all())
-    if not bounded:
+    low = box.low.ravel().astype(float)
+    high = box.high.ravel().astype(float)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
         return Field(tuple(box.shape))
-    return Field(tuple(box.shape), low=tuple(map(float, low)), high=tuple(map(float, high)))
+    return Field(tuple(box.shape), low=tuple(low.tolist()), high=tuple(high.tolist()))

@@ -1,4 +1,4 @@
-"""`fewstep/PickPlace-v0`: a six-joint arm carries a cube past a post, on either side, onto a pad."""
+"""`fewstep/PickPlace-v0`: an arm carries a cube past a post, on either side, onto a pad."""
 # pyright: reportAttributeAccessIssue=false
 # (mujoco's functions are compiled and carry no types)
 

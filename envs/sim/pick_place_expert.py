@@ -90,7 +90,7 @@ class FingertipTool:
         self._height = 0.0  # of the fingertips [m]
 
     def ground(self, place: np.ndarray) -> np.ndarray:
-        """Return x, y (n, 2) at the height of the fingertips [m] of places (n, 2) in the picture."""
+        """Return x, y (n, 2) [m] at the fingertips' height of places (n, 2) in the picture."""
         in_picture = (2 * place - 1) * self._half_size * [1, -1]
         ahead = np.full(len(in_picture), -1.0)
         rays = np.column_stack([in_picture, ahead]) @ self._axes.T

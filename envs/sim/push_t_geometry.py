@@ -4,12 +4,14 @@ import numpy as np
 
 from ..spec import Field, Spec
 
-# Corners of the block's bar, then of its stem, in the block's own frame [px], in the order of gym-pusht.
+# Corners of the block's bar, then of its stem, in the block's own frame [px], ordered as in
+# gym-pusht.
 _BAR = ((-60, 0), (60, 0), (60, 30), (-60, 30))
 _STEM = ((-15, 30), (15, 30), (15, 120), (-15, 120))
 _BLOCK = np.array(_BAR + _STEM, float)  # (8, 2)
 
-# Corners of a block at the wall may lie a few px outside the board, so the observations have no bounds.
+# Corners of a block at the wall may lie a few px outside the board, so the observations have no
+# bounds.
 SPEC = Spec(
     observations={"environment_state": Field((16,), "px"), "agent_pos": Field((2,), "px")},
     actions={"action": Field((2,), "px", low=(0, 0), high=(512, 512), measured_by="agent_pos")},

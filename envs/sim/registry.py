@@ -108,12 +108,7 @@ def make_robot(
         given.update(known.quick)
     given.update(options or {})
     limit = -1 if seconds else None  # ours holds then, not the environment's
-    module, colon, _ = known.id.partition(":")
-    try:
-        if colon:
-            load_module(module)
-    except RobotError as error:
-        raise _unknown(task, error) from error
+    _load_named_module(task, known.id)
     try:
         env = gym.make(known.id, disable_env_checker=True, max_episode_steps=limit, **given)
     except (gym.error.Error, ModuleNotFoundError) as error:
@@ -123,6 +118,17 @@ def make_robot(
     from .gym_robot import GymRobot
 
     return GymRobot(env, spec=spec, hz=hz, seconds=seconds, relative=relative)
+
+
+def _load_named_module(task: str, environment: str) -> None:
+    """Import the module of an id "module:Id"; RobotError where it cannot be."""
+    module, colon, _ = environment.partition(":")
+    if not colon:
+        return
+    try:
+        load_module(module)
+    except RobotError as error:
+        raise _unknown(task, error) from error
 
 
 def _failed(task: str, options: Mapping[str, Any] | None, error: Exception) -> RobotError:

@@ -1,4 +1,4 @@
-"""Whether the seed of a reset decides how an episode starts, which pairing and replay take for granted."""
+"""Whether the seed of a reset decides how an episode starts, as pairing and replay need it."""
 
 from __future__ import annotations
 
