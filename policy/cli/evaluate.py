@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class EvaluateSettings:
     seconds: float | None = None  # [s] of an episode, at most; by default as the environment says
     replay: str = ""  # an evaluation.json whose failed episodes are rolled out again and filmed
     videos: int = 4  # most videos of replay
+    report: bool = False  # whether report.html, with videos, is written beside evaluation.json
     compare: str = ""  # an evaluation.json on the same seeds to set beside this one
 
 
@@ -76,6 +77,8 @@ def run(settings: EvaluateSettings, console: Console) -> int:
     console.print(results_table(evaluation))
     print_differences(console, evaluation)
     console.print(f"written to {out / 'evaluation.json'}")
+    if settings.report:
+        _write_report(settings, jobs, evaluation, console)
     if earlier is not None:
         with refusing(FewstepError, f"{settings.compare} is no evaluation.json"):
             print_comparison(console, evaluation, earlier)
@@ -89,6 +92,23 @@ def _read_comparable(path: str, job: Job) -> dict[str, Any]:
         require_same_seeds(job, earlier)
         require_comparable(job, earlier, "compare")
     return earlier
+
+
+def _write_report(
+    settings: EvaluateSettings, jobs: list[Job], evaluation: Mapping[str, Any], console: Console
+) -> None:
+    from ..evaluation.evaluation_report import report_evaluation  # draws with matplotlib
+
+    path = Path(settings.out) / "report.html"
+    command = ["fewstep evaluate"]
+    for setting in fields(settings):
+        value = getattr(settings, setting.name)
+        if setting.name == "task_options":
+            command += [f"'task.options={value}'"] if value else []
+        elif value != setting.default:
+            command.append(f"{setting.name}={value}".replace(" ", ""))
+    report_evaluation(path, jobs, evaluation, " ".join(command), console.print)
+    console.print(f"written to {path}")
 
 
 def advance(bars: Bars, job: Job, count: int) -> None:

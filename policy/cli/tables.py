@@ -79,6 +79,8 @@ def print_differences(console: Console, evaluation: Mapping[str, Any]) -> None:
     results = evaluation["results"]
     if len(results) < 2 or not is_paired(evaluation):
         return
+    if any(result["mean_max_reward"] is None for result in results):
+        return
     reference = reference_result(results)
     labels = label_results(results)
     other = labels[results.index(reference)]

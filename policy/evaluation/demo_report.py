@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -14,19 +13,17 @@ from typing import Any
 import numpy as np
 
 from ...demos.store import DemoStore
-from ...envs import RobotError, Step, run_episode
-from ...envs.agent import Chunk
+from ...envs import RobotError
 from ...envs.seeds import DEMONSTRATION_SEEDS, FIRST_TEST_SEED, VALIDATION_SEEDS
-from ...envs.sim.registry import make_robot
 from ...envs.versions import versions
-from ..engines.eager import EagerEngine
 from ..policy import Policy
 from ..policy_folder import read_meta
-from ..serving.runners import InlineRunner, make_agent
 from ..training.log import LOG
 from .films import draw_rollouts
 from .job import Job
-from .report import Plan, success_picture, write_report
+from .plan import play_plan
+from .post import make_post_panel
+from .report import write_report, write_success_picture
 from .statistics import wilson
 
 
@@ -64,19 +61,20 @@ def write_demo_report(
     report = out / "report.html"
     sides = count_sides(DemoStore.open(out / "demos"))
     training_log = (out / "policy" / LOG).read_text(encoding="utf-8").splitlines()
+    panel = make_post_panel(evaluation, sides.share, job.sampler.cost)
     write_report(
         report,
         title="Pick and place past a post",
         evaluation=evaluation,
         log=[json.loads(line) for line in training_log],
         control_period_ms=1e3 / policy.spec.command_hz,
-        sides={"left": sides.share, "right": 1 - sides.share},
-        plan=play_plan(policy, job.task, FIRST_TEST_SEED),
-        video=_film_sides(job, evaluation, out / "video.mp4", log),
+        panels=[] if panel is None else [panel],
+        plan=play_plan(policy, job, FIRST_TEST_SEED),
+        videos=_film_sides(job, evaluation, out / "video.mp4", log),
         facts=_collect_facts(out, job, policy, sides) | dict(cost),
         own=job.sampler.cost,
     )
-    success_picture(evaluation, out / "success.png")
+    write_success_picture(evaluation, out / "success.png")
     return report
 
 
@@ -93,43 +91,12 @@ def count_sides(store: DemoStore) -> Sides:
     return Sides(left, len(paths))
 
 
-def play_plan(policy: Policy, task: str, seed: int) -> Plan:
-    """Play one episode, and return what was sent with every chunk that its Agent made."""
-    engine = EagerEngine(policy)
-    robot = make_robot(task)
-    agent = make_agent(engine, InlineRunner(engine))
-    steps: list[Step] = []
-    chunks: dict[float, Chunk] = {}
-    for step in run_episode(robot, agent, seed=seed, max_seconds=math.inf):
-        if step is not None and agent.chunk is not None:
-            steps.append(step)
-            chunks[agent.chunk.time] = agent.chunk
-    robot.close()
-    start = steps[0].obs.time
-    labels: list[str] = []
-    units: list[str] = []
-    for key, field in policy.spec.actions.items():
-        labels += field.names or _number_labels(key, field.size)
-        units += [field.unit] * field.size
-    return Plan(
-        np.array([step.obs.time - start for step in steps]),
-        np.stack([step.sent for step in steps]),
-        labels,
-        units,
-        [(chunk.time - start, chunk.dt, chunk.actions) for chunk in chunks.values()],
-    )
-
-
-def _number_labels(key: str, size: int) -> list[str]:
-    return [key] if size == 1 else [f"{key} {index}" for index in range(size)]
-
-
 def _film_sides(
     job: Job, evaluation: Mapping[str, Any], path: Path, log: Callable[[str], None]
-) -> Path | None:
+) -> list[Path]:
     """Film a test episode that passed left beside one that passed right.
 
-    Returns None where this machine draws no pictures.
+    Returns no path where this machine draws no pictures.
     """
     import imageio.v3 as iio
 
@@ -138,7 +105,7 @@ def _film_sides(
         films = [frames for _, frames in draw_rollouts(job, seeds, 2)]
     except RobotError as error:
         log(f"no video: {error}")
-        return None
+        return []
     longest = max(len(film) for film in films)
     padded: list[np.ndarray] = []
     for film in films:
@@ -147,7 +114,7 @@ def _film_sides(
     robot = job.make_robot()
     iio.imwrite(path, np.concatenate(padded, 2), fps=round(robot.spec.command_hz))
     robot.close()
-    return path
+    return [path]
 
 
 def _find_seed_per_side(evaluation: Mapping[str, Any], network_evaluations: int) -> list[int]:

@@ -12,6 +12,8 @@ from ...envs import Step
 from .job import Job, Rollout
 from .rollouts import roll_out_group
 
+ENDINGS = {True: "success", False: "failure", None: "episode"}  # names of videos
+
 
 def film(job: Job, seeds: Sequence[int], out: Path, limit: int) -> list[Path]:
     """Write videos of the first `limit` of `seeds`, and return their paths.
@@ -23,7 +25,7 @@ def film(job: Job, seeds: Sequence[int], out: Path, limit: int) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     for rollout, frames in draw_rollouts(job, seeds, limit):
-        ended = "success" if rollout.success else "failure"
+        ended = ENDINGS[rollout.success]
         path = out / f"{ended}-{rollout.seed}.mp4"
         iio.imwrite(path, frames, fps=round(len(frames) / rollout.seconds))
         paths.append(path)

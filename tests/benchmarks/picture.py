@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 from collect import RESULTS
 from decide import SEEDS, TASKS
 
-from fewstep.policy.evaluation.report import ACCENT, MUTED, STYLE, WARM
+from fewstep.policy.evaluation.charts import ACCENT, MUTED, STYLE, WARM
 
 KINDS = {
     "default": ("default", ACCENT, 0.97),

@@ -223,12 +223,15 @@ def test_evaluate_writes_what_the_design_says(workshop, capsys):
     row = evaluation["results"][1]
     assert row["interval"] == list(wilson(row["successes"], 2))
     assert row["latency_ms"].keys() == {"p50", "p99", "max"}
-    again = [f"compare={out}/evaluation.json", f"out={workshop}/again"]
+    again = [f"compare={out}/evaluation.json", f"out={workshop}/again", "report=true"]
     assert (
         main(["evaluate", f"policy={workshop}/run", "network_evaluations=3", *options[:-1], *again])
         == 0
     )
     assert "undecided" in capsys.readouterr().out  # two episodes tell nothing
+    page = (workshop / "again/report.html").read_text()
+    assert "Planned and executed" in page and "fewstep evaluate" in page
+    assert "past the post" not in page  # that belongs to the demo
     twin = json.loads((workshop / "again/evaluation.json").read_text())["results"][0]
     assert twin["rollouts"] == row["rollouts"]
 

@@ -7,7 +7,9 @@ import matplotlib
 import numpy as np
 import pytest
 
-from fewstep.policy.evaluation.report import STYLE, VARIABLES, Plan, success_picture, write_report
+from fewstep.policy.evaluation.charts import STYLE, VARIABLES, Plan
+from fewstep.policy.evaluation.post import make_post_panel
+from fewstep.policy.evaluation.report import write_report, write_success_picture
 from fewstep.policy.evaluation.statistics import mean_interval, wilson
 
 TEMPLATE = Path(__file__).parents[3] / "policy" / "evaluation" / "report.html"
@@ -43,7 +45,8 @@ def result(
         },
         "delay_ticks": 0,
         "rollouts": [
-            {"seed": 100_000 + i, "success": i < wins, "info": info} for i, info in enumerate(infos)
+            {"seed": 100_000 + i, "success": i < wins, "score": scores[i], "info": info}
+            for i, info in enumerate(infos)
         ],
         **more,
     }
@@ -55,9 +58,12 @@ def evaluation(*rows: dict[str, Any]) -> dict[str, Any]:
 
 def page(path: Path, *rows: dict[str, Any], **changed: Any) -> str:
     """The report, as it was written, without line breaks."""
-    parts = dict.fromkeys(("sides", "plan", "video"))
-    parts |= {"title": "t", "log": [], "control_period_ms": 50.0, "facts": {}} | changed
-    write_report(path / "report.html", evaluation=evaluation(*rows), **parts)
+    parts: dict[str, Any] = {"title": "t", "control_period_ms": 50.0, "facts": {}} | changed
+    whole = evaluation(*rows) | parts.pop("evaluated", {})
+    if "demonstrated" in parts:
+        panel = make_post_panel(whole, parts.pop("demonstrated"), parts.get("own"))
+        parts["panels"] = [panel] if panel else []
+    write_report(path / "report.html", evaluation=whole, **parts)
     return " ".join((path / "report.html").read_text(encoding="utf-8").split())
 
 
@@ -90,9 +96,9 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> str:
         result(10, 95, left=49),
     ]
     more = {
-        "sides": {"left": 0.52, "right": 0.48},
+        "demonstrated": 0.52,
         "plan": plan(),
-        "video": video,
+        "videos": [video],
         "own": 2,
         "log": log_rows(),
     }
@@ -123,23 +129,37 @@ def test_headline_is_the_policy_as_it_is(full: str) -> None:
     assert "<b>3,690 s</b> of CPU time for training" in head
 
 
-def test_overlapping_intervals_are_not_ranked(full: str, tmp_path: Path) -> None:
-    assert (
-        "Success with 2 network evaluations: higher than with 1; no difference shown to 3, 10."
-        in full
-    )
+def test_what_differs_is_judged_on_the_same_starts(full: str, tmp_path: Path) -> None:
+    assert "on the same starts: higher than with 1; undecided against 3" in full
+    assert re.search(r"3 \([0-9,]+ more episodes would tell 0.05\)", full)
     assert "lower than with 2." in page(tmp_path, result(1, 60), result(2, 94))
+    same = [result(1, 950, 1000), result(2, 950, 1000)]
+    assert "no different from 2." in page(tmp_path, *same)
+    assert "on the same starts" not in page(tmp_path, *same, evaluated={"seeded": False})
     assert 'class="lead"' not in page(tmp_path, result(1, 60))
 
 
 def test_sides_are_compared_with_the_demonstrations(full: str, tmp_path: Path) -> None:
     low, high = (100 * v for v in wilson(50, 100))
     assert f"50.0 % <small>{low:.1f} to {high:.1f} %</small>" in full and "10.0 % <small>" in full
-    assert "no difference is shown to the demonstrations" in full
+    assert "share lies inside the interval" in full
     assert "left is more frequent" in page(
-        tmp_path, result(1, 60, left=90), sides={"left": 0.52, "right": 0.48}
+        tmp_path, result(1, 60, left=90), demonstrated=0.52, own=1
     )
-    assert "Side chosen" not in page(tmp_path, result(1, 60), sides={"left": 0.52, "right": 0.48})
+    assert "Side chosen" not in page(tmp_path, result(1, 60), demonstrated=0.52)
+
+
+def test_the_report_of_another_task_knows_no_post(tmp_path: Path) -> None:
+    assert "post" not in page(tmp_path, result(1, 60, left=90))
+
+
+def test_a_score_stands_for_success_that_is_not_known(tmp_path: Path) -> None:
+    row = result(1, 60) | {"success_rate": None, "successes": None, "interval": None}
+    for rollout in row["rollouts"]:
+        rollout["success"] = None
+    written = page(tmp_path, row, row | {"network_evaluations": 2})
+    assert "<b>0.760</b> score with 1 network evaluation" in written
+    assert "<th>success</th>" not in written and "<h2>Score</h2>" in written
 
 
 def test_one_file_without_outside_hosts_or_scripts(full: str) -> None:
@@ -186,6 +206,6 @@ def test_delays_are_told_apart(tmp_path: Path) -> None:
 
 def test_picture_is_a_png_and_settings_are_left_alone(tmp_path: Path) -> None:
     before = {key: matplotlib.rcParams[key] for key in STYLE}
-    success_picture(evaluation(result(1, 60), result(10, 100)), tmp_path / "success.png")
+    write_success_picture(evaluation(result(1, 60), result(10, 100)), tmp_path / "success.png")
     assert (tmp_path / "success.png").read_bytes().startswith(b"\x89PNG")
     assert {key: matplotlib.rcParams[key] for key in STYLE} == before
