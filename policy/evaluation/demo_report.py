@@ -1,4 +1,4 @@
-"""The report of the demo: which side of the post was passed, one episode's plan, a video, the facts."""
+"""The report of the demo: the sides of the post, one episode, a video, the facts."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _film_sides(
 
 
 def _find_seed_per_side(evaluation: Mapping[str, Any], network_evaluations: int) -> list[int]:
-    """Return the first start that was passed on the left with success, and the first on the right."""
+    """Return the first start passed on the left with success, and the first on the right."""
     first: dict[str, int] = {}
     for result in evaluation["results"]:
         if result["network_evaluations"] != network_evaluations:

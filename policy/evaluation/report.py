@@ -96,7 +96,7 @@ def write_report(
         title: Its heading.
         evaluation: Content of evaluation.json.
         control_period_ms: Of the robot [ms].
-        facts: Shown in their order, "command..." as command lines; "cpu_seconds" stands in for the log.
+        facts: Shown in their order, "command..." as command lines; "cpu_seconds" stands in for log.
         log: Rows of log.jsonl.
         plan: One rollout's actions.
         videos: mp4 files.
@@ -140,7 +140,7 @@ def write_success_picture(evaluation: Mapping[str, Any], path: Path) -> None:
 
 
 def read_rows(evaluation: Mapping[str, Any]) -> list[Row]:
-    """Return the results as the page shows them: all by success where all know it, else by score."""
+    """Return the results as the page shows them: by success where all know it, else by score."""
     results = evaluation["results"]
     judged = all(result["success_rate"] is not None for result in results)
     rows = []
