@@ -105,14 +105,7 @@ def write_report(
             first result.
     """
     rows = read_rows(evaluation)
-    chosen = rows[0]
-    for row in rows:
-        if row.result["network_evaluations"] == own:
-            chosen = row
-            break
-    films = []
-    for video in videos:
-        films.append((video.name, b64encode(video.read_bytes()).decode()))
+    chosen = _find_own(rows, own)
     page = _open_template().render(
         title=title,
         evaluation=evaluation,
@@ -126,10 +119,22 @@ def write_report(
         log=log,
         cost=f"{log[-1]['cpu_seconds']:,.0f}" if log else facts.get("cpu_seconds"),
         plan=plan,
-        films=films,
+        films=[_embed(video) for video in videos],
         facts=facts,
     )
     path.write_text(page, encoding="utf-8")
+
+
+def _find_own(rows: Sequence[Row], own: int | None) -> Row:
+    for row in rows:
+        if row.result["network_evaluations"] == own:
+            return row
+    return rows[0]
+
+
+def _embed(video: Path) -> tuple[str, str]:
+    """Return the name of a video and its content, in base64."""
+    return video.name, b64encode(video.read_bytes()).decode()
 
 
 def write_success_picture(evaluation: Mapping[str, Any], path: Path) -> None:
