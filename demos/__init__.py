@@ -1,4 +1,7 @@
-"""Demonstrations: one definition of an episode, from recording to training windows. No torch in what is named here."""
+"""Demonstrations: one definition of an episode, from recording to training windows.
+
+No torch in what is named here.
+"""
 
 from .episode import Episode
 from .recording.recorder import Recorder, record

@@ -26,15 +26,16 @@ def columns(spec: Spec) -> dict[str, Column]:
     for key, field in spec.observations.items():
         if field.size == 0:
             raise DataError(f"observation {key!r} has no elements: its shape is {field.shape}")
-        if field.size * field.dtype.itemsize > (
-            size := 3 * caps.PIXELS if field.is_image else caps.FREE
-        ):
+        most = 3 * caps.PIXELS if field.is_image else caps.FREE
+        if field.size * field.dtype.itemsize > most:
             raise DataError(
-                f"observation {key!r}: a frame of shape {field.shape} would take more than {size} bytes"
+                f"observation {key!r}: "
+                f"a frame of shape {field.shape} would take more than {most} bytes"
             )
         if key in (ACTION, TIME):
             raise DataError(
-                f"an observation cannot be called {key!r}: that name is taken; rename it in the Spec"
+                f"an observation cannot be called {key!r}: "
+                "that name is taken; rename it in the Spec"
             )
         if not re.fullmatch(r"\w[\w .-]*", key) or key == "zarr.json":
             raise DataError(
@@ -51,8 +52,8 @@ def columns(spec: Spec) -> dict[str, Column]:
 class Episode:
     """T frames of one attempt.
 
-    data: observations as the Spec says, each (T, ...), images also as EncodedImages; "action" (T, A), what was sent; "time"
-    (T,) [s] float64.
+    data: observations as the Spec says, each (T, ...), images also as EncodedImages;
+    "action" (T, A), what was sent; "time" (T,) [s] float64.
     success: None where nobody judged it.
     """
 
@@ -72,7 +73,8 @@ class Episode:
             raise DataError(f"arrays of an episode differ in length: {lengths}")
         if not isinstance(self.success, bool | np.bool_ | None):
             raise DataError(
-                f"an episode succeeded (True), failed (False) or is unknown (None), not {self.success!r}"
+                "an episode succeeded (True), failed (False) or is unknown (None), "
+                f"not {self.success!r}"
             )
         object.__setattr__(self, "data", data)
 

@@ -27,7 +27,10 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replace a file in one step; where that fails the old one stays and CheckpointError says why."""
+    """Replace a file in one step.
+
+    Where that fails the old one stays and CheckpointError says why.
+    """
     with writing(path):
         replace(path, content)
 
@@ -73,7 +76,10 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def lock(owner: object, file: Path) -> weakref.finalize:
-    """Be the only writer until the returned release is called, `owner` is collected, or the process dies."""
+    """Be the only writer until the returned release is called.
+
+    It is also released where `owner` is collected, or the process dies.
+    """
     handle = _opened(file)
     release = weakref.finalize(owner, os.close, handle)
     try:
@@ -123,7 +129,10 @@ def _locked(handle: int, file: Path) -> bool:
 
 
 def write_beside(path: Path, name: str, content: bytes) -> None:
-    """Write a file as `name` beside `path`, wait until the disk has it, then rename it over `path`."""
+    """Write a file as `name` beside `path`, then rename it over `path`.
+
+    Between the two it waits until the disk has the file.
+    """
     _make_folder(path.parent)
     beside = path.with_name(name)
     try:

@@ -1,4 +1,7 @@
-"""Files of others: plain ones, inside the folder that they belong to, no larger than they may be."""
+"""Files of others: plain ones, no larger than they may be.
+
+They lie inside the folder that they belong to.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Dataclasses to plain JSON values and back, strictly: a file can name nothing but fields that exist."""
+"""Dataclasses to plain JSON values and back, strictly.
+
+A file can name nothing but fields that exist.
+"""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
@@ -13,7 +16,10 @@ to_plain = asdict
 
 
 def from_plain(cls: type[T], data: Any, where: str = "") -> T:
-    """Build dataclass `cls` from what `to_plain` made of one; ConfigError names the entry that does not fit."""
+    """Build dataclass `cls` from what `to_plain` made of one.
+
+    ConfigError names the entry that does not fit.
+    """
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where or cls.__name__}: expected a table, not {data!r}")
     hints = get_type_hints(cls)

@@ -22,7 +22,10 @@ EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
 
 
 class TableLoader(yaml.SafeLoader):
-    """Reads YAML without repeated keys; numbers may have an exponent without a point, as in JSON."""
+    """Reads YAML without repeated keys.
+
+    Numbers may have an exponent without a point, as in JSON.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a table; ValueError where a key stands in it twice."""

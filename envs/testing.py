@@ -42,9 +42,12 @@ class Holder:
 
 
 class RobotContract:
-    """Conformance suite: subclass it in a test file as `class TestMyRobot(RobotContract)` and define `make_robot`.
+    """Conformance suite.
 
-    On hardware set `simulated = False`: then it is only ever told to hold, and no start is compared with another.
+    Subclass it in a test file as `class TestMyRobot(RobotContract)` and define `make_robot`.
+
+    On hardware set `simulated = False`: then it is only ever told to hold, and no start is compared
+    with another.
     """
 
     simulated = True
@@ -53,7 +56,8 @@ class RobotContract:
     still: tuple[
         str, ...
     ] = ()  # observations of the robot itself, beside those that measure an action
-    drift = 0.01  # how far these may move in a second of holding, once the robot has settled, in robot units
+    # how far these may move in a second of holding, once the robot has settled, in robot units
+    drift = 0.01
 
     def make_robot(self) -> Robot:
         """A new robot of the kind under test."""

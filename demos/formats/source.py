@@ -44,7 +44,9 @@ def ignore_progress(done: int, total: int) -> None:
 
 
 def reader(name: str) -> Callable[[Read], SafeRead]:
-    """Make a context manager of a function that yields the one Source at a path, its first argument.
+    """Make a context manager of a function that yields the one Source at a path.
+
+    The path is its first argument.
 
     name: of the format. Whatever it raises, then or while episodes are read, becomes a DataError
     that names the path.

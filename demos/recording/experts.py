@@ -22,7 +22,10 @@ TRIES = 2  # starts that are tried, at most, for each episode that shall be kept
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of a recording: episodes kept, starts that failed, and what the store holds, in words."""
+    """What became of a recording.
+
+    Episodes kept, starts that failed, and what the store holds, in words.
+    """
 
     kept: int
     failed: int
@@ -85,7 +88,10 @@ def record_expert(
 
 
 def open_writable(path: Path, spec: Spec, notes: Mapping[str, Any], images: str) -> DemoStore:
-    """Open a store to append to, or make it; ConfigError where it keeps its images in another way."""
+    """Open a store to append to, or make it.
+
+    ConfigError where it keeps its images in another way.
+    """
     if images:
         pick(ENCODINGS, images, "encoding of images")
     if not path.exists():

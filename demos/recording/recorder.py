@@ -19,7 +19,8 @@ from .start_seeds import Start, Starts
 class Recorder:
     """Collects the steps of one episode in memory, and appends it to a store when it ends.
 
-    Keeps one frame per period of policy_hz, with the action that was sent on that tick, however fast the loop runs.
+    Keeps one frame per period of policy_hz, with the action that was sent on that tick, however
+    fast the loop runs.
     """
 
     def __init__(self, store: DemoStore) -> None:
@@ -39,7 +40,9 @@ class Recorder:
             )
 
     def end(self, outcome: Outcome, seed: int | None = None) -> Episode | None:
-        """Append the episode and return it; None where there was no step. A Ctrl-C waits until it is stored.
+        """Append the episode and return it; None where there was no step.
+
+        A Ctrl-C waits until it is stored.
 
         seed: that it started from, which counts as tried.
         """
@@ -55,13 +58,19 @@ class Recorder:
         return done
 
     def discard(self, seed: int | None = None) -> None:
-        """Forget the episode that has begun; seed: that it started from, where that counts as tried."""
+        """Forget the episode that has begun.
+
+        Seed: that it started from, where that counts as tried.
+        """
         self._frames = []
         if seed is not None:
             self._starts.tried(seed, kept=False)
 
     def _observed(self, obs: Obs) -> dict[str, Any]:
-        """Copies of what the Spec names, since a driver may fill the same buffer again; images encoded."""
+        """Copies of what the Spec names, since a driver may fill the same buffer again.
+
+        Images encoded.
+        """
         fields, encode = self.store.spec.observations, ENCODINGS[self.store.images].encode
         if missing := fields.keys() - obs.data.keys():
             raise DataError(f"the observation lacks {names(missing)}; it has {names(obs.data)}")
@@ -97,7 +106,9 @@ def record(
     progress: Callable[[Outcome, Episode | None], None] | None = None,
     most: float = math.inf,
 ) -> int:
-    """Run one episode per start, append those that `keep` wants until there are `most`, and return how many.
+    """Run one episode per start, and append those that `keep` wants until there are `most`.
+
+    Returns how many there are.
 
     Each is on disk before the next begins: whatever stops the recording, at most the running
     episode is lost.

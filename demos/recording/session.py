@@ -93,7 +93,10 @@ class Session:
         return self.kept
 
     def _play(self, grid: Iterator[float]) -> bool:
-        """Play from one start, and keep what was recorded; return whether there was a tick of it."""
+        """Play from one start, and keep what was recorded.
+
+        Return whether there was a tick of it.
+        """
         self._start = self._next_seed()
         self._is_over = False
         stepped = False
@@ -165,7 +168,10 @@ class Cadence:
         self._last_told = -math.inf
 
     def off(self, time: float) -> str:
-        """Return what is wrong with the rhythm; "" for nothing, or where it was told a moment ago."""
+        """Return what is wrong with the rhythm.
+
+        "" for nothing, or where it was told a moment ago.
+        """
         self._times.append(time)
         while time - self._times[0] > WINDOW_SECONDS:
             self._times.popleft()

@@ -21,7 +21,10 @@ ALL = 2**31  # as often as any `repeats` asks for
 
 @dataclass(frozen=True)
 class Tried:
-    """The highest seed that was tried, how often, and how many episodes there are once it counts."""
+    """Return the highest seed that was tried, and how often.
+
+    The third number says how many episodes there are once it counts.
+    """
 
     seed: int
     times: int
@@ -43,7 +46,9 @@ def starts_from(first: int, repeats: int = 1, shown: int = 0) -> Iterator[Start]
 
 
 class Starts:
-    """The start seeds of demonstrations of a store; what lies outside of DEMONSTRATION_SEEDS is not counted.
+    """The start seeds of demonstrations of a store.
+
+    What lies outside of DEMONSTRATION_SEEDS is not counted.
 
     A start is noted before its episode is appended, together with the number of episodes that there
     are then. A recording that is killed in between finds one less, and tries that start again.
@@ -90,7 +95,8 @@ class Starts:
 def next_seed(store: DemoStore, first: int) -> Callable[[], int]:
     """Return what gives the start seed of the next episode.
 
-    first: one after the other from this one on; where it is negative, one after those that were tried.
+    first: one after the other from this one on; where it is negative, one after those that were
+    tried.
     """
     if first < 0:
         return lambda: Starts(store).next()[0]

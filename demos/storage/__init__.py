@@ -1,1 +1,4 @@
-"""What a store is made of: its header, arrays, images, curation, and files that are old or new and never half."""
+"""What a store is made of.
+
+Its header, arrays, images, curation, and files that are old or new and never half.
+"""

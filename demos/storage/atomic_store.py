@@ -1,4 +1,7 @@
-"""AtomicStore: a zarr folder whose files change in one step, and are checked before they are decoded."""
+"""AtomicStore: a zarr folder whose files change in one step.
+
+They are checked before they are decoded.
+"""
 
 import asyncio
 import os
@@ -17,11 +20,14 @@ BLOCK = 4096  # bytes
 
 
 class AtomicStore(LocalStore):
-    """A zarr folder of ours whose files change in one step, also when the process is killed or power fails.
+    """A zarr folder of ours whose files change in one step.
 
-    zarr itself wrote in place before its release 3.1.3, and never waits for the disk. The disk knows the names of what
-    was written once `sync_folders` has returned. What is read is first compared
-    with what fewstep writes: format 3, numbers, and chunks that decode to no more than their array says.
+    Also when the process is killed or power fails.
+
+    zarr itself wrote in place before its release 3.1.3, and never waits for the disk. The disk
+    knows the names of what was written once `sync_folders` has returned. What is read is first
+    compared with what fewstep writes: format 3, numbers, and chunks that decode to no more than
+    their array says.
     """
 
     def __init__(self, *arguments: Any, **more: Any) -> None:

@@ -1,4 +1,7 @@
-"""What decodes the chunks of foreign arrays: a closed table; what a file names is sought nowhere else."""
+"""What decodes the chunks of foreign arrays: a closed table.
+
+What a file names is sought nowhere else.
+"""
 
 from __future__ import annotations
 

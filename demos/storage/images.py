@@ -1,4 +1,7 @@
-"""EncodedImages: the images of a field, each compressed on its own, so that one is decoded without the others."""
+"""EncodedImages: the images of a field, each compressed on its own.
+
+So one is decoded without the others.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,9 @@ ENCODINGS = {
 
 
 class EncodedImages(Sequence[np.ndarray]):
-    """T encoded pictures; indexing decodes one, slicing none, and numpy sees an array (T, height, width, 3) uint8.
+    """T encoded pictures.
+
+    Indexing decodes one, slicing none, and numpy sees an array (T, height, width, 3) uint8.
 
     where: the place that a DataError names.
     """
@@ -113,7 +118,10 @@ class EncodedImages(Sequence[np.ndarray]):
 
 
 class Spool(Sequence[bytes]):
-    """Byte strings by number, in a temporary file: the pictures of a long episode may not fit the memory."""
+    """Byte strings by number, in a temporary file.
+
+    The pictures of a long episode may not fit the memory.
+    """
 
     def __init__(self, count: int) -> None:
         self._file, self._places = TemporaryFile(), [(0, 0)] * count  # noqa: SIM115  (open as long as this lives)
@@ -138,7 +146,9 @@ class Spool(Sequence[bytes]):
 
 
 class Raw(Sequence[bytes]):
-    """Frames start to stop of an array (N, height, width, 3) on disk, read and encoded as they are asked for in order.
+    """Frames start to stop of an array (N, height, width, 3) on disk.
+
+    They are read and encoded as they are asked for, in order.
 
     array: of HDF5 or zarr; where: what a DataError calls it.
     """
@@ -177,7 +187,10 @@ def encoded(pictures: EncodedImages | np.ndarray, encoding: str) -> Sequence[byt
 
 
 class Blobs(Sequence[bytes]):
-    """Byte strings in files of CHUNK bytes, read as they are asked for; bounds (N, 2): where each begins and ends."""
+    """Byte strings in files of CHUNK bytes, read as they are asked for.
+
+    Bounds (N, 2): where each begins and ends.
+    """
 
     def __init__(self, folder: Path, bounds: np.ndarray) -> None:
         self._folder, self._bounds = folder, bounds

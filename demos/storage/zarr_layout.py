@@ -75,7 +75,8 @@ def parsed(content: bytes, where: str) -> dict[str, Any]:
 def undressed(content: bytes, where: str) -> tuple[Layout, bytes]:
     """The layout of an array of zarr v2, and its description without codecs.
 
-    What zarr gets is decoded already. DataError names a codec that is not in COMPRESSORS, and a filter.
+    What zarr gets is decoded already. DataError names a codec that is not in COMPRESSORS, and a
+    filter.
     """
     about = parsed(content, where)
     compressor, filters = about.get("compressor"), about.get("filters") or []
@@ -110,7 +111,8 @@ def require_ours(content: bytes, where: str) -> Layout | None:
         codecs = [codec["name"] for codec in about["codecs"]]
         if codecs not in (["bytes"], ["bytes", "zstd"]):
             raise DataError(
-                f"{where}: codecs {', '.join(map(str, codecs))} are not read; valid: bytes, then zstd"
+                f"{where}: codecs {', '.join(map(str, codecs))} are not read; "
+                "valid: bytes, then zstd"
             )
         if about["codecs"][0].get("configuration", {}).get("endian", "little") != "little":
             raise DataError(f"{where}: only little endian is read")

@@ -18,7 +18,8 @@ from fewstep.policy.training.train import TrainConfig, train
 
 HZ = 20
 
-# What is measured and what is commanded, once: shapes, units, limits. It travels with data and policy.
+# What is measured and what is commanded, once: shapes, units, limits. It travels with data and
+# policy.
 SPEC = Spec(
     observations={
         "joints": Field((2,), "rad", names=("shoulder", "elbow")),

@@ -1,9 +1,10 @@
 """Drive a robot of your own: five methods, a Spec and a clock.
 
-The driver here stands for yours: two joints that follow what they are sent. With `make_robot` beside you,
-`fewstep run policy=run robot=own_robot:make_robot` lets a policy move it, with limits, watchdogs
-and a log (the policy of own_demonstrations.py fits), and the tests in `fewstep.envs.testing` say whether
-it keeps what the control loop relies on. Run `python docs/examples/own_robot.py`; it takes 5 s.
+The driver here stands for yours: two joints that follow what they are sent. With `make_robot`
+beside you, `fewstep run policy=run robot=own_robot:make_robot` lets a policy move it, with limits,
+watchdogs and a log (the policy of own_demonstrations.py fits), and the tests in
+`fewstep.envs.testing` say whether it keeps what the control loop relies on. Run `python
+docs/examples/own_robot.py`; it takes 5 s.
 """
 
 import time

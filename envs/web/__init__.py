@@ -1,1 +1,4 @@
-"""What every page and its server share: an address with a secret, bounded connections, an audience."""
+"""What every page and its server share.
+
+An address with a secret, bounded connections, an audience.
+"""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...envs.errors import pick
+from ...envs.errors import ConfigError, pick
 from ..checkpoint import load_policy
 from ..engines.engine import Engine
 from ..engines.loading import ENGINES
@@ -55,7 +55,12 @@ def bench(
     Returns:
         The content of bench.json. max_error: the largest difference between an action and the one
         that the eager engine computes from the same noise [robot units].
+
+    Raises:
+        ConfigError: For less than one call, or one evaluation.
     """
+    if min(calls, *network_evaluations) < 1:
+        raise ConfigError("calls and network_evaluations must be at least 1")
     policy = load_policy(policy_name)
     calculations: dict[Mode, ComputeChunk] = {}
     for engine in engines:

@@ -1,4 +1,7 @@
-"""How chunks lie to what was demonstrated nearby, and to each other: measures that need no simulator."""
+"""How chunks lie to what was demonstrated nearby, and to each other.
+
+Measures that need no simulator.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,13 @@ SAME = 0.95  # share of the reference's own chunks that count as like its other 
 
 @dataclass(frozen=True)
 class Nearby:
-    """W observations from one part of the demonstrations, with what the other part did in the nearest ones.
+    """Observations of one part of the demonstrations, and what the other part did near them.
 
-    obs[key] (W, O, ...) in robot units; chunks (W, NEAR, D): the neighbours' actions, encoded and laid end to end;
-    reach: the distance to the nearest of them under which KNOWN of the demonstrated chunks stay, rms per number.
+    There are W of them.
+
+    obs[key] (W, O, ...) in robot units; chunks (W, NEAR, D): the neighbours' actions, encoded and
+    laid end to end; reach: the distance to the nearest of them under which KNOWN of the
+    demonstrated chunks stay, rms per number.
     """
 
     obs: dict[str, Tensor]
@@ -34,7 +40,10 @@ class Nearby:
 
     @classmethod
     def find(cls, policy: Policy, path: Path | str, windows: int = 256) -> Nearby:
-        """Hold a tenth of the episodes at `path` back, and look their windows' neighbours up among the others."""
+        """Hold a tenth of the episodes at `path` back, and look up the neighbours of their windows.
+
+        Neighbours are among the other episodes.
+        """
         share = max(0.1, 1 / max(2, len(DemoStore.open(path))))
         data = read_dataset(path, policy.config, torch.device("cpu"), held_out=share)
         require_match(policy, data.spec, f"the demonstrations at {path}")
@@ -64,8 +73,9 @@ class Nearby:
     def measure(self, x: Tensor) -> dict[str, Tensor]:
         """Per observation (W,), of chunks x (S, W, D), lengths as rms per number.
 
-        spread: of the chunks about their mean; off_span: what is left of a chunk outside the span of its neighbours
-        (arXiv 2512.01809); far: the share of chunks that lie farther than `reach` from every neighbour.
+        spread: of the chunks about their mean; off_span: what is left of a chunk outside the span
+        of its neighbours (arXiv 2512.01809); far: the share of chunks that lie farther than `reach`
+        from every neighbour.
         """
         return {
             "spread": (x - x.mean(0)).square().mean((0, 2)).sqrt(),
@@ -75,7 +85,9 @@ class Nearby:
 
 
 def unlike(x: Tensor, reference: tuple[Tensor, Tensor]) -> Tensor:
-    """Share (W,) of chunks x (S, W, D) farther from every chunk of a reference than it is from itself.
+    """Return the share (W,) of chunks x (S, W, D) that are far from a reference.
+
+    Far is farther from every chunk of the reference than it is from itself.
 
     reference: its chunks for the same observations, drawn twice, each (S, W, D).
     """
@@ -89,12 +101,18 @@ def _read(policy: Policy, samples: Samples, rows: Tensor) -> tuple[dict[str, Ten
 
 
 def _nearest(x: Tensor, chunks: Tensor) -> Tensor:
-    """Distance of x (..., W, D) to the nearest of the W's chunks (W, K, D), rms per number -> (..., W)."""
+    """Return the distance (..., W) of x (..., W, D) to the nearest of the chunks (W, K, D).
+
+    It is the root mean square per number.
+    """
     return (x[..., None, :] - chunks).square().mean(-1).amin(-1).sqrt()
 
 
 def _outside(x: Tensor, chunks: Tensor) -> Tensor:
-    """Length of x (..., W, D) outside the affine span of the W's chunks (W, K, D), rms per number -> (..., W)."""
+    """Return the length (..., W) of x (..., W, D) outside the affine span of the chunks (W, K, D).
+
+    It is the root mean square per number.
+    """
     mean = chunks.mean(1)
     _, sizes, axes = torch.linalg.svd(chunks - mean[:, None], full_matrices=False)
     axes = axes * (sizes > 1e-4 * sizes[:, :1])[..., None]

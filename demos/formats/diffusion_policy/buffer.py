@@ -71,7 +71,10 @@ def open_group(path: Path) -> Iterator[zarr.Group]:
 
 
 def _folder_inside(path: Path) -> str:
-    """Return the folder of an archive in which the buffer lies: those made by hand often have one."""
+    """Return the folder of an archive in which the buffer lies.
+
+    Those made by hand often have one.
+    """
     sign = "meta/episode_ends/.zarray"
     with zipfile.ZipFile(path) as archive:
         found = [name for name in archive.namelist() if name.endswith(sign)]

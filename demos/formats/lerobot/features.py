@@ -80,7 +80,10 @@ def guess_field(feature: Mapping[str, Any]) -> Field:
 
 
 def _element_names(given: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the names of the elements, which may lie one level deep, where there is one for each."""
+    """Return the names of the elements, where there is one for each.
+
+    They may lie one level deep.
+    """
     listed = given or []
     if isinstance(given, dict):
         listed = next(iter(given.values()), [])

@@ -29,7 +29,10 @@ Environment = Mapping[str, Any]
 
 
 def read_environment(attributes: h5py.AttributeManager) -> Environment:
-    """Return what the file says of its environment: `env_args` of robomimic, `env_info` of robosuite."""
+    """Return what the file says of its environment.
+
+    `env_args` of robomimic, `env_info` of robosuite.
+    """
     text = "{}"
     for key in ("env_args", "env_info"):
         if key in attributes:
@@ -62,7 +65,10 @@ def observation_group(demo: h5py.Group) -> h5py.Group:
 
 
 def guess_spec(demo: h5py.Group, environment: Environment, choice: Choice, hz: float) -> Spec:
-    """Return what the chosen arrays of a demonstration seem to mean; robosuite's names are known."""
+    """Return what the chosen arrays of a demonstration seem to mean.
+
+    Robosuite's names are known.
+    """
     action = Field((int(np.prod(find_array(demo, "actions").shape[1:])),))
     group = observation_group(demo)
     arrays = {STATES: find_array(demo, STATES)} if group == demo else usable_arrays(group)

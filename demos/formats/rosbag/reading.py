@@ -27,7 +27,9 @@ from .values import CAMERAS
 
 @reader("ROS bags")
 def read(path: Path, choice: Choice) -> Iterator[Source]:
-    """Yield one episode for each bag, resampled to the rate of the choice, else of the file of fields.
+    """Yield one episode for each bag, resampled.
+
+    The rate is that of the choice, else of the file of fields.
 
     A message stands for the time in its header where that is set, else for that of its reception;
     the notes say which.

@@ -15,7 +15,10 @@ COMMANDS = ("action", "cmd", "command", "desired", "goal", "setpoint", "target")
 
 @dataclass(frozen=True)
 class TopicSummary:
-    """A topic of a bag: type and number of its messages, paths to numbers in the first, and names."""
+    """A topic of a bag.
+
+    Type and number of its messages, paths to numbers in the first, and names.
+    """
 
     type: str
     count: int

@@ -309,6 +309,11 @@ def test_bench_measures_the_textbook_beside(workshop):
     )
 
 
+def test_no_calls_cannot_be_measured(workshop, capsys):
+    assert main(["bench", f"policy={workshop}/run", f"out={workshop}/none", "calls=0"]) == 2
+    assert "must be at least 1" in capsys.readouterr().err
+
+
 def test_record_shows_each_start_as_often_as_asked(tmp_path):
     assert main(["record", f"data={tmp_path}/demos", "episodes=4", "repeats=2"]) == 0
     store = DemoStore.open(tmp_path / "demos")
