@@ -1,122 +1,158 @@
-"""Cameras: pictures that show nothing, stand still, come too seldom, or at another time than the state."""
+"""Cameras: pictures that show nothing, stand still, come too seldom, or at another time."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..storage.images import EncodedImages
 from ..store import DemoStore
 from .findings import Finding, Report, count
-from .frozen import rare, slow_words, slowness, stalls
-from .recording import Recording, usual
-from .skew import skew
+from .frozen import change_period, mark_stalls, rarely_repeats, slow_words
+from .recording import Recording
+from .signals import usual_step
+from .skew import find_skew
 
 DARK = 3  # of 255; a picture of 0 and 1 may have that much where it was compressed
 PLAIN = 3.0  # standard deviation of the pixels of a picture that shows nothing, of 255
-BLACK, WHITE = 24, 232  # mean pixels of a plain picture that is called so
-LOOK, BLOCK = 2**29, 2**26  # bytes of pictures per camera that are looked at; that are read at once
+BLACK = 24  # mean pixels of a plain picture up to which it is called so
+WHITE = 232  # and from which on
+LOOK = 2**29  # bytes of pictures per camera that are looked at
+BLOCK = 2**26  # bytes of pictures that are read at once
 GRID = 64  # pixels in a row, at most, that are compared
 TINY = 1e-6  # a change that the compared pixels do not show
+UNLIT = f"no pixel is above {DARK}: black, or stored as 0 to 1 and not 0 to 255"
+SAME_ENDS = "with one picture at start and end; check that the camera runs"
+FROZEN = (
+    "shows the picture before again while the robot moves: a frozen camera; cut these frames out"
+)
 
 
-def cameras(store: DemoStore, r: Recording) -> Iterator[Finding]:
-    """What is wrong with the pictures of a store: the ends of all episodes, and some whole episodes of a recording."""
-    for key, field in store.spec.observations.items():
-        if field.is_image:
-            still, findings = _ends(store, key)
-            yield from findings
-            if len(r):
-                yield from _film(store, key, r, still)
+def check_cameras(store: DemoStore, recording: Recording) -> Iterator[Finding]:
+    """Find what is wrong with the pictures of a store.
+
+    It looks at the ends of all episodes, and at some whole episodes of a recording.
+    """
+    for key in store.spec.images:
+        still, findings = _check_ends(store, key)
+        yield from findings
+        if len(recording):
+            yield from _check_films(store, key, recording, still)
 
 
-def _ends(store: DemoStore, key: str) -> tuple[np.ndarray, list[Finding]]:
-    """Compares the first and the last picture of each episode: reading them all would take minutes."""
-    pictures, report = store.pictures(key), Report(store.ends, key)
-    starts = [0, *store.ends[:-1]]
-    seen = [
-        _pair(pictures[int(a)], pictures[int(b) - 1])
-        for a, b in zip(starts, store.ends, strict=True)
-    ]
-    still, contrast, mean, most = np.array(seen).T
-    plain, still = contrast < PLAIN, still > 0
-    if most.max() <= DARK:
-        return still, [
-            Finding(
-                "error",
-                key,
-                f"no pixel is above {DARK}: black, or stored as 0 to 1 and not 0 to 255",
-            )
-        ]
-    colours = np.where(
-        mean < BLACK, "black", np.where(mean > WHITE, "white", "neither black nor white")
+@dataclass(frozen=True)
+class Ends:
+    """The first and the last picture of an episode.
+
+    same: whether they are one; contrast, mean: of the plainer one; highest: pixel of both.
+    """
+
+    same: bool
+    contrast: float
+    mean: float
+    highest: float
+
+    @property
+    def colour(self) -> str:
+        """Return what a plain picture is called."""
+        if self.mean < BLACK:
+            return "black"
+        return "white" if self.mean > WHITE else "neither black nor white"
+
+
+def _check_ends(store: DemoStore, key: str) -> tuple[np.ndarray, list[Finding]]:
+    """Return in which episodes the first and the last picture are one, (E,), and what is wrong.
+
+    Reading all pictures would take minutes.
+    """
+    pictures = store.pictures(key)
+    report = Report(store.ends, key)
+    seen = []
+    start = 0
+    for end in store.ends.tolist():
+        seen.append(_compare_ends(pictures[start], pictures[end - 1]))
+        start = end
+    still = np.array([ends.same for ends in seen])
+    if max(ends.highest for ends in seen) <= DARK:
+        return still, [Finding("error", key, UNLIT)]
+    plain = np.array([ends.contrast < PLAIN for ends in seen])
+    words = (
+        f"with a picture of one colour, {seen[plain.argmax()].colour}: check the lens, the light"
+        " and the camera's start"
     )
-    words = f"with a picture of one colour, {colours[plain.argmax()]}: check the lens, the light and the camera's start"
-    return still, [
+    findings = [
         *report.episodes("error" if plain.all() else "warning", plain, words),
-        *report.episodes(
-            "warning",
-            still & ~plain,
-            "with one picture at start and end; check that the camera runs",
-        ),
+        *report.episodes("warning", still & ~plain, SAME_ENDS),
     ]
+    return still, findings
 
 
-def _pair(first: np.ndarray, last: np.ndarray) -> tuple[bool, float, float, float]:
-    """Whether two pictures are one; contrast and mean of the plainer one; the highest pixel."""
-    contrast, plainer = min(
-        ((float(p.std(axis=(0, 1)).max()), p) for p in (first, last)), key=lambda pair: pair[0]
-    )
-    return (
-        np.array_equal(first, last),
-        contrast,
-        float(plainer.mean()),
-        float(max(first.max(), last.max())),
+def _compare_ends(first: np.ndarray, last: np.ndarray) -> Ends:
+    plainer = min((first, last), key=_contrast)
+    return Ends(
+        same=np.array_equal(first, last),
+        contrast=_contrast(plainer),
+        mean=float(plainer.mean()),
+        highest=float(max(first.max(), last.max())),
     )
 
 
-def _film(store: DemoStore, key: str, r: Recording, still: np.ndarray) -> Iterator[Finding]:
-    """Follows the pictures of as many episodes, spread over all, as can be read in seconds."""
-    running = np.flatnonzero(~still[r.numbers])
+def _contrast(picture: np.ndarray) -> float:
+    return float(picture.std(axis=(0, 1)).max())
+
+
+def _check_films(
+    store: DemoStore, key: str, recording: Recording, still: np.ndarray
+) -> Iterator[Finding]:
+    """Follow the pictures of as many episodes, spread over all, as can be read in seconds."""
+    running = np.flatnonzero(~still[recording.numbers])
     if not len(running):
         return
     pictures = store.pictures(key)
-    usual_bytes = int(np.prod(pictures.shape[1:])) * int(np.median(r.lengths))
+    usual_bytes = int(np.prod(pictures.shape[1:])) * int(np.median(recording.lengths))
     most = int(np.clip(LOOK // usual_bytes, 1, len(running)))
-    part, _ = r.part(running[np.linspace(0, len(running) - 1, most).round().astype(int)], 0, 0)
+    chosen = running[np.linspace(0, len(running) - 1, most).round().astype(int)]
+    part, _ = recording.cut(chosen, 0, 0)
+    changes = []
     ends = store.ends[part.numbers]
-    spans = zip((ends - part.lengths).tolist(), ends.tolist(), strict=True)
-    change = np.concatenate([_changes(pictures, start, stop) for start, stop in spans])
+    for start, stop in zip((ends - part.lengths).tolist(), ends.tolist(), strict=True):
+        changes.append(_picture_changes(pictures, start, stop))
     looked = "" if most == len(running) else f" (looked at {count(most, 'episode')})"
-    for finding in _judge(part, key, change):
+    for finding in _judge_changes(part, key, np.concatenate(changes)):
         yield replace(finding, message=finding.message + looked)
 
 
-def _changes(pictures: EncodedImages, start: int, stop: int) -> np.ndarray:
-    """Mean change of the pixels from the picture before, (stop - start,); 0 only where two are the same."""
+def _picture_changes(pictures: EncodedImages, start: int, stop: int) -> np.ndarray:
+    """Return the mean change of the pixels from the picture before, (stop - start,).
+
+    It is 0 only where two are the same.
+    """
     _, height, width, _ = pictures.shape
-    step, block = -(-max(height, width) // GRID), max(BLOCK // (height * width * 3), 1)
-    out = [np.zeros(1)]
+    spacing = -(-max(height, width) // GRID)
+    block = max(BLOCK // (height * width * 3), 1)
+    changes = [np.zeros(1)]
     for first in range(start, stop - 1, block):
         some = np.asarray(pictures[first : min(first + block + 1, stop)])
-        change = abs(np.diff(some[:, ::step, ::step].astype(np.int16), axis=0)).mean(axis=(1, 2, 3))
-        out.append(np.maximum(change, TINY * (some[1:] != some[:-1]).any(axis=(1, 2, 3))))
-    return np.concatenate(out)
+        compared = some[:, ::spacing, ::spacing].astype(np.int16)
+        change = abs(np.diff(compared, axis=0)).mean(axis=(1, 2, 3))
+        differs = (some[1:] != some[:-1]).any(axis=(1, 2, 3))
+        changes.append(np.maximum(change, TINY * differs))
+    return np.concatenate(changes)
 
 
-def _judge(part: Recording, key: str, change: np.ndarray) -> Iterator[Finding]:
-    if every_n := slowness(part, change):
-        yield Finding("warning", key, slow_words(part.hz, every_n))
-    elif rare(part, change):
-        others = np.sum(
-            [np.zeros(part.frames), *(s.step for s in part.observed if s.smooth)], axis=0
-        )
-        moved = change[:, None].copy()
-        moved[part.starts] = usual(change)  # a camera may hang from the start
-        message = "shows the picture before again while the robot moves: a frozen camera; cut these frames out"
-        yield from part.report(key)(
-            "warning",
-            stalls(part, change == 0, moved, others, usual(change) / 2, slow=0.0),
-            message,
-        )
-    yield from skew(part, key, change)
+def _judge_changes(part: Recording, key: str, change: np.ndarray) -> Iterator[Finding]:
+    period = change_period(part, change)
+    if period:
+        yield Finding("warning", key, slow_words(part.hz, period))
+    elif rarely_repeats(part, change):
+        yield from part.report(key)("warning", _mark_frozen(part, change), FROZEN)
+    yield from find_skew(part, key, change)
+
+
+def _mark_frozen(part: Recording, change: np.ndarray) -> np.ndarray:
+    smooth = [signal for signal in part.observed if signal.smooth]
+    usual = usual_step(change)
+    moved = change[:, None].copy()
+    moved[part.starts] = usual  # a camera may hang from the start
+    others = part.total_step(smooth)
+    return mark_stalls(part, change == 0, moved, others, fast=usual / 2, slow=0.0)

@@ -1,98 +1,107 @@
-"""Actions against the observations that measure them: which comes first, by how much, and whether they are one."""
+"""Actions against the observations that measure them: which comes first, by how much, or a copy."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from .findings import Finding
-from .recording import Recording, Stream, scaled
+from .recording import Recording
+from .signals import Signal, scale_values
 
-SAME, COPY = (
-    1e-4,
-    0.95,
-)  # share of the usual range within which numbers are the same; of the frames of a copy
+SAME = 1e-4  # share of the usual range within which numbers are the same
+COPY = 0.95  # share of the frames of a copy that are the same
 MOVES = 0.05  # share of the usual range that an episode has to move to tell anything
-REACH, MOST = 0.75, 40  # longest lag that is looked for [s]; in frames
-LATE = 0.5  # a usual lag from here on is reported [s]
+LONGEST_SECONDS = 0.75  # [s] the longest lag that is looked for
+LONGEST_FRAMES = 40  # and in frames
+LATE_SECONDS = 0.5  # [s] a usual lag from here on is reported
 CLEAR = 2.0  # a lag counts where the fit is so many times worse without it
 APART = 3  # frames by which the lag of an episode has to differ from the usual one
 
 
-def lags(r: Recording) -> Iterator[Finding]:
-    """Action fields that are not a little ahead of what measures them."""
-    observed = {s.key: s for s in r.observed}
-    for told in r.commanded:
-        if told.field.kind in ("linear", "angle") and told.field.measured_by in observed:
-            yield from _compare(r, told, observed[told.field.measured_by])
+def find_lags(recording: Recording) -> Iterator[Finding]:
+    """Find action fields that are not a little ahead of what measures them."""
+    observed = {signal.key: signal for signal in recording.observed}
+    for commanded in recording.commanded:
+        measured = observed.get(commanded.field.measured_by)
+        if measured and commanded.field.kind in ("linear", "angle"):
+            yield from _compare(recording, commanded, measured)
 
 
-def _compare(r: Recording, told: Stream, seen: Stream) -> Iterator[Finding]:
-    a, b = (scaled(told.field, s.raw.astype(float), seen.raw.astype(float)) for s in (told, seen))
-    moves = (
-        np.maximum.reduceat(
-            abs(b - np.repeat(b[r.starts], r.lengths, axis=0)).max(axis=1), r.starts
-        )
-        > MOVES
-    )
-    copies = moves & (r.mean(abs(a - b).max(axis=1) < SAME) > COPY)
+def _compare(recording: Recording, commanded: Signal, measured: Signal) -> Iterator[Finding]:
+    # both in units of the usual range of what is measured
+    reference = measured.raw.astype(float)
+    told = scale_values(commanded.field, commanded.raw.astype(float), reference)
+    seen = scale_values(commanded.field, reference, reference)
+    from_start = abs(seen - np.repeat(seen[recording.starts], recording.lengths, axis=0))
+    moves = np.maximum.reduceat(from_start.max(axis=1), recording.starts) > MOVES
+    same = abs(told - seen).max(axis=1) < SAME
+    copies = moves & (recording.episode_means(same) > COPY)
     message = (
-        f"in which the action is a copy of {seen.key!r} in the same frame, what was measured and not what was sent; "
-        "record the commands, or take the state of the next frame"
+        f"in which the action is a copy of {measured.key!r} in the same frame, what was measured"
+        " and not what was sent; record the commands, or take the state of the next frame"
     )
-    yield from r.report(told.key).episodes("warning", copies, message)
-    reach = min(round(REACH * r.hz), MOST)
-    some = np.flatnonzero(moves & ~copies & (r.lengths >= 3 * reach))
-    if reach and len(some):
-        costs = _costs(r, some, a, b, reach)
-        yield from _judge(r, some, costs, told.key, seen.key)
+    yield from recording.report(commanded.key).episodes("warning", copies, message)
+    longest = min(round(LONGEST_SECONDS * recording.hz), LONGEST_FRAMES)
+    episodes = np.flatnonzero(moves & ~copies & (recording.lengths >= 3 * longest))
+    if longest and len(episodes):
+        costs = _fit_costs(recording, episodes, told, seen, longest)
+        yield from _judge(recording, episodes, costs, commanded.key, measured.key)
 
 
-def _costs(
-    r: Recording, episodes: np.ndarray, told: np.ndarray, seen: np.ndarray, reach: int
+def _fit_costs(
+    recording: Recording, episodes: np.ndarray, told: np.ndarray, seen: np.ndarray, longest: int
 ) -> np.ndarray:
-    """How badly what is seen fits what was told, up to an offset, lags -reach to reach; (2 reach + 1, episodes)."""
-    part, frames = r.part(episodes, reach, reach)
-    errors = (told[frames] - seen[frames + lag] for lag in range(-reach, reach + 1))
-    variances = np.array([(part.mean(e**2) - part.mean(e) ** 2).mean(axis=1) for e in errors])
-    return np.sqrt(np.maximum(variances, 1e-12))
+    """Return how badly what is seen fits what was told, up to an offset.
+
+    For lags from -longest to longest, (2 longest + 1, episodes).
+    """
+    part, frames = recording.cut(episodes, longest, longest)
+    costs = []
+    for lag in range(-longest, longest + 1):
+        error = told[frames] - seen[frames + lag]
+        variance = part.episode_means(error**2) - part.episode_means(error) ** 2
+        costs.append(np.sqrt(np.maximum(variance.mean(axis=1), 1e-12)))
+    return np.array(costs)
 
 
 def _judge(
-    r: Recording, episodes: np.ndarray, costs: np.ndarray, told: str, seen: str
+    recording: Recording, episodes: np.ndarray, costs: np.ndarray, told: str, seen: str
 ) -> Iterator[Finding]:
-    reach, least = len(costs) // 2, costs.min(axis=0)
-    lag, clear = costs.argmin(axis=0) - reach, costs.max(axis=0) > CLEAR * least
+    longest = len(costs) // 2
+    least = costs.min(axis=0)
+    lag = costs.argmin(axis=0) - longest
+    clear = costs.max(axis=0) > CLEAR * least
     if not clear.any():
         return
     typical = int(np.median(lag[clear]))
-    early = clear & (lag < 0) & (costs[reach] > CLEAR * least)
-    other = (
-        clear & ~early & (abs(lag - typical) >= APART) & (costs[reach + typical] > CLEAR * least)
-    )
-    report = r.report(told)
-    yield from report.episodes("error", r.marked(episodes[early]), _early(r.hz, lag[early], seen))
-    yield from report.episodes(
-        "warning", r.marked(episodes[other]), _other(lag[other], typical, seen)
-    )
-    if typical >= max(min(LATE * r.hz, reach), APART):
+    early = clear & (lag < 0) & (costs[longest] > CLEAR * least)
+    apart = (abs(lag - typical) >= APART) & (costs[longest + typical] > CLEAR * least)
+    other = clear & ~early & apart
+    report = recording.report(told)
+    bad = recording.mark_episodes(episodes[early])
+    yield from report.episodes("error", bad, _early_words(recording.hz, lag[early], seen))
+    bad = recording.mark_episodes(episodes[other])
+    yield from report.episodes("warning", bad, _other_words(lag[other], typical, seen))
+    if typical >= max(min(LATE_SECONDS * recording.hz, longest), APART):
         message = (
-            f"{seen!r} follows {typical} frames ({typical / r.hz:.2g} s) after it: look for delays in the controller "
-            "or in the recording, or shift one against the other"
+            f"{seen!r} follows {typical} frames ({typical / recording.hz:.2g} s) after it: look for"
+            " delays in the controller or in the recording, or shift one against the other"
         )
         yield Finding("warning", told, message)
 
 
-def _early(hz: float, lag: np.ndarray, seen: str) -> str:
+def _early_words(hz: float, lag: np.ndarray, seen: str) -> str:
     frames = int(abs(np.median(lag))) if len(lag) else 0
     return (
-        f"in which {seen!r} is {frames} frames ({frames / hz:.2g} s) ahead of the action, so the actions come from the "
-        f"past; pair each state with the action recorded {frames + 1} frames later"
+        f"in which {seen!r} is {frames} frames ({frames / hz:.2g} s) ahead of the action, so the"
+        " actions come from the past; pair each state with the action recorded"
+        f" {frames + 1} frames later"
     )
 
 
-def _other(lag: np.ndarray, typical: int, seen: str) -> str:
+def _other_words(lag: np.ndarray, typical: int, seen: str) -> str:
     first = lag[0] if len(lag) else 0
     return (
-        f"in which {seen!r} follows the action after other than the usual {typical} frames, the first after {first}: "
-        "shift the streams, or remove them"
+        f"in which {seen!r} follows the action after other than the usual {typical} frames,"
+        f" the first after {first}: shift the streams, or remove them"
     )

@@ -6,98 +6,131 @@ import numpy as np
 
 from ..episode import TIME
 from .findings import Finding
-from .recording import Recording, Stream, usual
+from .recording import Recording
+from .signals import Signal, usual_step
 
-STILL, IDLE = (
-    0.005,
-    1.0,
-)  # share of the usual range that a stretch at rest does not leave; its least length [s]
-LEAP, JUMP = 2.0, 2.5  # times the longest step of the frames around it: hints at a jump; is one
+STILL = 0.005  # share of the usual range that a stretch at rest does not leave
+IDLE_SECONDS = 1.0  # [s] its least length
+LEAP = 2.0  # times the longest step of the frames around it: hints at a jump
+JUMP = 2.5  # is one
 LONG = 0.95  # quantile of the steps beyond which one counts as long
 TURN = 0.1  # share by which a jump may miss a full turn
+FULL_TURNS = (2 * np.pi, 360.0)  # [rad], [degrees]
 GAP = 1.5  # periods between time stamps that own up to lost frames, which need no second Finding
 
 LOST = (
-    "all that moves jumps at once while the clock goes on: lost frames under made-up times; split the episodes there, "
-    "and record the times at which the sensors were read"
+    "all that moves jumps at once while the clock goes on: lost frames under made-up times; split"
+    " the episodes there, and record the times at which the sensors were read"
 )
-SLIPPED = "jumps while others move on: a sensor that slipped, or tracking that lost its object; repair or remove these"
+SLIPPED = (
+    "jumps while others move on: a sensor that slipped, or tracking that lost its object;"
+    " repair or remove these"
+)
 TURNED = "jumps by a full turn: make it a field of kind 'angle', in rad, or unwrap it"
 
 
-def idle(r: Recording) -> Iterator[Finding]:
-    """Stretches in which neither state nor action moves."""
-    moving = [s.values for s in r.streams if s.smooth or s.commanded]
-    window = round(IDLE * r.hz) + 1
-    if r.frames < window or not any(s.smooth for s in r.observed):
+def find_idle(recording: Recording) -> Iterator[Finding]:
+    """Find stretches in which neither state nor action moves."""
+    window = round(IDLE_SECONDS * recording.hz) + 1
+    smooth = [signal for signal in recording.observed if signal.smooth]
+    if recording.frames < window or not smooth:
         return
-    still = np.max([_sweep(values, window) for values in moving], axis=0) < STILL
-    last = np.repeat(r.ends, r.ends - r.starts)[: len(still)]
-    first = np.flatnonzero(still & (np.arange(len(still)) + window <= last))
-    edges = np.bincount(first, minlength=r.frames + 1) - np.bincount(
-        first + window, minlength=r.frames + 1
-    )
+    moving = [signal for signal in recording.signals if signal.smooth or signal.commanded]
+    reach = np.max([_window_reach(signal.values, window) for signal in moving], axis=0)
+    first = np.arange(len(reach))
+    ends = np.repeat(recording.ends, recording.lengths)[: len(reach)]
+    begins = np.flatnonzero((reach < STILL) & (first + window <= ends))
+    # a window begins at some frames, and is over at others: in between are the frames at rest
+    edges = np.bincount(begins, minlength=recording.frames + 1)
+    edges -= np.bincount(begins + window, minlength=recording.frames + 1)
     rest = np.cumsum(edges[:-1]) > 0
-    yield from r.report(TIME)("warning", rest, _places(r, r.runs(rest)))
+    words = _idle_words(recording, recording.find_runs(rest))
+    yield from recording.report(TIME)("warning", rest, words)
 
 
-def _places(r: Recording, runs: np.ndarray) -> str:
-    start, end = np.isin(runs[:, 0], r.starts), np.isin(runs[:, 1], r.ends)
-    places = f"at the start: {start.sum()}, at the end: {(end & ~start).sum()}, between: {(~start & ~end).sum()}"
-    longest = np.diff(runs).max(initial=0) / r.hz
+def _idle_words(recording: Recording, runs: np.ndarray) -> str:
+    start = np.isin(runs[:, 0], recording.starts)
+    end = np.isin(runs[:, 1], recording.ends)
+    longest = np.diff(runs).max(initial=0) / recording.hz
     return (
-        f"neither state nor action moves for {IDLE:g} s or more ({places}; the longest {longest:.1f} s); a policy "
-        "learns to stop there: trim them, unless the task is to wait"
+        f"neither state nor action moves for {IDLE_SECONDS:g} s or more"
+        f" (at the start: {start.sum()}, at the end: {(end & ~start).sum()},"
+        f" between: {(~start & ~end).sum()}; the longest {longest:.1f} s); a policy learns to stop"
+        " there: trim them, unless the task is to wait"
     )
 
 
-def _sweep(values: np.ndarray, window: int) -> np.ndarray:
-    """How far any column of values (N, D) moves in the `window` frames from each on, (N - window + 1,)."""
-    high, low, done = values, values, 1
+def _window_reach(values: np.ndarray, window: int) -> np.ndarray:
+    """Return how far values (N, D) move in the `window` frames from each on, (N - window + 1,).
+
+    The window is doubled until it is long enough.
+    """
+    high = values
+    low = values
+    done = 1
     while done < window:
         more = min(done, window - done)
-        high, low = np.maximum(high[:-more], high[more:]), np.minimum(low[:-more], low[more:])
+        high = np.maximum(high[:-more], high[more:])
+        low = np.minimum(low[:-more], low[more:])
         done += more
     return (high - low).max(axis=1)
 
 
-def jumps(r: Recording) -> Iterator[Finding]:
-    """Steps much longer than those around them though the clock goes on, which a robot with a mass cannot make."""
-    moving = [s for s in r.streams if s.smooth]
-    clocked = np.diff(r.time, prepend=r.time[:1]) * r.hz < GAP
-    farther = {s: _times_around(r, s.step) * clocked for s in moving}
-    turns = {s: (farther[s] > JUMP) & _turns(s) for s in moving if not s.commanded}
-    leaps = {
-        s: times * (np.roll(s.step, 1) > 0) for s, times in farther.items()
-    }  # not after frozen frames
-    jumping = {s: (leaps[s] > JUMP) & (s.step > _long(s.step)) & ~turn for s, turn in turns.items()}
-    going = np.sum([s.step > usual(s.step) for s in moving], axis=0)
-    leaping = np.sum([(s.step > usual(s.step)) & (leaps[s] > LEAP) for s in moving], axis=0)
-    lost = np.logical_or.reduce([np.zeros(r.frames, bool), *jumping.values()]) & (
-        leaping > going / 2
-    )
-    yield from r.report(TIME)("warning", lost, LOST)
-    for s, bad in jumping.items():
-        yield from r.report(s.key)("warning", turns[s], TURNED)
-        yield from r.report(s.key)("warning", bad & ~lost, SLIPPED)
+def find_jumps(recording: Recording) -> Iterator[Finding]:
+    """Find steps much longer than those around them, which a robot with a mass cannot make.
+
+    Where the clock owns up to lost frames, there is none.
+    """
+    clocked = np.diff(recording.time, prepend=recording.time[:1]) * recording.hz < GAP
+    turned = {}
+    jumped = {}
+    going = np.zeros(recording.frames, int)
+    leaping = np.zeros(recording.frames, int)
+    for signal in recording.signals:
+        if not signal.smooth:
+            continue
+        farther = _times_around(recording, signal.step) * clocked
+        leaps = farther * (np.roll(signal.step, 1) > 0)  # not after frozen frames
+        moving = signal.step > usual_step(signal.step)
+        going += moving
+        leaping += moving & (leaps > LEAP)
+        if not signal.commanded:
+            turn = (farther > JUMP) & _mark_turns(signal)
+            turned[signal.key] = turn
+            jumped[signal.key] = (leaps > JUMP) & (signal.step > _long_step(signal.step)) & ~turn
+    any_jump = recording.no_frames()
+    for jump in jumped.values():
+        any_jump = any_jump | jump
+    lost = any_jump & (leaping > going / 2)
+    yield from recording.report(TIME)("warning", lost, LOST)
+    for key, jump in jumped.items():
+        yield from recording.report(key)("warning", turned[key], TURNED)
+        yield from recording.report(key)("warning", jump & ~lost, SLIPPED)
 
 
-def _times_around(r: Recording, step: np.ndarray) -> np.ndarray:
-    """(N,) each step over the longest of the two before and the two after it; 0 at the ends of episodes and at rest."""
-    n, padded, follows = len(step), np.pad(step, 2), r.follows()
-    around = np.max([padded[i : i + n] for i in (0, 1, 3, 4)], axis=0)
+def _times_around(recording: Recording, step: np.ndarray) -> np.ndarray:
+    """Return each step over the longest of the two before and the two after it, (N,).
+
+    It is 0 at the ends of episodes and at rest.
+    """
+    frames = len(step)
+    padded = np.pad(step, 2)
+    neighbours = [padded[shift : shift + frames] for shift in (0, 1, 3, 4)]
+    around = np.max(neighbours, axis=0)
+    follows = recording.follows()
     inner = follows & np.roll(follows, 1) & np.roll(follows, -1) & (around > 0)
-    return np.divide(step, around, out=np.zeros(n), where=inner)
+    return np.divide(step, around, out=np.zeros(frames), where=inner)
 
 
-def _long(step: np.ndarray) -> float:
+def _long_step(step: np.ndarray) -> float:
     return float(np.quantile(step[step > 0], LONG)) if step.any() else 0.0
 
 
-def _turns(s: Stream) -> np.ndarray:
-    """(N,) where the element that moves most steps by a full turn."""
-    if s.field.kind != "linear" or s.field.unit not in ("rad", ""):
-        return np.zeros(len(s.raw), bool)
-    most = abs(np.diff(s.values, axis=0, prepend=s.values[:1])).argmax(axis=1)[:, None]
-    step = np.take_along_axis(abs(np.diff(s.raw, axis=0, prepend=s.raw[:1])), most, axis=1)
-    return np.asarray((abs(step / [2 * np.pi, 360.0] - 1) < TURN).any(axis=1))
+def _mark_turns(signal: Signal) -> np.ndarray:
+    """Return where the element that moves most steps by a full turn, (N,)."""
+    if signal.field.kind != "linear" or signal.field.unit not in ("rad", ""):
+        return np.zeros(len(signal.raw), bool)
+    moved = abs(np.diff(signal.values, axis=0, prepend=signal.values[:1]))
+    raw_moved = abs(np.diff(signal.raw, axis=0, prepend=signal.raw[:1]))
+    step = np.take_along_axis(raw_moved, moved.argmax(axis=1)[:, None], axis=1)
+    return np.asarray((abs(step / list(FULL_TURNS) - 1) < TURN).any(axis=1))

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..episode import TIME
 from .findings import Finding
-from .recording import Recording, Stream, scaled
+from .recording import Recording
+from .signals import Signal, scale_values
 
 STILL = 0.005  # share of the usual range that a robot at rest does not leave; encoders tremble less
 STOP_SECONDS = 1.0  # [s] shorter stops are pauses of a servo, of a grasp, or of a slow start
@@ -25,7 +26,7 @@ HARDLY_MOVED = (
 )
 
 
-def stopped(recording: Recording) -> Iterator[Finding]:
+def find_stopped(recording: Recording) -> Iterator[Finding]:
     """Find commands that go on while what measures them stands still.
 
     Where no command is known to be measured, all that is observed has to stand still. Nothing is
@@ -40,7 +41,7 @@ def stopped(recording: Recording) -> Iterator[Finding]:
             continue
         stops = find_stops(recording, commanded, measured)
         longest = max((stop - start for start, stop in stops), default=0) / recording.hz
-        mask = np.zeros(recording.frames, bool)
+        mask = recording.no_frames()
         for start, stop in stops:
             mask[start:stop] = True
         key = measured[0].key if field.measured_by else commanded.key
@@ -48,7 +49,7 @@ def stopped(recording: Recording) -> Iterator[Finding]:
 
 
 def find_stops(
-    recording: Recording, commanded: Stream, measured: Sequence[Stream]
+    recording: Recording, commanded: Signal, measured: Sequence[Signal]
 ) -> list[tuple[int, int]]:
     """Return the first frame, and the frame after the last, of every stop.
 
@@ -58,9 +59,11 @@ def find_stops(
     lag = round(LAG_SECONDS * recording.hz)
     told = commanded.values
     if commanded.field.measured_by:  # both in units of the range over which the robot moves
-        told = scaled(commanded.field, commanded.raw.astype(float), measured[0].raw.astype(float))
+        told = scale_values(
+            commanded.field, commanded.raw.astype(float), measured[0].raw.astype(float)
+        )
     stops = []
-    for start, stop in find_rests(recording, np.hstack([stream.values for stream in measured])):
+    for start, stop in find_rests(recording, np.hstack([signal.values for signal in measured])):
         due = slice(start, max(stop - lag, start + 1))
         moved = np.ptp(told[due], axis=0).max()
         # a switch among the commands moves once; where nothing says what measures it, it may be one
@@ -94,12 +97,12 @@ def _rest_end(values: np.ndarray, start: int, least: int, last: int) -> int:
     return stop if stop >= least else 0
 
 
-def motionless(recording: Recording) -> np.ndarray:
+def mark_motionless(recording: Recording) -> np.ndarray:
     """Return the episodes in which the robot hardly moves, (E,) True where it does."""
-    moving = [stream for stream in recording.robot if not stream.commanded]
+    moving = [signal for signal in recording.robot if not signal.commanded]
     reach = np.zeros(len(recording))
-    for stream in moving or recording.robot:
-        reach = np.maximum(reach, reach_of_episodes(recording, stream.values))
+    for signal in moving or recording.robot:
+        reach = np.maximum(reach, reach_of_episodes(recording, signal.values))
     return reach < MOTIONLESS
 
 
@@ -110,7 +113,9 @@ def reach_of_episodes(recording: Recording, values: np.ndarray) -> np.ndarray:
     return (highest - lowest).max(axis=1)
 
 
-def hardly_moved(recording: Recording) -> Iterator[Finding]:
+def find_motionless(recording: Recording) -> Iterator[Finding]:
     """Find episodes nearly without motion."""
     if recording.robot:
-        yield from recording.report(TIME).episodes("warning", motionless(recording), HARDLY_MOVED)
+        yield from recording.report(TIME).episodes(
+            "warning", mark_motionless(recording), HARDLY_MOVED
+        )
