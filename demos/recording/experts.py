@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -59,18 +60,13 @@ def record_expert(
         images: Encoding of a new store, "jpeg" or "lossless".
         on_episode: Hears how each ended, and the episode where it was kept.
     """
-    for name, value in {"episodes": episodes, "repeats": repeats}.items():
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, not {value}")
+    _require_positive(episodes=episodes, repeats=repeats)
     failed = 0
 
     def heard(outcome: Outcome, episode: Episode | None) -> None:
         nonlocal failed
         failed += not outcome.success
         on_episode(outcome, episode)
-
-    def keep(outcome: Outcome) -> bool:
-        return failures or bool(outcome.success)
 
     with open_writable(data, robot.spec, notes, images) as store:
         starts = starts_from(seed, repeats) if seed >= 0 else Starts(store).go_on(repeats)
@@ -80,11 +76,21 @@ def record_expert(
             store,
             islice(starts, TRIES * episodes),
             math.inf,
-            keep=keep,
+            keep=partial(_is_kept, failures),
             progress=heard,
             most=episodes,
         )
         return Recorded(kept, failed, store.size)
+
+
+def _require_positive(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ConfigError(f"{name} must be at least 1, not {count}")
+
+
+def _is_kept(failures: bool, outcome: Outcome) -> bool:
+    return failures or bool(outcome.success)
 
 
 def open_writable(path: Path, spec: Spec, notes: Mapping[str, Any], images: str) -> DemoStore:

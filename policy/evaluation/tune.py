@@ -90,15 +90,7 @@ def tune(
     """
     policy = load_policy(policy_name)
     tried = modes(policy)
-    folder = find_policy(policy_name)
-    if folder.parent == SHIPPED:
-        raise ConfigError(
-            f"{policy_name} comes with fewstep, tuned: to tune it for something else, copy {folder}"
-        )
-    if not (task or data):
-        raise ConfigError(
-            "tune needs a task= to roll out in, demonstrations data= to compare with, or both"
-        )
+    _require_tunable(policy_name, task, data)
     rows: list[dict[str, Any]] = []
     for sampler in tried:
         rows.append({"sampler": asdict(sampler) | {"times": list(sampler.grid())}})
@@ -122,6 +114,18 @@ def tune(
     provenance = read_meta(policy_name)["provenance"] | {"tuned": evidence}
     save_policy(policy.with_sampler(tuning.sampler), Path(policy_name), provenance)
     return tuning
+
+
+def _require_tunable(policy_name: Path | str, task: str, data: str) -> None:
+    folder = find_policy(policy_name)
+    if folder.parent == SHIPPED:
+        raise ConfigError(
+            f"{policy_name} comes with fewstep, tuned: to tune it for something else, copy {folder}"
+        )
+    if not (task or data):
+        raise ConfigError(
+            "tune needs a task= to roll out in, demonstrations data= to compare with, or both"
+        )
 
 
 def _add(rows: Sequence[dict[str, Any]], more: Sequence[Mapping[str, Any]]) -> None:

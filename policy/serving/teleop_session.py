@@ -23,6 +23,7 @@ from ...envs.control.mailbox import empty_memory
 from ...envs.control.process import ControlConfig, OperatorActor
 from ...envs.control.remote_hand import HandSender
 from ...envs.control.telemetry import RunLog
+from ...envs.errors import names
 from ...envs.hardware.registry import is_driver, make_live
 from ...envs.interrupts import ended_by_signals
 from ...envs.robot import measured_action
@@ -117,7 +118,7 @@ class TeleopSession:
             device = Page(tool, port=self.port) if self.device == PAGE else DEVICES[self.device]()
             stack.callback(device.close)
             return Drive(device, tool, robot.spec), device
-        leader = make_live(self.device, {})
+        leader = make_leader(self.device)
         stack.callback(leader.close)
         device = Keyboard()
         stack.callback(device.close)
@@ -128,7 +129,7 @@ class TeleopSession:
     ) -> int:
         """Everything that moves the robot passes its control process, as in `fewstep run`."""
         log("This is no certified safety function: the emergency stop comes first.")
-        leader = None if self.device in DEVICES else make_live(self.device, {})
+        leader = None if self.device in DEVICES else make_leader(self.device)
         if leader is not None:
             stack.callback(leader.close)
         hands, frames = empty_memory(), empty_memory()
@@ -181,3 +182,14 @@ def _close(supervisor: Supervisor, log: Callable[[str], None]) -> None:
     if wrong:
         raise RobotError("; ".join(wrong))
     log("stopped")
+
+
+def make_leader(name: str) -> Robot:
+    """Return a leader arm; RobotError lists the devices where there is none of this name."""
+    try:
+        return make_live(name, {})
+    except RobotError as error:
+        devices = names((PAGE, *DEVICES))
+        raise RobotError(
+            f"teleop={name} is no device (valid: {devices}) and no leader arm: {error}"
+        ) from error

@@ -309,6 +309,12 @@ def test_bench_measures_the_textbook_beside(workshop):
     )
 
 
+def test_an_unknown_device_lists_the_valid_ones(tmp_path, capsys):
+    assert main(["record", f"data={tmp_path}/demos", "teleop=joystick"]) == 1
+    said = capsys.readouterr().err
+    assert "teleop=joystick is no device (valid: gamepad, keyboard, page, spacemouse)" in said
+
+
 def test_no_calls_cannot_be_measured(workshop, capsys):
     assert main(["bench", f"policy={workshop}/run", f"out={workshop}/none", "calls=0"]) == 2
     assert "must be at least 1" in capsys.readouterr().err
