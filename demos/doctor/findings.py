@@ -47,7 +47,7 @@ class Report:
     numbers: np.ndarray | None = None
 
     def __call__(self, level: Level, bad: np.ndarray, message: str) -> Iterator[Finding]:
-        """Yield at most one Finding about marked frames (N,), that counts them and their episodes."""
+        """Yield at most one Finding about marked frames (N,), that counts them and episodes."""
         frames = np.flatnonzero(bad)
         if not len(frames):
             return

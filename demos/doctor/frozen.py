@@ -1,4 +1,4 @@
-"""What stands still, bit by bit, while others move: duplicated frames, frozen streams, slow sensors."""
+"""What stands still, bit by bit, while others move: duplicated frames, frozen or slow sensors."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Recording: the numbers of the sound episodes of a store, as the doctor compares them over time."""
+"""Recording: the numbers of the sound episodes of a store, which the doctor compares over time."""
 
 from __future__ import annotations
 

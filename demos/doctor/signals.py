@@ -103,7 +103,7 @@ def scale_values(field: Field, values: np.ndarray, like: np.ndarray | None = Non
 
 
 def usual_range(values: np.ndarray) -> np.ndarray:
-    """Return over how much each element of values (N, D) ranges but for its outermost hundredths."""
+    """Return the range of each element of values (N, D), but for its outermost hundredths."""
     return np.ptp(np.quantile(values, [0.01, 0.99], axis=0), axis=0)
 
 

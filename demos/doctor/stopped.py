@@ -74,7 +74,10 @@ def find_stops(
 
 
 def find_rests(recording: Recording, values: np.ndarray) -> list[tuple[int, int]]:
-    """Return where values (N, D) stay within STILL for STOP_SECONDS or more, each as long as it can be."""
+    """Return where values (N, D) stay within STILL for STOP_SECONDS or more.
+
+    That is the first frame, and the frame after the last, of each.
+    """
     window = round(STOP_SECONDS * recording.hz) + 1
     rests = []
     for first, last in zip(recording.starts.tolist(), recording.ends.tolist(), strict=True):
@@ -90,7 +93,7 @@ def find_rests(recording: Recording, values: np.ndarray) -> list[tuple[int, int]
 
 
 def _rest_end(values: np.ndarray, start: int, least: int, last: int) -> int:
-    """Return the frame after the end of a rest that begins at `start`, 0 where it ends before `least`."""
+    """Return the frame after the end of a rest from `start` on, 0 where it ends before `least`."""
     away = abs(values[start:last] - values[start]).max(axis=1) > STILL
     frames = np.flatnonzero(away)
     stop = last if not len(frames) else start + int(frames[0])

@@ -244,7 +244,8 @@ def test_a_store_is_not_imported(tmp_path: Path) -> None:
 
 def test_pickled_objects_are_never_read(tmp_path: Path) -> None:
     source = buffer(tmp_path / "in", **numbers())
-    meta = '{"chunks": [9], "compressor": null, "dtype": "|O", "fill_value": null, "order": "C", "shape": [9],'
+    meta = '{"chunks": [9], "compressor": null, "dtype": "|O", "fill_value": null, '
+    meta += '"order": "C", "shape": [9],'
     (source / "data/labels").mkdir()
     (source / "data/labels/.zarray").write_text(
         meta + '"filters": [{"id": "pickle"}], "zarr_format": 2}'
