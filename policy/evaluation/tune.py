@@ -18,7 +18,7 @@ from ..diffusion.samplers import Sampler, even_grid
 from ..engines.eager import EagerEngine
 from ..policy import Policy
 from ..policy_folder import SHIPPED, find_policy, read_meta
-from .chunk_quality import Nearby, unlike
+from .chunk_quality import Nearby, measure_unlike
 from .comparison import compare
 from .evaluate import OnRollouts, evaluate
 from .job import Job
@@ -102,18 +102,23 @@ def tune(
         require_seeded(jobs[0], "tune")
         _add(rows, _compare_success(jobs, margin, workers, on_rollouts))
     tuning = Tuning(rows, tried, choose(rows, tried, margin))
-    evidence = {
-        "task": task,
-        "data": data,
-        "episodes": episodes if task else 0,
-        "margin": margin,
+    evidence = {"task": task, "data": data, "episodes": episodes if task else 0, "margin": margin}
+    _keep(policy_name, policy, tuning, evidence)
+    return tuning
+
+
+def _keep(
+    policy_name: Path | str, policy: Policy, tuning: Tuning, evidence: Mapping[str, Any]
+) -> None:
+    """Write the choice into the policy's policy.json, with what it rests on."""
+    tuned = {
+        **evidence,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "modes": rows,
+        "modes": tuning.rows,
         "chosen": tuning.chosen,
     }
-    provenance = read_meta(policy_name)["provenance"] | {"tuned": evidence}
+    provenance = read_meta(policy_name)["provenance"] | {"tuned": tuned}
     save_policy(policy.with_sampler(tuning.sampler), Path(policy_name), provenance)
-    return tuning
 
 
 def _require_tunable(policy_name: Path | str, task: str, data: str) -> None:
@@ -206,7 +211,7 @@ def _compare_chunks(policy: Policy, data: str, tried: Sequence[Sampler]) -> list
     observation = Obs(0.0, first, dict.fromkeys(first, 0.0))
     reference = (nearby.draw(policy, tried[-1], 0), nearby.draw(policy, tried[-1], 1))
     chunks = [nearby.draw(policy, sampler, 2) for sampler in tried]
-    unlikeness = [unlike(drawn, reference) for drawn in chunks]
+    unlikeness = [measure_unlike(drawn, reference) for drawn in chunks]
     rows = []
     for sampler, drawn, own in zip(tried, chunks, unlikeness, strict=True):
         measured = nearby.measure(drawn) | {"unlike": own}

@@ -15,7 +15,7 @@ from fewstep.envs import ConfigError, DataError, Field, Spec
 from fewstep.policy.checkpoint import load_policy, save_policy
 from fewstep.policy.cli.main import main
 from fewstep.policy.diffusion.samplers import Sampler
-from fewstep.policy.evaluation.chunk_quality import NEAR, Nearby, _outside, unlike
+from fewstep.policy.evaluation.chunk_quality import NEAR, Nearby, _measure_outside, measure_unlike
 from fewstep.policy.evaluation.tune import GRIDS, Tuning, choose, modes
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
@@ -118,24 +118,27 @@ def test_every_kind_of_policy_has_its_modes():
 def test_chunks_between_demonstrated_ones_lie_in_their_span_and_others_do_not():
     near = chunks(3, NEAR, 40)
     inside = near[:, :3].mean(1)
-    assert _outside(inside[None], near).max() < 1e-5
+    assert _measure_outside(inside[None], near).max() < 1e-5
     away = torch.randn(3, 40, generator=torch.Generator().manual_seed(5))
     span = torch.linalg.qr((near - near.mean(1, keepdim=True)).mT)[0][..., : NEAR - 1]
     rest = away - near.mean(1) - (span @ span.mT @ (away - near.mean(1))[..., None])[..., 0]
     torch.testing.assert_close(
-        _outside(away[None], near)[0], rest.square().mean(-1).sqrt(), rtol=1e-3, atol=1e-4
+        _measure_outside(away[None], near)[0], rest.square().mean(-1).sqrt(), rtol=1e-3, atol=1e-4
     )
     doubled = near.repeat(1, 2, 1)
     torch.testing.assert_close(
-        _outside(away[None], doubled), _outside(away[None], near), rtol=1e-3, atol=1e-4
+        _measure_outside(away[None], doubled),
+        _measure_outside(away[None], near),
+        rtol=1e-3,
+        atol=1e-4,
     )
 
 
 def test_a_mean_of_two_answers_is_unlike_both():
     sides = torch.where(torch.rand(8, 50, 1) < 0.5, -1.0, 1.0) + 0.01 * chunks(8, 50, 6)
     again = torch.where(torch.rand(8, 50, 1) < 0.5, -1.0, 1.0) + 0.01 * chunks(9, 50, 6)[:8]
-    assert unlike(torch.zeros(8, 50, 6), (sides, again)).mean() > 0.99
-    assert unlike(again, (sides, again)).mean() == pytest.approx(0.05, abs=0.02)
+    assert measure_unlike(torch.zeros(8, 50, 6), (sides, again)).mean() > 0.99
+    assert measure_unlike(again, (sides, again)).mean() == pytest.approx(0.05, abs=0.02)
 
 
 def test_held_back_demonstrations_are_near_the_others(demos):
