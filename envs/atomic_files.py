@@ -11,9 +11,9 @@ from shutil import rmtree
 
 from .errors import CheckpointError, DataError
 
-LEFT_BEHIND = 3600.0  # s after which a file that was begun belongs to a writer that was killed
-TURN = 10.0  # s that a writer waits for its turn
-LOOK = 0.01  # s between two looks whether it has come
+LEFT_BEHIND = 3600.0  # [s] after which a file that was begun belongs to a writer that was killed
+TURN = 10.0  # [s] that a writer waits for its turn
+TURN_CHECK_PERIOD = 0.01  # [s] between two looks whether it has come
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -27,10 +27,7 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replace a file in one step.
-
-    Where that fails the old one stays and CheckpointError says why.
-    """
+    """Replace a file in one step; where that fails the old one stays, CheckpointError says why."""
     with writing(path):
         replace(path, content)
 
@@ -47,7 +44,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder beside `path` to fill; it becomes `path`, or vanishes where the block fails."""
+    """Yield a folder beside `path` to fill; it becomes `path`, or vanishes if the block fails."""
     with new_file(path) as beside:
         beside.mkdir()
         yield beside
@@ -55,7 +52,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A place beside `path` for one file, likewise."""
+    """Yield a place beside `path` for one file, likewise."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DataError(f"{path} exists already; choose another place, or move it away first")
     if not path.name:
@@ -76,14 +73,14 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def lock(owner: object, file: Path) -> weakref.finalize:
-    """Be the only writer until the returned release is called.
+    """Be the only writer of a file until the returned release is called.
 
-    It is also released where `owner` is collected, or the process dies.
+    It is called too where `owner` is collected or the process dies.
     """
-    handle = _opened(file)
+    handle = _open(file)
     release = weakref.finalize(owner, os.close, handle)
     try:
-        if _locked(handle, file):
+        if _try_lock(handle, file):
             return release
         raise DataError(f"{file.parent} is being written already; wait for it, or write elsewhere")
     except DataError:
@@ -97,26 +94,27 @@ def turn(file: Path, seconds: float = TURN) -> Iterator[None]:
 
     Raises DataError where others do not leave it for `seconds`.
     """
-    handle, end = _opened(file, os.O_CREAT), time.monotonic() + seconds
+    handle = _open(file, os.O_CREAT)
+    end = time.monotonic() + seconds
     try:
-        while not _locked(handle, file):
+        while not _try_lock(handle, file):
             if time.monotonic() > end:
                 raise DataError(f"another process has held {file} for {seconds:g} s; end it first")
-            time.sleep(LOOK)
+            time.sleep(TURN_CHECK_PERIOD)
         yield
     finally:
         os.close(handle)
 
 
-def _opened(file: Path, flags: int = 0) -> int:
+def _open(file: Path, flags: int = 0) -> int:
     try:
         return os.open(file, os.O_RDWR | flags, 0o666)
     except OSError as error:
         raise DataError(f"cannot write to {file.parent}: {error.strerror or error}") from error
 
 
-def _locked(handle: int, file: Path) -> bool:
-    """Whether the lock is ours now; False where somebody else has it."""
+def _try_lock(handle: int, file: Path) -> bool:
+    """Return whether the lock is ours now; False where somebody else has it."""
     import fcntl  # not on every system, and only a writer needs it
 
     try:
@@ -129,10 +127,7 @@ def _locked(handle: int, file: Path) -> bool:
 
 
 def write_beside(path: Path, name: str, content: bytes) -> None:
-    """Write a file as `name` beside `path`, then rename it over `path`.
-
-    Between the two it waits until the disk has the file.
-    """
+    """Write a file as `name` beside `path`, wait for the disk, then rename it over `path`."""
     _make_folder(path.parent)
     beside = path.with_name(name)
     try:
@@ -147,7 +142,7 @@ def write_beside(path: Path, name: str, content: bytes) -> None:
 
 
 def _own_name(path: Path) -> str:
-    """A name that no other writer of `path` has."""
+    """Return a name that no other writer of `path` has."""
     return f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial"
 
 

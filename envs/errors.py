@@ -39,9 +39,8 @@ class FewstepWarning(UserWarning):
 def refusing(kind: type[FewstepError], what: str, file: object = None) -> Iterator[None]:
     """Turn whatever the block raises into `kind`, which begins with `what`.
 
-    Our own errors pass, and name the file.
-
-    For reading what others wrote: where a file is damaged, the libraries below may raise anything.
+    Our own errors pass, and name the file. For reading what others wrote: where a file is damaged,
+    the libraries below may raise anything.
     """
     try:
         yield

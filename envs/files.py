@@ -1,7 +1,4 @@
-"""Files of others: plain ones, no larger than they may be.
-
-They lie inside the folder that they belong to.
-"""
+"""Files of others: plain ones, inside the folder they belong to, no larger than they may be."""
 
 from __future__ import annotations
 
@@ -32,21 +29,22 @@ def require_plain(
         return
     except (OSError, ValueError) as error:  # a loop of links, a zero byte
         raise kind(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    if found := KINDS.get(stat.S_IFMT(mode)):
-        raise kind(f"{path} is {found} and no plain file")
+    special = KINDS.get(stat.S_IFMT(mode))
+    if special:
+        raise kind(f"{path} is {special} and no plain file")
     if inside is not None and not is_inside(path, inside):
         raise kind(f"{path} leads out of {inside}: copy what it leads to into that folder (cp -rL)")
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Whether `path` lies in `folder` once all links are followed."""
+    """Return whether `path` lies in `folder` once all links are followed."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def read_plain(
     path: Path, most: int, kind: type[FewstepError] = DataError, inside: Path | None = None
 ) -> bytes:
-    """The content of a plain file of at most `most` bytes; FileNotFoundError passes."""
+    """Return the content of a plain file of at most `most` bytes; FileNotFoundError passes."""
     require_plain(path, inside, kind)
     try:
         with open(path, "rb") as file:

@@ -55,7 +55,8 @@ def safe_children() -> Iterator[str | None]:
     a `fewstep.py` would be taken for this package, which has no `__init__.py`. Yields what each of
     them hands to `restore_safe_path`, so that what it starts in turn is as ever.
     """
-    before, path = os.environ.get(SAFE_PATH), list(sys.path)
+    before = os.environ.get(SAFE_PATH)
+    path = list(sys.path)
     os.environ[SAFE_PATH] = "1"
     sys.path[:] = [folder for folder in path if folder not in _appended]
     try:

@@ -210,10 +210,7 @@ class Spec:
         return np.concatenate(parts)
 
     def element_names(self) -> list[str]:
-        """Return a name for each element of the action.
-
-        "gripper", "joints[0]", or "joints.base".
-        """
+        """Return a name for each action element: "gripper", "joints[0]", or "joints.base"."""
         called = []
         for key, action in self.actions.items():
             if action.names:
@@ -271,10 +268,7 @@ def incompatibilities(ours: Spec, theirs: Spec) -> list[str]:
 
 
 def _unlike_fields(what: str, ours: Mapping[str, Field], theirs: Mapping[str, Field]) -> list[str]:
-    """Return a sentence for each of our fields that they lack.
-
-    There is one for each difference of the others too.
-    """
+    """Return a sentence for each of our fields that they lack, and for each that differs."""
     found = [f"{what} {key!r} is missing" for key in ours if key not in theirs]
     for key, expected in ours.items():
         if key not in theirs:

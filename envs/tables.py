@@ -22,10 +22,7 @@ EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
 
 
 class TableLoader(yaml.SafeLoader):
-    """Reads YAML without repeated keys.
-
-    Numbers may have an exponent without a point, as in JSON.
-    """
+    """Reads YAML without repeated keys; numbers may have an exponent without a point, as JSON's."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a table; ValueError where a key stands in it twice."""
@@ -46,7 +43,7 @@ TableLoader.add_constructor(TIMESTAMP, yaml.SafeLoader.construct_yaml_str)  # a 
 def read_table(
     path: Path | str, what: str = "settings", kind: type[FewstepError] = ConfigError
 ) -> dict[str, Any]:
-    """The table in a YAML file; `kind` names the file, and why it is no YAML file of `what`."""
+    """Return the table in a YAML file of `what`; `kind` names the file, and why it is none."""
     path = Path(path)
     with refusing(kind, f"{path} is no YAML file of {what}"):
         text = read_plain(path, caps.YAML, kind).decode()
@@ -63,7 +60,7 @@ def read_table(
 def read_json(
     path: Path | str, kind: type[FewstepError] = DataError, inside: Path | None = None
 ) -> Any:
-    """What a JSON file holds; `kind` names the file, FileNotFoundError passes."""
+    """Return what a JSON file holds; `kind` names the file, FileNotFoundError passes."""
     content = read_plain(Path(path), caps.JSON, kind, inside)
     with refusing(kind, f"cannot read {path} as JSON"):
         return json.loads(content)

@@ -1,4 +1,1 @@
-"""What every page and its server share.
-
-An address with a secret, bounded connections, an audience.
-"""
+"""What pages and their servers share: a secret address, bounded connections, an audience."""

@@ -57,10 +57,7 @@ class Address:
         return rest if knows_secret and slash and self._is_at(host) else None
 
     def _is_at(self, host: str) -> bool:
-        """Return whether a Host header names this machine, at any port.
-
-        A tunnel may have another.
-        """
+        """Return whether a Host header names this machine, at any port: a tunnel has its own."""
         name = host.lower()
         without_port = name.rpartition(":")[0] or name
         return without_port in (self.host.lower(), *MACHINE)
