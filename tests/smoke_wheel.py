@@ -144,6 +144,8 @@ def full() -> None:
             package.parent.mkdir()
             package.write_text(f"raise SystemExit('fewstep imported the {name} of its user')\n")
         fewstep(folder, "record task=pickplace data=demos.zarr episodes=2")
+        fewstep(folder, "export data=demos.zarr out=demos.hdf5 format=robomimic")
+        fewstep(folder, "import source=demos.hdf5 data=again")
         fewstep(folder, "train data=demos.zarr out=run steps=20")
         fewstep(folder, "evaluate policy=run task=pickplace episodes=1")
         assert list(Path(folder).rglob("evaluation.json")), "evaluate wrote no evaluation.json"

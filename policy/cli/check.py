@@ -35,9 +35,8 @@ def run(settings: CheckSettings, console: Console) -> int:
         console.print(_table(findings))
     judged = [success for success in store.success if success is not None]
     verdicts = f"{sum(judged)} of {len(judged)} judged ones succeeded" if judged else "none judged"
-    console.print(
-        f"{len(store)} episodes ({verdicts}), {store.frames} frames, {len(findings)} findings"
-    )
+    found = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
+    console.print(f"{len(store)} episodes ({verdicts}), {store.frames} frames, {found}")
     return int(broken(findings))
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,11 @@ from fewstep.demos import DemoStore, Episode
 from fewstep.demos.formats import export_demonstrations
 from fewstep.envs import Field, Spec
 
-EPISODES, FRAMES, HZ, SIZE, CAMERAS = (1, 5), 600, 20, (480, 640, 3), ("top", "wrist")
+EPISODES = (1, 5)
+FRAMES = 600
+HZ = 20
+SIZE = (480, 640, 3)
+CAMERAS = ("top", "wrist")
 SPEC = Spec(
     {"joints": Field((7,), "rad")} | {camera: Field(SIZE, kind="image") for camera in CAMERAS},
     {"arm": Field((7,), "rad", measured_by="joints")},
@@ -44,15 +49,15 @@ sys.exit(code)"""
 
 def main() -> None:
     kinds: dict[str, Callable[[DemoStore, Path], list[str]]] = {
-        "LeRobot v3.0 (H.264)": lambda s, p: exported(s, p, "lerobot"),
-        "Diffusion Policy zarr": lambda s, p: exported(s, p, "diffusion_policy"),
-        "robomimic HDF5": lambda s, p: exported(s, p.with_suffix(".hdf5"), "robomimic"),
+        "LeRobot v3.0 (H.264)": partial(exported, kind="lerobot"),
+        "Diffusion Policy zarr": partial(exported, kind="diffusion_policy"),
+        "robomimic HDF5": partial(exported, kind="robomimic"),
         "MCAP of one camera, raw": bag,
     }
-    print(
-        "| source | episodes | GB | of raw pictures | peak MB | CPU s |\n|---|---|---|---|---|---|"
-    )
-    with tempfile.TemporaryDirectory(dir=next(iter(sys.argv[1:]), None)) as folder:
+    print("| source | episodes | GB | of raw pictures | peak MB | CPU s |")
+    print("|---|---|---|---|---|---|")
+    place = sys.argv[1] if len(sys.argv) > 1 else None
+    with tempfile.TemporaryDirectory(dir=place) as folder:
         for episodes in EPISODES:
             store = generated(Path(folder, f"store{episodes}"), episodes)
             for name, write in kinds.items():
@@ -92,6 +97,8 @@ def generated(path: Path, episodes: int) -> DemoStore:
 
 
 def exported(store: DemoStore, path: Path, kind: str) -> list[str]:
+    if kind == "robomimic":
+        path = path.with_suffix(".hdf5")
     export_demonstrations(store, path, kind)
     return [f"source={path}"]
 
@@ -109,11 +116,9 @@ def bag(store: DemoStore, path: Path) -> list[str]:
 
 
 def size(path: Path) -> int:
-    return (
-        path.stat().st_size
-        if path.is_file()
-        else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-    )
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def measured(settings: list[str]) -> tuple[float, float]:

@@ -39,50 +39,58 @@ class Average:
             expert.sent(action)
 
 
-def share(hits: int, n: int) -> str:
+def share(hits: int, count: int) -> str:
     """Share of hits with its 95 % interval, in percent."""
-    low, high = wilson(hits, n)
-    return f"{100 * hits / n:5.1f} %  [{100 * low:.1f}, {100 * high:.1f}]"
+    low, high = wilson(hits, count)
+    return f"{100 * hits / count:5.1f} %  [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def clearance(env: PickPlace) -> float:
     """Distance [m] from the post to the nearest part of arm or cube, at most 0.2."""
-    model, data = env.model, env.data
-    post = model.geom("post").id
-    solid = [
-        g
-        for g in range(model.ngeom)
-        if model.geom_bodyid[g] and model.geom_contype[g] and g != post
-    ]
-    return min(mujoco.mj_geomDistance(model, data, g, post, 0.2, None) for g in solid)
+    post = env.model.geom("post").id
+    nearest = 0.2
+    for geom in range(env.model.ngeom):
+        collides = env.model.geom_bodyid[geom] and env.model.geom_contype[geom]
+        if collides and geom != post:
+            away = mujoco.mj_geomDistance(env.model, env.data, geom, post, 0.2, None)
+            nearest = min(nearest, away)
+    return nearest
 
 
 def episodes(
-    actor: Average | PickPlaceExpert, n: int, *, noise: float = 0.0, measure: bool = False
+    actor: Average | PickPlaceExpert, count: int, *, noise: float = 0.0, measure: bool = False
 ) -> Iterator[tuple[dict, int, float]]:
-    """Yield (last info, length in steps, smallest clearance [m]) of n episodes.
+    """Yield (last info, length in steps, smallest clearance [m]) of so many episodes.
 
     Noise [rad] on what is sent.
     """
-    env, (low, high) = gym.make("fewstep/PickPlace-v0"), spec().bounds()
-    for seed in range(SEED, SEED + n):
-        (data, info), rng, k, near, over = (
-            env.reset(seed=seed),
-            np.random.default_rng(seed),
-            0,
-            np.inf,
-            False,
-        )
-        actor.reset(seed)
-        while not over:
-            action = np.asarray(actor.act(Obs(k / HZ, data, {})).action)
-            action = action + noise * rng.standard_normal(7) * [1, 1, 1, 1, 1, 1, 0]
-            action = np.clip(action, low, high)
-            actor.sent(action)
-            data, _, terminated, truncated, info = env.step(action.astype(np.float32))
-            k, over = k + 1, terminated or truncated
-            near = min(near, clearance(env.unwrapped)) if measure else np.nan
-        yield info, k, near
+    env = gym.make("fewstep/PickPlace-v0")
+    for seed in range(SEED, SEED + count):
+        yield play(env, actor, seed, noise, measure)
+
+
+def play(
+    env: gym.Env, actor: Average | PickPlaceExpert, seed: int, noise: float, measure: bool
+) -> tuple[dict, int, float]:
+    """Return what `episodes` yields, of one seed."""
+    low, high = spec().bounds()
+    rng = np.random.default_rng(seed)
+    data, info = env.reset(seed=seed)
+    actor.reset(seed)
+    steps = 0
+    nearest = np.inf if measure else np.nan
+    over = False
+    while not over:
+        action = np.asarray(actor.act(Obs(steps / HZ, data, {})).action)
+        action = action + noise * rng.standard_normal(7) * [1, 1, 1, 1, 1, 1, 0]
+        action = np.clip(action, low, high)
+        actor.sent(action)
+        data, _, terminated, truncated, info = env.step(action.astype(np.float32))
+        steps += 1
+        over = terminated or truncated
+        if measure:
+            nearest = min(nearest, clearance(env.unwrapped))
+    return info, steps, nearest
 
 
 def speed(steps: int = 2000) -> float:
@@ -99,33 +107,40 @@ def speed(steps: int = 2000) -> float:
 
 def report(name: str, rows: list[tuple[dict, int, float]]) -> None:
     """Print one actor's table."""
-    n, infos = len(rows), [info for info, _, _ in rows]
-    print(f"\n{name}, {n} episodes")
-    print(f"  success       {share(sum(i['is_success'] for i in infos), n)}")
-    print(f"  post touched  {share(sum(i['post_touched'] for i in infos), n)}")
-    print(f"  passed left   {share(sum(i['side'] == 'left' for i in infos), n)}")
-    seconds = np.array([k for _, k, _ in rows]) / HZ
+    count = len(rows)
+    infos = [info for info, _, _ in rows]
+    seconds = np.array([steps for _, steps, _ in rows]) / HZ
+    clearances = np.array([nearest for _, _, nearest in rows])
+    print(f"\n{name}, {count} episodes")
+    print(f"  success       {share_of(infos, 'is_success', True)}")
+    print(f"  post touched  {share_of(infos, 'post_touched', True)}")
+    print(f"  passed left   {share_of(infos, 'side', 'left')}")
     print(f"  length        {seconds.mean():.2f} s (longest {seconds.max():.2f} s)")
-    if not np.isnan(rows[0][2]):
-        near = np.array([c for _, _, c in rows])
-        print(
-            f"  clearance     smallest {100 * near.min():.1f} cm, mean of episodes {100 * near.mean():.1f} cm"
-        )
+    if not np.isnan(clearances[0]):
+        smallest = 100 * clearances.min()
+        mean = 100 * clearances.mean()
+        print(f"  clearance     smallest {smallest:.1f} cm, mean of episodes {mean:.1f} cm")
+
+
+def share_of(infos: list[dict], key: str, value: object) -> str:
+    """Share of the episodes whose info[key] is `value`."""
+    hits = [info[key] == value for info in infos]
+    return share(sum(hits), len(infos))
 
 
 def main() -> None:
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 300
     print(f"MuJoCo {mujoco.__version__}; simulation {speed():.0f} x real time (CPU time, one core)")
-    report("expert", list(episodes(PickPlaceExpert(), n, measure=True)))
+    report("expert", list(episodes(PickPlaceExpert(), count, measure=True)))
     report(
         "expert, 0.01 rad of noise on every joint target",
-        list(episodes(PickPlaceExpert(), n, noise=0.01)),
+        list(episodes(PickPlaceExpert(), count, noise=0.01)),
     )
     report(
         "expert, 0.02 rad of noise on every joint target",
-        list(episodes(PickPlaceExpert(), n, noise=0.02)),
+        list(episodes(PickPlaceExpert(), count, noise=0.02)),
     )
-    report("mean of both sides", list(episodes(Average(), n)))
+    report("mean of both sides", list(episodes(Average(), count)))
 
 
 if __name__ == "__main__":
