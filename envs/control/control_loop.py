@@ -1,4 +1,4 @@
-"""The control process: owns the clock, the robot and its safety.
+"""The loop of the control process: owns the clock, the robot and its safety.
 
 It imports no torch, and waits for nobody.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from ..clock import ticks
 from ..errors import FewstepError, RobotError
 from ..loop import Actor, run_episode
-from ..robot import Outcome, Step, measured_action
+from ..robot import Obs, Outcome, Step, measured_action
 from ..safety.safe_robot import BRAKE_SECONDS, HOLD, SafeRobot
 from ..safety.states import SILENT, State
 from .wire import Events, Orders, Wire
@@ -24,7 +24,7 @@ NOT_BEGUN = "not begun"  # why an episode has ended whose state was refused
 PAUSE_SECONDS = 0.1  # without a command, after which a longer pause is an event
 
 
-def tick_type(actions: int, observations: int) -> np.dtype:
+def tick_type(action_size: int, observation_count: int) -> np.dtype:
     """Return the record of one tick.
 
     Times are those of the robot's clock [s]; actions (A,) are in robot units.
@@ -37,35 +37,35 @@ def tick_type(actions: int, observations: int) -> np.dtype:
             ("state", "u1"),  # index of STATES
             ("age", "f8"),  # [s] of the oldest stream
             ("inference", "f8"),  # [s] that the last chunk took to make
-            ("ages", "f4", (observations,)),  # [s] of each stream, in the order of the Spec
-            ("measured", "f4", (actions,)),
-            ("wanted", "f4", (actions,)),
-            ("sent", "f8", (actions,)),
+            ("ages", "f4", (observation_count,)),  # [s] of each stream, in the order of the Spec
+            ("measured", "f4", (action_size,)),
+            ("wanted", "f4", (action_size,)),
+            ("sent", "f8", (action_size,)),
         ]
     )
 
 
-def never(now: float) -> bool:
-    """Say that an actor goes on for as long as it is let."""
+def is_never_over(now: float) -> bool:
+    """Return False: the actor goes on for as long as it is let."""
     return False
 
 
 class Timed(Protocol):
-    """Whoever knows how long the last chunk took to make."""
+    """What knows how long the last chunk took to make."""
 
     seconds: float
 
 
 class Listener(Protocol):
-    """Whoever takes note of the steps of an episode."""
+    """What takes note of the steps of an episode."""
 
     def step(self, episode: int, step: Step) -> None:
-        """Take note of one; at once."""
+        """Take note of one step, at once."""
         ...
 
 
 class Control:
-    """Ticks on, whoever asks for what, on one grid: holds between episodes, acts in them.
+    """Ticks on one grid from beginning to end: holds between episodes, acts in them.
 
     Orders: `arm` (or leave a fault), `hold` what is active, `disarm`, `play SEED SECONDS STATE`,
     `stop`.
@@ -76,10 +76,10 @@ class Control:
         orders: What is asked for.
         events: Where to write what happens.
         log: Where to write a record of every tick.
-        inference: Whoever knows how long a chunk took to make.
+        inference: What knows how long a chunk took to make.
         listener: Is given the steps of episodes.
         is_over: Says at a time [s] whether the actor has nothing left to do, which ends its
-        episode.
+            episode.
     """
 
     def __init__(
@@ -91,9 +91,10 @@ class Control:
         log: Wire,
         inference: Timed | None = None,
         listener: Listener | None = None,
-        is_over: Callable[[float], bool] = never,
+        is_over: Callable[[float], bool] = is_never_over,
     ) -> None:
         self.safe = safe
+        self.stopping = False
         self._actor = actor
         self._orders = orders
         self._events = events
@@ -104,9 +105,8 @@ class Control:
         spec = safe.spec
         self._record = np.zeros((), tick_type(spec.action_size, len(spec.observations)))
         self._episode = -1
-        self.stopping = False
-        self._last_tick = math.inf  # time of it [s]
-        self._play_next: list[str] = []
+        self._last_time = math.inf  # of the last tick [s]
+        self._play_order: list[str] = []
         self._grid = ticks(safe.waiting, spec.command_hz)
 
     def run(self) -> None:
@@ -117,88 +117,105 @@ class Control:
         try:
             while not self.stopping:
                 self._hold_until_asked()
-                if self._play_next:
-                    seed, seconds, state = self._play_next
-                    self._play_next = []
-                    self._play(None if seed == "-" else int(seed), float(seconds), State(state))
+                if self._play_order:
+                    self._play_as_asked()
         finally:
             try:
-                self._brake()
+                self._brake_to_rest()
             finally:
-                self._let_go()
+                self._close_robot()
 
     def _hold_until_asked(self) -> None:
         for lateness in self._grid:
-            self._hold(lateness)
-            self._obey()
-            if self.stopping or self._play_next:
+            self._hold_one_tick(lateness)
+            self._obey_orders()
+            if self.stopping or self._play_order:
                 return
 
-    def _hold(self, lateness: float) -> None:
+    def _hold_one_tick(self, lateness: float) -> None:
         obs = self.safe.observe()
-        self._keep(Step(obs, HOLD, self.safe.command(HOLD), lateness))
+        sent = self.safe.command(HOLD)
+        self._record_tick(Step(obs, HOLD, sent, lateness))
+
+    def _play_as_asked(self) -> None:
+        seed, seconds, state = self._play_order
+        self._play_order = []
+        self._play(None if seed == "-" else int(seed), float(seconds), State(state))
 
     def _play(self, seed: int | None, seconds: float, state: State) -> None:
         self._episode += 1
-        self._last_tick = math.inf
+        self._last_time = math.inf
         self._events.write("begins", episode=self._episode, seed=seed)
-        self._go(state)
+        self._change_state(state)
         if self.safe.state is not state:
             self._events.write("ended", episode=self._episode, why=NOT_BEGUN)
             return
-        outcome = self._acted(seed, seconds, state)
-        self._events.write(
-            "ended", episode=self._episode, **_plain(outcome or Outcome(None, why="over"))
-        )
+        outcome = self._act_until_over(seed, seconds, state)
+        if outcome is None:
+            outcome = Outcome(None, why="over")
+        self._events.write("ended", episode=self._episode, **_plain_outcome(outcome))
 
-    def _acted(self, seed: int | None, seconds: float, state: State) -> Outcome | None:
+    def _act_until_over(self, seed: int | None, seconds: float, state: State) -> Outcome | None:
         """Play an episode; on the tick that ends it the robot is held already."""
-        for step in run_episode(
-            self.safe, self._actor, seed=seed, max_seconds=seconds, grid=self._grid
-        ):
+        steps = run_episode(self.safe, self._actor, seed=seed, max_seconds=seconds, grid=self._grid)
+        for step in steps:
             if step is not None:
-                self._keep(step)
-                if self._listener:
-                    self._listener.step(self._episode, step)
-            self._obey()
+                self._take_note(step)
+            self._obey_orders()
             is_over = step is not None and self._is_over(step.obs.time)
             if is_over or self.stopping or self.safe.state is not state:
-                return self._ended()
-        outcome = self._ended()
-        self._hold(0.0)
+                return self._end_episode()
+        outcome = self._end_episode()
+        self._hold_one_tick(0.0)
         return outcome
 
-    def _ended(self) -> Outcome | None:
+    def _take_note(self, step: Step) -> None:
+        self._record_tick(step)
+        if self._listener:
+            self._listener.step(self._episode, step)
+
+    def _end_episode(self) -> Outcome | None:
         outcome = self.safe.outcome()
         if self.safe.state is State.ACTIVE:
             self.safe.go(State.HOLD)
         return outcome
 
-    def _obey(self) -> None:
+    def _obey_orders(self) -> None:
         """Do what is ordered; an episode is begun by the loop."""
         for line in self._orders.take():
             word, *rest = line.split()
-            self.stopping |= word == "stop"
+            if word == "stop":
+                self.stopping = True
             if word == "play":
-                self._play_next = rest
+                self._play_order = rest
             if word == "arm" and self.safe.state is not State.HOLD:
-                self._go(State.HOLD)
+                self._change_state(State.HOLD)
             if word == "hold" and self.safe.state is State.ACTIVE:
-                self._go(State.HOLD)
+                self._change_state(State.HOLD)
             if word == "disarm" and self.safe.state is not State.DISARMED:
-                self._go(State.DISARMED)
+                self._change_state(State.DISARMED)
 
-    def _go(self, state: State) -> None:
+    def _change_state(self, state: State) -> None:
         try:
             self.safe.go(state)
         except FewstepError as error:
             self._events.write("refused", text=str(error))
 
-    def _keep(self, step: Step) -> None:
-        """Write a record of a tick, and say where there was none for too long."""
-        record = self._record
+    def _record_tick(self, step: Step) -> None:
+        self._fill_record(step)
+        self._log.send(self._record.tobytes())
+        self._events.wire.flush()
+        time = step.obs.time
+        pause = time - self._last_time
+        if pause > PAUSE_SECONDS:
+            self._events.write("pause", spare=True, text=f"nothing was sent for {pause:.2f} s")
+        self._last_time = time
+
+    def _fill_record(self, step: Step) -> None:
         obs = step.obs
-        ages = [obs.time - obs.stamps.get(key, obs.time) for key in self.safe.spec.observations]
+        wanted = step.intended.action
+        ages = self._observation_ages(obs)
+        record = self._record
         record["time"] = obs.time
         record["lateness"] = step.lateness
         record["episode"] = self._episode
@@ -207,16 +224,17 @@ class Control:
         record["ages"] = ages
         record["inference"] = self._inference.seconds if self._inference else 0.0
         record["measured"] = measured_action(self.safe.spec, obs)
-        record["wanted"] = np.nan if step.intended.action is None else step.intended.action
         record["sent"] = step.sent
-        self._log.send(record.tobytes())
-        self._events.wire.flush()
-        pause = obs.time - self._last_tick
-        if pause > PAUSE_SECONDS:
-            self._events.write("pause", spare=True, text=f"nothing was sent for {pause:.2f} s")
-        self._last_tick = obs.time
+        record["wanted"] = np.nan if wanted is None else wanted
 
-    def _brake(self) -> None:
+    def _observation_ages(self, obs: Obs) -> list[float]:
+        ages = []
+        for key in self.safe.spec.observations:
+            stamp = obs.stamps.get(key, obs.time)
+            ages.append(obs.time - stamp)
+        return ages
+
+    def _brake_to_rest(self) -> None:
         """Come to rest within the limits."""
         if self.safe.state is State.ACTIVE:
             self.safe.go(State.HOLD)
@@ -224,11 +242,11 @@ class Control:
         for lateness in self._grid:
             if self.safe.state in SILENT or self.safe.waiting.now() > end:
                 return
-            self._hold(lateness)
+            self._hold_one_tick(lateness)
             if self.safe.resting:
                 return
 
-    def _let_go(self) -> None:
+    def _close_robot(self) -> None:
         try:
             self.safe.close()
         except Exception as error:
@@ -236,7 +254,7 @@ class Control:
         self._events.write("stopped", dropped=self._log.dropped + self._events.wire.dropped)
 
 
-def _plain(outcome: Outcome) -> dict[str, Any]:
+def _plain_outcome(outcome: Outcome) -> dict[str, Any]:
     """Return values for JSON, whatever kind of number a robot has used."""
     success = None if outcome.success is None else bool(outcome.success)
     score = float(outcome.score) if math.isfinite(outcome.score) else None

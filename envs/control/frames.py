@@ -36,7 +36,8 @@ class Periods:
         """
         if self._spec.command_hz <= self._spec.policy_hz:
             return True
-        period = int((time - self._start + 0.5 / self._spec.command_hz) * self._spec.policy_hz)
+        elapsed = time - self._start + 0.5 / self._spec.command_hz
+        period = int(elapsed * self._spec.policy_hz)
         if period <= self._period:
             return False
         self._period = period
@@ -48,20 +49,25 @@ def frame_type(spec: Spec) -> np.dtype:
 
     following: whether the robot is where the operator wants it.
     """
-    observed = [(key, f.dtype, f.shape) for key, f in spec.observations.items()]
-    head = [
-        ("episode", "i8"),
-        ("time", "f8"),
-        ("following", "u1"),
-        ("sent", "f8", (spec.action_size,)),
-    ]
-    stamps = ("stamps", "f8", (len(spec.observations),))
-    return np.dtype([*head, stamps, ("obs", observed)])
+    observed = []
+    for key, field in spec.observations.items():
+        observed.append((key, field.dtype, field.shape))
+    return np.dtype(
+        [
+            ("episode", "i8"),
+            ("time", "f8"),
+            ("following", "u1"),
+            ("sent", "f8", (spec.action_size,)),
+            ("stamps", "f8", (len(spec.observations),)),
+            ("obs", observed),
+        ]
+    )
 
 
 def frame_slots(spec: Spec) -> int:
     """Return how many frames can wait."""
-    return max(LEAST_SLOTS, min(MOST_SLOTS, MEMORY // frame_type(spec).itemsize))
+    fitting = MEMORY // frame_type(spec).itemsize
+    return max(LEAST_SLOTS, min(MOST_SLOTS, fitting))
 
 
 class FrameSender:
@@ -95,14 +101,15 @@ class FrameSender:
 
 
 class FrameReader:
-    """The other end."""
+    """Reads the frames that a FrameSender has put there, in order."""
 
     def __init__(self, spec: Spec, fd: int) -> None:
-        self._spec, self._ring = spec, Ring(frame_type(spec), frame_slots(spec), fd)
+        self._spec = spec
+        self._ring = Ring(frame_type(spec), frame_slots(spec), fd)
 
     @property
     def lost(self) -> int:
-        """Frames that came faster than they were read."""
+        """How many frames came faster than they were read."""
         return self._ring.lost
 
     def read(self) -> tuple[int, bool, Step] | None:
@@ -117,7 +124,8 @@ class FrameReader:
         data = {key: np.array(record["obs"][key]) for key in self._spec.observations}
         stamps = dict(zip(self._spec.observations, record["stamps"].tolist(), strict=True))
         sent = np.array(record["sent"])
-        step = Step(Obs(time, data, stamps), Command(sent, "operator"), sent, 0.0)
+        obs = Obs(time, data, stamps)
+        step = Step(obs, Command(sent, "operator"), sent, lateness=0.0)
         return int(record["episode"]), bool(record["following"]), step
 
     def close(self) -> None:

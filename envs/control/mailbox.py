@@ -24,14 +24,17 @@ class Slot:
     """
 
     def __init__(self, memory: mmap.mmap, start: int, size: int) -> None:
-        self._memory, self._start, self._size = memory, start, size
+        self._memory = memory
+        self._start = start
+        self._size = size
 
     def write(self, number: int, content: bytes) -> None:
         """Replace the record."""
         HEAD.pack_into(self._memory, self._start, 0, 0, 0)
         body = self._start + HEAD.size
         self._memory[body : body + self._size] = content
-        HEAD.pack_into(self._memory, self._start, number, len(content), _check(number, content))
+        check = _checksum(number, content)
+        HEAD.pack_into(self._memory, self._start, number, len(content), check)
 
     def number(self) -> int:
         """Return the number of the record; 0 where there is none."""
@@ -46,7 +49,7 @@ class Slot:
                 return None
             body = self._start + HEAD.size
             content = self._memory[body : body + self._size]
-            if check == _check(number, content):
+            if check == _checksum(number, content):
                 return number, content
         return None
 
@@ -66,9 +69,11 @@ class SharedMemory:
         size = HEAD.size + dtype.itemsize
         self.fd = empty_memory() if fd is None else os.dup(fd)
         if not os.fstat(self.fd).st_size:
-            _take(self.fd, slots * size)
+            _take_memory(self.fd, slots * size)
         self._memory = mmap.mmap(self.fd, slots * size)
-        self._slots = [Slot(self._memory, k * size, dtype.itemsize) for k in range(slots)]
+        self._slots: list[Slot] = []
+        for index in range(slots):
+            self._slots.append(Slot(self._memory, index * size, dtype.itemsize))
 
     def close(self) -> None:
         """Let go; may be called again."""
@@ -78,7 +83,7 @@ class SharedMemory:
 
 
 class Mailbox(SharedMemory):
-    """One slot; one process writes, one reads, the newest record wins."""
+    """One slot: one process writes, one reads, the newest record wins."""
 
     def __init__(self, dtype: np.dtype, fd: int | None = None) -> None:
         super().__init__(dtype, 1, fd)
@@ -93,7 +98,7 @@ class Mailbox(SharedMemory):
         self._slots[0].write(self._number, record.tobytes())
 
     def read(self) -> np.ndarray | None:
-        """The newest record, once; None while there is none that has not been read."""
+        """Return the newest record, once; None while there is none that has not been read."""
         if self._slots[0].number() == self._seen:
             return None
         found = self._slots[0].read()
@@ -118,11 +123,13 @@ class Ring(SharedMemory):
     def write(self, record: np.ndarray) -> None:
         """Add a record, a 0-d array of the dtype."""
         self._number += 1
-        self._slots[self._number % len(self._slots)].write(self._number, record.tobytes())
+        slot = self._slots[self._number % len(self._slots)]
+        slot.write(self._number, record.tobytes())
 
     def read(self) -> np.ndarray | None:
-        """The next record; None while there is none."""
-        found = self._slots[(self._number + 1) % len(self._slots)].read()
+        """Return the next record; None while there is none."""
+        slot = self._slots[(self._number + 1) % len(self._slots)]
+        found = slot.read()
         if found is None or found[0] <= self._number:
             return None
         number, content = found
@@ -142,17 +149,17 @@ def empty_memory() -> int:
         raise RobotError(f"no shared memory is to be had: {error.strerror or error}") from error
 
 
-def _take(fd: int, size: int) -> None:
-    """Write memory once: that fails with an error now, where it would end the process later."""
+def _take_memory(fd: int, size: int) -> None:
+    """Write memory once, which fails with an error now where it would end the process later."""
     try:
         zeros = memoryview(bytes(size))
         while zeros:
             zeros = zeros[os.write(fd, zeros) :]
     except OSError as error:
-        raise RobotError(
-            f"no shared memory of {size} bytes is to be had: {error.strerror or error}"
-        ) from error
+        reason = error.strerror or error
+        raise RobotError(f"no shared memory of {size} bytes is to be had: {reason}") from error
 
 
-def _check(number: int, content: bytes) -> int:
-    return zlib.crc32(content, zlib.crc32(number.to_bytes(8, "little")))
+def _checksum(number: int, content: bytes) -> int:
+    begun = zlib.crc32(number.to_bytes(8, "little"))
+    return zlib.crc32(content, begun)

@@ -1,4 +1,4 @@
-"""A policy in another process: messages of fixed size, and the Runner at the robot's end."""
+"""A policy in another process: its requests and chunks as records, and the Runner that asks it."""
 
 from __future__ import annotations
 
@@ -13,36 +13,44 @@ from .mailbox import Mailbox
 
 
 class Messages:
-    """Requests and chunks of a policy as records.
+    """Requests and chunks of a policy as records of fixed size.
 
     All arrays lie in them, so nothing has to be trusted to be read.
     """
 
     def __init__(self, spec: Spec, *, observation_steps: int, horizon: int) -> None:
         self._spec = spec
-        actions = (horizon, spec.action_size)
         observed = []
         for key, field in spec.observations.items():
             observed.append((key, field.dtype, (observation_steps, *field.shape)))
-        head = [("episode", "i8"), ("time", "f8")]
+        actions_shape = (horizon, spec.action_size)
         self.request = np.dtype(
             [
-                *head,
+                ("episode", "i8"),
+                ("time", "f8"),
                 ("seed", "i8"),
                 ("prefix_length", "i8"),
-                ("prefix", "f8", actions),
+                ("prefix", "f8", actions_shape),
                 ("obs", observed),
             ]
         )
-        self.chunk = np.dtype([*head, ("dt", "f8"), ("seconds", "f8"), ("actions", "f8", actions)])
+        self.chunk = np.dtype(
+            [
+                ("episode", "i8"),
+                ("time", "f8"),
+                ("dt", "f8"),
+                ("seconds", "f8"),
+                ("actions", "f8", actions_shape),
+            ]
+        )
 
     def pack(self, request: Request) -> np.ndarray:
         """Return a request as a record."""
         record = np.zeros((), self.request)
+        length = len(request.prefix)
         record["episode"] = request.episode
         record["time"] = request.time
         record["seed"] = request.seed
-        length = len(request.prefix)
         record["prefix_length"] = length
         if length:
             record["prefix"][:length] = request.prefix
@@ -52,10 +60,14 @@ class Messages:
 
     def unpack(self, record: np.ndarray) -> Request:
         """Return the request in a record."""
+        length = int(record["prefix_length"])
         obs = {key: np.array(record["obs"][key]) for key in self._spec.observations}
-        prefix = np.array(record["prefix"][: int(record["prefix_length"])])
         return Request(
-            int(record["episode"]), obs, int(record["seed"]), float(record["time"]), prefix
+            episode=int(record["episode"]),
+            obs=obs,
+            seed=int(record["seed"]),
+            time=float(record["time"]),
+            prefix=np.array(record["prefix"][:length]),
         )
 
     def pack_chunk(self, chunk: Chunk, seconds: float) -> np.ndarray:
@@ -67,6 +79,15 @@ class Messages:
         record["seconds"] = seconds
         record["actions"] = chunk.actions
         return record
+
+    def unpack_chunk(self, record: np.ndarray) -> Chunk:
+        """Return the chunk in a record."""
+        return Chunk(
+            episode=int(record["episode"]),
+            time=float(record["time"]),
+            dt=float(record["dt"]),
+            actions=np.array(record["actions"]),
+        )
 
 
 class ProcessRunner:
@@ -91,18 +112,13 @@ class ProcessRunner:
             os.write(self._bell, b".")
 
     def poll(self) -> Chunk | None:
-        """The newest chunk, once."""
+        """Return the newest chunk, once."""
         record = self._chunks.read()
         if record is None:
             return None
         self.seconds = float(record["seconds"])
-        return Chunk(
-            int(record["episode"]),
-            float(record["time"]),
-            float(record["dt"]),
-            np.array(record["actions"]),
-        )
+        return self._messages.unpack_chunk(record)
 
     def stalls(self) -> bool:
-        """Never: real time goes on."""
+        """Return False: real time goes on."""
         return False

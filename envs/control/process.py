@@ -29,7 +29,7 @@ from ..safety.states import WatchdogConfig
 from ..schema import from_plain
 from ..sim.registry import make_tool
 from ..spec import Spec, incompatibilities
-from .control_loop import Control, Timed, never
+from .control_loop import Control, Timed, is_never_over
 from .frames import FrameSender
 from .mailbox import Mailbox
 from .messages import Messages, ProcessRunner
@@ -105,7 +105,7 @@ class NotBegunError(Exception):
     """Raised when the order to stop comes before anything has begun."""
 
 
-def real_time(priority: int) -> str:
+def enter_real_time(priority: int) -> str:
     """Freeze the garbage collector, keep the memory, and ask for SCHED_FIFO.
 
     Return what became of that, in words.
@@ -144,54 +144,76 @@ def main(config: ControlConfig) -> None:
         events.flush()
 
 
-def _write_failure(events: Wire, text: str, **more: str) -> None:
-    events.send(json.dumps({"event": "failed", "text": text, **more}).encode() + b"\n", spare=False)
+def _write_failure(events: Wire, text: str, **details: str) -> None:
+    line = json.dumps({"event": "failed", "text": text, **details})
+    events.send(line.encode() + b"\n", spare=False)
 
 
 def _serve(config: ControlConfig, events: Wire) -> None:
     robot = make_live(config.robot, config.options)
     try:
-        control = _control(config, robot, events)
+        control = _make_control(config, robot, events)
     except BaseException:
         robot.close()
         raise
     control.run()
 
 
-def _control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
+def _make_control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
     spec = robot.spec if config.spec is None else Spec.from_json(config.spec)
     wrong = incompatibilities(spec, robot.spec)
     if wrong:
         raise RobotError(f"what shall run does not fit robot {config.robot!r}: {'; '.join(wrong)}")
-    orders, events = Orders(0), Events(wire, robot.clock.now)
+    orders = Orders(0)
+    events = Events(wire, robot.clock.now)
     if config.operator:
         events.write("made", spec=robot.spec.to_json())
         _wait_to_begin(orders)
     limits = Limits.of(robot.spec, config.limits, config.unlimited, config.limits_file)
-    attended = HomingRobot(
-        robot,
-        alive=lambda seconds: events.write("homing", spare=True, seconds=seconds),
-        break_off=lambda: control.stopping or orders.break_off(),
-    )
 
     def log_safety(text: str) -> None:
         events.write("safety", spare=True, text=text)
 
+    def log_homing(seconds: float) -> None:
+        events.write("homing", spare=True, seconds=seconds)
+
+    def is_broken_off() -> bool:
+        return control.stopping or orders.break_off()
+
+    attended = HomingRobot(robot, alive=log_homing, break_off=is_broken_off)
     safe = SafeRobot(attended, limits, config.watchdog, log_safety, WallClock())
-    actor, inference = _actor(config, spec, robot.spec, limits)
-    listener = FrameSender(robot.spec, config.operator.frames) if config.operator else None
-    ticks = Wire(config.ticks, TICKS)
-    is_over = actor.is_over if isinstance(actor, Replay) else never
-    control = Control(safe, actor, orders, events, ticks, inference, listener, is_over)
+    actor, inference = _make_actor(config, spec, robot.spec, limits)
+    control = Control(
+        safe,
+        actor,
+        orders,
+        events,
+        log=Wire(config.ticks, TICKS),
+        inference=inference,
+        listener=FrameSender(robot.spec, config.operator.frames) if config.operator else None,
+        is_over=actor.is_over if isinstance(actor, Replay) else is_never_over,
+    )
+    _stop_on_signals(control)
+    safe.reset(None)
+    _write_ready(events, config, robot.spec, actor)
+    return control
+
+
+def _stop_on_signals(control: Control) -> None:
+    def stop(*_: object) -> None:
+        control.stopping = True
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: setattr(control, "stopping", True))
-    safe.reset(None)
-    facts = {"spec": robot.spec.to_json(), "hz": robot.spec.command_hz}
+        signal.signal(number, stop)
+
+
+def _write_ready(events: Events, config: ControlConfig, served: Spec, actor: Actor) -> None:
+    facts: dict[str, Any] = {"spec": served.to_json(), "hz": served.command_hz}
     if isinstance(actor, Sweep):
-        facts |= {"seconds": actor.seconds, "skipped": actor.skipped}
-    events.write("ready", pid=os.getpid(), scheduling=real_time(config.priority), **facts)
-    return control
+        facts["seconds"] = actor.seconds
+        facts["skipped"] = actor.skipped
+    scheduling = enter_real_time(config.priority)
+    events.write("ready", pid=os.getpid(), scheduling=scheduling, **facts)
 
 
 def _wait_to_begin(orders: Orders) -> None:
@@ -204,7 +226,7 @@ def _wait_to_begin(orders: Orders) -> None:
         raise NotBegunError
 
 
-def _actor(
+def _make_actor(
     config: ControlConfig, spec: Spec, served: Spec, limits: Limits
 ) -> tuple[Actor, Timed | None]:
     """Return who acts; spec: of what acts, served: of the robot."""
@@ -219,10 +241,10 @@ def _actor(
         return RemoteDrive(hand, make_tool(config.robot, served), served), None
     if config.policy is None:
         raise RobotError("nobody is there who acts")
-    return _agent(config.policy, spec)
+    return _make_agent(config.policy, spec)
 
 
-def _agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
+def _make_agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
     messages = policy.make_messages(spec)
     requests = Mailbox(messages.request, policy.requests)
     chunks = Mailbox(messages.chunk, policy.chunks)
@@ -239,7 +261,12 @@ def _agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
     return agent, runner
 
 
+def _read_config() -> ControlConfig:
+    """Read the first line of the standard input, and no byte of the orders that follow."""
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as orders:
+        line = orders.readline()
+    return from_plain(ControlConfig, json.loads(line), "control")
+
+
 if __name__ == "__main__":
-    # Without a buffer, no byte of the orders that follow is taken.
-    with os.fdopen(0, "rb", buffering=0, closefd=False) as settings:
-        main(from_plain(ControlConfig, json.loads(settings.readline()), "control"))
+    main(_read_config())

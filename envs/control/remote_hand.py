@@ -18,12 +18,15 @@ APPROACH = 0.2  # of full velocity, with which a robot comes to its leader
 ENGAGED_SECONDS = 0.05  # of travel at full velocity: so near to its leader, it follows
 
 
-def hand_type(actions: int) -> np.dtype:
-    """Return the record of a hand: its movement, or a leader's pose (A,).
-
-    time: when it was read [s, monotonic clock].
-    """
-    return np.dtype([("time", "f8"), ("move", "f8", (len(NOTHING),)), ("pose", "f8", (actions,))])
+def hand_type(action_size: int) -> np.dtype:
+    """Return the record of a hand: its movement, or a leader's pose (A,)."""
+    return np.dtype(
+        [
+            ("time", "f8"),  # [s] of the monotonic clock, when it was read
+            ("move", "f8", (len(NOTHING),)),
+            ("pose", "f8", (action_size,)),
+        ]
+    )
 
 
 class HandSender:
@@ -55,10 +58,12 @@ class RemoteHand:
     def newest(self) -> np.ndarray | None:
         """Return the newest record of a hand; None where nothing was heard of it lately."""
         found = self._mailbox.read()
-        self._record = self._record if found is None else found
-        if self._record is None or time.monotonic() - self._record["time"] > STALE_SECONDS:
+        if found is not None:
+            self._record = found
+        if self._record is None:
             return None
-        return self._record
+        age = time.monotonic() - self._record["time"]
+        return None if age > STALE_SECONDS else self._record
 
 
 class RemoteDrive:
@@ -72,14 +77,14 @@ class RemoteDrive:
         self.sent = self._drive.sent
 
     def act(self, obs: Obs) -> Command:
-        """Where the hand leads; hold where it is gone."""
+        """Return where the hand leads; hold where it is gone."""
         record = self._hand.newest()
         self._move = NOTHING if record is None else np.array(record["move"])
         command = self._drive.act(obs)
         return Command(None, "operator") if record is None else command
 
     def read(self) -> Hand:
-        """What the device does now, as a Device tells it."""
+        """Return what the device does now, as a Device tells it."""
         return Hand(self._move)
 
     def close(self) -> None:
@@ -105,18 +110,20 @@ class RemoteLeader:
         self._following = False
 
     def act(self, obs: Obs) -> Command:
-        """Where the leader is, or on the way there; hold where it is gone."""
+        """Return where the leader is, or a step of the way there; hold where it is gone."""
         record = self._hand.newest()
         if record is None or self._at is None or not np.isfinite(record["pose"]).all():
             return Command(None, "operator")
         away = shorter_way(record["pose"] - self._at, self._angle)
         bounded = np.isfinite(self._limits.velocity)
         near = np.abs(away) <= ENGAGED_SECONDS * self._limits.velocity
-        self._following |= bool((near | ~bounded).all())
+        if (near | ~bounded).all():
+            self._following = True
         if self._following:
             return Command(np.array(record["pose"]), "operator")
-        return Command(self._at + np.clip(away, -self._step, self._step), "approach")
+        step = np.clip(away, -self._step, self._step)
+        return Command(self._at + step, "approach")
 
     def sent(self, action: np.ndarray) -> None:
-        """Hear where the robot was sent."""
+        """Take note of where the robot was sent."""
         self._at = np.array(action, float)

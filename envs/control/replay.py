@@ -28,7 +28,7 @@ class Replay:
 
     @property
     def seconds(self) -> float:
-        """What the recording takes."""
+        """How long the recording takes [s]."""
         return len(self._actions) / self._spec.policy_hz
 
     def reset(self, seed: int | None = None) -> None:
@@ -41,7 +41,8 @@ class Replay:
         if self._there and self._chunk is None:
             self._chunk = Chunk(0, obs.time, 1 / self._spec.policy_hz, self._actions)
         if self._chunk is None:
-            return Command(np.where(self._targets, self._actions[0], 0.0), "replay")
+            first_targets = np.where(self._targets, self._actions[0], 0.0)
+            return Command(first_targets, "replay")
         return Command(self._chunk.at(obs.time, self._spec), "replay")
 
     def is_over(self, now: float) -> bool:
@@ -49,6 +50,7 @@ class Replay:
         return self._chunk is not None and now >= self._chunk.time + self.seconds
 
     def sent(self, action: np.ndarray) -> None:
-        """Hear where the robot was sent."""
+        """Take note of where the robot was sent."""
         away = np.abs(action - self._actions[0])[self._targets]
-        self._there |= bool(away.max(initial=0.0) <= NEAR * self._span + 1e-6)
+        if away.max(initial=0.0) <= NEAR * self._span + 1e-6:
+            self._there = True

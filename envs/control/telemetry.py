@@ -18,7 +18,10 @@ from ..spec import Spec
 from ..tables import read_json
 from .control_loop import STATES, tick_type
 
-EVENTS, TICKS, FACTS, LATENCY = "events.jsonl", "ticks.bin", "run.json", "latency.json"
+EVENTS = "events.jsonl"
+TICKS = "ticks.bin"
+FACTS = "run.json"
+LATENCY = "latency.json"
 
 
 class LogFile:
@@ -31,7 +34,7 @@ class LogFile:
         with writing(path):
             self._fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
         self._path = path
-        self.trouble = ""
+        self.trouble = ""  # why nothing more could be written
 
     def write(self, content: bytes) -> None:
         """Add records, or none of them from the first failure on."""
@@ -67,30 +70,31 @@ class RunLog:
         self.folder = folder
         self._release = lock(self, folder / "lock")
         set_aside(folder)
-        self._events, self._ticks = LogFile(folder / EVENTS), LogFile(folder / TICKS)
+        self._events = LogFile(folder / EVENTS)
+        self._ticks = LogFile(folder / TICKS)
 
     def event(self, line: bytes) -> None:
         """Add a line of JSON."""
         self._events.write(line + b"\n")
 
-    def note(self, event: str, **more: Any) -> None:
+    def note(self, event: str, **details: Any) -> None:
         """Add an event of one's own."""
-        self.event(json.dumps({"event": event, **more}).encode())
+        line = json.dumps({"event": event, **details})
+        self.event(line.encode())
 
     def ticks(self, records: bytes) -> None:
         """Add whole records of `control.tick_type`."""
         self._ticks.write(records)
 
-    def facts(self, spec: Spec, **more: Any) -> None:
+    def facts(self, spec: Spec, **details: Any) -> None:
         """Write what ran; spec: of the robot."""
         dtype = tick_type(spec.action_size, len(spec.observations))
-        fields = [list(field) for field in dtype.descr]
-        content = json.dumps({**more, "ticks": fields, "spec": spec.to_json()}, indent=1)
-        write_file(self.folder / FACTS, content.encode())
+        facts = {**details, "ticks": dtype.descr, "spec": spec.to_json()}
+        write_file(self.folder / FACTS, json.dumps(facts, indent=1).encode())
 
     @property
     def trouble(self) -> str:
-        """Why not everything could be written; "" where it was."""
+        """Return why not everything could be written; "" where it was."""
         return self._events.trouble or self._ticks.trouble
 
     def close(self) -> None:
@@ -105,14 +109,18 @@ def set_aside(folder: Path) -> None:
     names = [name for name in (EVENTS, TICKS, FACTS, LATENCY) if (folder / name).exists()]
     if not names:
         return
-    number = 1
-    while (folder / f"earlier.{number}").exists():
-        number += 1
-    place = folder / f"earlier.{number}"
+    place = _free_place(folder)
     with writing(place):
         place.mkdir()
         for name in names:
             (folder / name).rename(place / name)
+
+
+def _free_place(folder: Path) -> Path:
+    number = 1
+    while (folder / f"earlier.{number}").exists():
+        number += 1
+    return folder / f"earlier.{number}"
 
 
 def read_ticks(folder: Path | str, state: State = State.ACTIVE) -> np.ndarray:
@@ -120,19 +128,30 @@ def read_ticks(folder: Path | str, state: State = State.ACTIVE) -> np.ndarray:
     folder = Path(folder)
     with refusing(RobotError, f"{folder} holds no log of a run", folder):
         fields = read_json(folder / FACTS, RobotError, inside=folder)["ticks"]
-        dtype = np.dtype([(name, kind, *map(tuple, shape)) for name, kind, *shape in fields])
-        _require_numbers(dtype)
+        dtype = _dtype_of(fields)
+        _require_tick_type(dtype)
         require_plain(folder / TICKS, folder, RobotError)
         whole = (folder / TICKS).stat().st_size // dtype.itemsize
         ticks = np.fromfile(folder / TICKS, dtype, whole)
         return ticks[ticks["state"] == STATES.index(state)]
 
 
-def _require_numbers(dtype: np.dtype) -> None:
-    expected = tick_type(1, 1)
-    kinds = {name: dtype[name].base for name in dtype.names or ()}
-    if kinds != {name: expected[name].base for name in expected.names or ()}:
+def _dtype_of(fields: list[Any]) -> np.dtype:
+    """Return the dtype that `facts` has written: name, kind and, of an array, its shape."""
+    columns = []
+    for name, kind, *shape in fields:
+        columns.append((name, kind, *map(tuple, shape)))
+    return np.dtype(columns)
+
+
+def _require_tick_type(dtype: np.dtype) -> None:
+    kinds = _kinds_by_name(dtype)
+    if kinds != _kinds_by_name(tick_type(1, 1)):
         raise RobotError(f"its ticks hold {kinds}")
+
+
+def _kinds_by_name(dtype: np.dtype) -> dict[str, np.dtype]:
+    return {name: dtype[name].base for name in dtype.names or ()}
 
 
 def missed(folder: Path | str, episode: int, hz: float, state: State) -> tuple[int, int]:
@@ -146,7 +165,8 @@ def missed(folder: Path | str, episode: int, hz: float, state: State) -> tuple[i
 def latencies(folder: Path | str) -> list[float]:
     """Return how long each chunk of a run took to make [s]."""
     seconds = read_ticks(folder)["inference"]
-    found = seconds[np.flatnonzero(np.diff(seconds, prepend=0.0))].tolist()
+    changes = np.flatnonzero(np.diff(seconds, prepend=0.0))
+    found = seconds[changes].tolist()
     if not found:
         raise RobotError(f"{folder}: no chunk was made in this run")
     return found

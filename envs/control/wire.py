@@ -11,6 +11,7 @@ from typing import Any
 # Bytes that wait where the pipe is full, until what can be spared is dropped.
 EVENTS = 1 << 18
 TICKS = 1 << 16
+PIECE = 1 << 16  # bytes that are written at once
 BREAKING_OFF = ("stop", "hold", "disarm")  # orders for which nothing is gone on with
 
 
@@ -39,7 +40,7 @@ class Wire:
         """Write what waits, as far as it fits."""
         try:
             while self._waiting:
-                written = os.write(self._fd, self._waiting[: 1 << 16])
+                written = os.write(self._fd, self._waiting[:PIECE])
                 del self._waiting[:written]
         except BlockingIOError:
             return
@@ -54,10 +55,10 @@ class Events:
         self.wire = wire
         self._now = now
 
-    def write(self, event: str, *, spare: bool = False, **more: Any) -> None:
+    def write(self, event: str, *, spare: bool = False, **details: Any) -> None:
         """Write an event for whoever keeps the log; spare: it may be dropped where nobody reads."""
-        content = json.dumps({"time": self._now(), "event": event, **more})
-        self.wire.send(content.encode() + b"\n", spare)
+        line = json.dumps({"time": self._now(), "event": event, **details})
+        self.wire.send(line.encode() + b"\n", spare)
 
 
 class Orders:
@@ -69,7 +70,7 @@ class Orders:
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
-        self._rest = b""
+        self._rest = b""  # of a line whose end is not there yet
         self._lines: list[str] = []
 
     def take(self) -> list[str]:
@@ -94,4 +95,4 @@ class Orders:
             lines = [line.decode() for line in whole if line.strip()]
             if not content and "stop" not in self._lines:
                 lines.append("stop")
-            self._lines += lines
+            self._lines.extend(lines)
