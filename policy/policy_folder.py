@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from ..envs import CheckpointError, ConfigError, FewstepError, Spec
+from ..envs.atomic_files import write_file
 from ..envs.errors import names
 from ..envs.tables import read_json
 
@@ -23,6 +25,30 @@ def load_spec(folder: Path | str) -> Spec:
         return Spec.from_json(meta["spec"])
     except FewstepError as error:
         raise CheckpointError(f"{find_policy(folder) / META}: {error}") from error
+
+
+def write_spec(folder: Path | str, spec: Spec) -> None:
+    """Replace the Spec in a policy's policy.json in one step.
+
+    Raises CheckpointError where the policy comes with the package, or where the new Spec is another
+    one to its weights.
+    """
+    path = find_policy(folder)
+    if path.parent == SHIPPED:
+        raise CheckpointError(f"{folder} comes with fewstep: to change it, copy {path}")
+    meta = read_meta(path)
+    known = load_spec(path)
+    for group in ("observations", "actions"):
+        for key, field in getattr(known, group).items():
+            edited = getattr(spec, group)[key]
+            is_same = (edited.kind, edited.relative) == (field.kind, field.relative)
+            if not is_same or field.unit not in ("", edited.unit):
+                raise CheckpointError(
+                    f"{path / META}: the weights have learnt {key!r} as {field.kind} in "
+                    f"{field.unit or '?'}: its kind, relative and unit cannot become others"
+                )
+    meta["spec"] = spec.to_json()
+    write_file(path / META, json.dumps(meta, indent=1).encode())
 
 
 def find_policy(name: Path | str) -> Path:

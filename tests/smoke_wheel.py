@@ -45,7 +45,7 @@ WITH_MUJOCO = (
     "metaworld",
     "rendering",
 )  # of envs.sim
-BASE_VERBS = ("check", "import", "export", "view", "record")
+BASE_VERBS = ("check", "import", "export", "view", "record", "spec")
 FOREIGN = {"lerobot", "robomimic", "rosbag"}  # formats that need libraries of their own
 
 
@@ -88,6 +88,7 @@ def base() -> None:
             fewstep(folder, f"{verb} --help")
         record_by_hand(folder)
         fewstep(folder, "check data=demos")
+        fewstep(folder, "spec data=demos set={actions:{joints:{velocity:2}}}")
         fewstep(folder, "export data=demos out=buffer.zarr format=diffusion_policy")
         fewstep(folder, "import source=buffer.zarr data=again")
         look(folder)

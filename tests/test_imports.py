@@ -25,7 +25,7 @@ LAYERS = {
     "envs": [("web", "safety"), ("teleop",), ("sim",), ("hardware",), ("control",)],
     "demos": [
         ("storage", "episode", "store"),
-        ("curating", "doctor", "formats", "recording"),
+        ("curating", "spec_editing", "doctor", "formats", "recording"),
         ("viewer",),
     ],
     "policy": [

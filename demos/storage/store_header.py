@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...envs import DataError, Spec, SpecError
+from ...envs.atomic_files import replace
 from ...envs.files import require_plain
 from ...envs.tables import read_json
 
@@ -61,6 +62,19 @@ def read_spec(path: Path, header: Mapping[str, Any]) -> Spec:
         return Spec.from_json(header["spec"])
     except (KeyError, SpecError) as error:
         raise DataError(f"{path} is damaged: {error}") from error
+
+
+def write_spec(path: Path, spec: Spec) -> None:
+    """Replace the Spec in a header in one step; DataError where that fails, and the old one stays.
+
+    The caller is the store's only writer.
+    """
+    content = read_json(path / FILE, inside=path)
+    content["attributes"]["spec"] = spec.to_json()
+    try:
+        replace(path / FILE, json.dumps(content, indent=2, allow_nan=False).encode())
+    except OSError as error:
+        raise DataError(f"could not write {path / FILE}: {error.strerror or error}") from error
 
 
 def is_store(path: Path) -> bool:

@@ -7,6 +7,7 @@ VERBS = {  # each has a module of its name in this folder
     "record": "Record demonstrations: the task's scripted expert acts, or a policy, or a person.",
     "import": "Import demonstrations of another format; what lies at `source` says which.",
     "export": "Export demonstrations to a format that others read.",
+    "spec": "Show what a store or a policy says about its fields, and change it.",
     "check": "Look for what is wrong with demonstrations, and say what to do about it.",
     "view": "Look through demonstrations in the browser, and sort bad ones out; nothing is erased.",
     "train": "Train a policy on demonstrations; the same command goes on with an unfinished run.",

@@ -83,7 +83,7 @@ def test_help_shows_nested_keys_units_and_recipes(capsys):
 
 def test_unknown_verb_lists_the_valid_ones(capsys):
     assert main(["fly"]) == 2
-    assert "evaluate, export, import, record, run, train" in capsys.readouterr().err
+    assert "evaluate, export, import, record, run, spec, train" in capsys.readouterr().err
 
 
 def test_unknown_key_lists_the_valid_ones(capsys):
