@@ -1,4 +1,4 @@
-"""Editing the Spec of a store: what an import could not know about units, names, limits and measurements."""
+"""Editing the Spec of a store: units, names and limits that an import could not know."""
 
 from __future__ import annotations
 

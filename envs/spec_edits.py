@@ -1,4 +1,4 @@
-"""Changing what a Spec says beside shapes: units, names, bounds, limits, and which state measures an action."""
+"""Changing what a Spec says beside shapes: units, names, limits, and what measures an action."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def edit_spec(spec: Spec, changes: Changes) -> Spec:
             single number stands for all elements of a field.
 
     Raises:
-        SpecError: For a group, field or entry that is none, and where the result contradicts itself.
+        SpecError: For an unknown group, field or entry, and where the result contradicts itself.
     """
     _require_table("set", changes)
     _require_known("group", changes, GROUPS)
@@ -42,7 +42,7 @@ def edit_spec(spec: Spec, changes: Changes) -> Spec:
 
 
 def propose_changes(spec: Spec) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return changes that the names suggest: which state measures an action that nothing measures yet.
+    """Return what the names suggest: which state measures an action that nothing measures yet.
 
     A state fits where it has as many elements and the same names of elements, or the same key.
     """
