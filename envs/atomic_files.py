@@ -10,8 +10,11 @@ from pathlib import Path
 from shutil import rmtree
 
 from .errors import CheckpointError, DataError
+from .interrupts import uninterrupted
 
 LEFT_BEHIND = 3600.0  # [s] after which a file that was begun belongs to a writer that was killed
+REMOVALS = 10  # tries to remove a folder into which something is written meanwhile
+REMOVAL_PERIOD = 0.01  # [s] between two of them
 TURN = 10.0  # [s] that a writer waits for its turn
 TURN_CHECK_PERIOD = 0.01  # [s] between two looks whether it has come
 
@@ -57,9 +60,12 @@ def new_file(path: Path) -> Iterator[Path]:
         raise DataError(f"{path} exists already; choose another place, or move it away first")
     if not path.name:
         raise DataError(f"{path} has no name of its own; name a new place in it")
+    _forget_killed_writers(path)
     beside = path.with_name(_own_name(path))
+    claim = None
     try:
         _make_folder(path.parent)
+        claim = _claim(beside)
         yield beside
         _sync_all(beside)
         os.replace(beside, path)
@@ -67,9 +73,41 @@ def new_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"could not write {path}: {error.strerror or error}") from error
     finally:
-        rmtree(beside, ignore_errors=True)
-        if beside.is_file():
-            beside.unlink()
+        with uninterrupted():  # who presses Ctrl-C twice finds nothing left behind either
+            _remove(beside)
+            _lock_file(beside).unlink(missing_ok=True)
+            if claim is not None:
+                os.close(claim)
+
+
+def _lock_file(beside: Path) -> Path:
+    """Return the file that is locked as long as the writer of `beside` lives."""
+    return beside.with_name(f"{beside.name}.lock")
+
+
+def _claim(beside: Path) -> int | None:
+    """Tell others, until the returned handle is closed, that the writer of `beside` lives.
+
+    None where nothing can be locked: what a killed writer has left then stays.
+    """
+    file = _lock_file(beside)
+    with suppress(DataError, ImportError):
+        handle = _open(file, os.O_CREAT)
+        if _try_lock(handle, file):
+            return handle
+        os.close(handle)
+    return None
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, into which a thread that is ending may write meanwhile."""
+    for _ in range(REMOVALS):
+        rmtree(path, ignore_errors=True)
+        if path.is_file():
+            path.unlink()
+        if not path.exists():
+            return
+        time.sleep(REMOVAL_PERIOD)
 
 
 def lock(owner: object, file: Path) -> weakref.finalize:
@@ -147,14 +185,36 @@ def _own_name(path: Path) -> str:
 
 
 def _forget_killed_writers(path: Path) -> None:
-    """Remove what was begun for `path` long ago and never finished."""
+    """Remove what was begun for `path` and never finished.
+
+    That is what its writer, alive, would have locked; without a lock, a file of long ago.
+    """
     begun = f".{path.name}."
     with suppress(OSError):
-        for entry in os.scandir(path.parent):
-            if entry.name.startswith(begun) and entry.name.endswith(".partial"):
-                with suppress(OSError):
-                    if time.time() - entry.stat().st_mtime > LEFT_BEHIND:
-                        os.unlink(entry.path)
+        for entry in list(os.scandir(path.parent)):
+            if not entry.name.startswith(begun):
+                continue
+            with suppress(OSError, DataError, ImportError):
+                if entry.name.endswith(".partial.lock"):
+                    _forget_unlocked(Path(entry.path))
+                elif entry.name.endswith(".partial"):
+                    _forget_old(Path(entry.path))
+
+
+def _forget_unlocked(file: Path) -> None:
+    handle = _open(file)
+    try:
+        if _try_lock(handle, file):
+            _remove(file.with_suffix(""))
+            file.unlink()
+    finally:
+        os.close(handle)
+
+
+def _forget_old(file: Path) -> None:
+    is_locked = _lock_file(file).exists()
+    if not is_locked and time.time() - file.stat().st_mtime > LEFT_BEHIND:
+        os.unlink(file)
 
 
 def _make_folder(folder: Path) -> None:

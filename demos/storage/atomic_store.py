@@ -61,6 +61,8 @@ class AtomicStore(LocalStore):
         """Write one file; the only writer of a store overwrites what a killed one left behind."""
         self._check_writable()
         path = self.root / key
+        if not self.root.is_dir():
+            raise DataError(f"cannot write {path}: its store was removed")
         await asyncio.to_thread(write_beside, path, f"{path.name}.partial", value.to_bytes())
         self._written.add(path.parent)
 
