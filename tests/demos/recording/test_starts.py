@@ -3,6 +3,7 @@ killed.
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from test_record import Slider, make_spec
 
 from fewstep.demos import DemoStore, record
+from fewstep.demos.recording.experts import record_expert
 from fewstep.demos.recording.recorder import Recorder
 from fewstep.demos.recording.start_seeds import FILE, Starts
 from fewstep.envs import Command, DataError, FewstepWarning, Obs, Outcome, Step
@@ -122,6 +124,39 @@ def test_a_recording_that_is_killed_anywhere_loses_and_repeats_no_start(tmp_path
                 part(path, 6, 2, {1})
         part(path, 6 - len(DemoStore.open(path)), 2, {1})
         assert shown(path)[:6] == shown(tmp_path / "once"), n
+
+
+@pytest.mark.parametrize("first", range(1, 6))
+def test_an_interrupted_recording_completes_the_ways_of_a_start_when_it_goes_on(
+    tmp_path: Path, first: int
+) -> None:
+    """Of a start that is shown twice, the way that is missing comes first."""
+    notes = {"actor": "turns"}
+    recorded = 0
+
+    def press_ctrl_c(outcome: Outcome, episode: Any) -> None:
+        nonlocal recorded
+        recorded += 1
+        if recorded == first:
+            signal.raise_signal(signal.SIGINT)
+
+    def go_on(episodes: int, on_episode: Callable[..., None]) -> None:
+        record_expert(
+            luck(set()),
+            Turns(),
+            tmp_path / "s",
+            episodes,
+            notes=notes,
+            repeats=2,
+            on_episode=on_episode,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        go_on(6, press_ctrl_c)
+    assert len(shown(tmp_path / "s")) == first
+    go_on(6 - first, lambda outcome, episode: None)
+    pairs = [seed / 1000 + way / 8 for seed in range(3) for way in range(2)]
+    assert shown(tmp_path / "s") == pytest.approx(pairs)
 
 
 def test_a_store_from_before_goes_on_behind_all_that_it_may_have_tried(tmp_path: Path) -> None:
