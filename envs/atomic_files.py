@@ -75,8 +75,8 @@ def new_file(path: Path) -> Iterator[Path]:
     finally:
         with uninterrupted():  # who presses Ctrl-C twice finds nothing left behind either
             _remove(beside)
-            _lock_file(beside).unlink(missing_ok=True)
             if claim is not None:
+                _lock_file(beside).unlink(missing_ok=True)
                 os.close(claim)
 
 

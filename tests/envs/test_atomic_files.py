@@ -99,6 +99,13 @@ def test_a_folder_that_a_thread_still_writes_to_is_removed(
     assert names_in(tmp_path) == []
 
 
+def test_a_place_in_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="could not write"), new_file(tmp_path / "file" / "made"):
+        pass
+    assert names_in(tmp_path) == ["file"]
+
+
 class Straggler:
     """Writes into a folder while it is removed, once."""
 
