@@ -41,7 +41,7 @@ class Show:
         self.now += 1
         began = time.perf_counter()
         self.page.show(lambda: PICTURE)
-        self.page.tell(f"word {self.now}")
+        self.page.log(f"word {self.now}")
         return time.perf_counter() - began
 
     def client(self) -> Any:
@@ -188,7 +188,7 @@ def test_closing_waits_for_no_client_and_the_last_words_are_heard(show: Show) ->
         show.looking(2)
         for _ in range(20):
             show.picture()
-        show.page.tell("the end")
+        show.page.log("the end")
         began = time.perf_counter()
         show.page.close()
         show.page.close()
@@ -196,5 +196,5 @@ def test_closing_waits_for_no_client_and_the_last_words_are_heard(show: Show) ->
         assert not show.audience._thread.is_alive()
         texts = [json.loads(said).get("text") for said in reader if isinstance(said, str)]
         assert "the end" in texts
-        show.page.tell("to nobody")
+        show.page.log("to nobody")
         show.picture()
