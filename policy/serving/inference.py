@@ -1,6 +1,6 @@
 """The inference process.
 
-Owns the policy, answers the newest request, and ends when nobody is left to ask.
+It owns the policy, answers the newest request, and ends when nobody is left to ask.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WARM_CHUNKS = 3  # made before the first request: the first one is slow
 def main(settings: InferenceConfig) -> None:
     """Serve a policy over two mailboxes; the standard input is the bell.
 
-    Says on the standard output, one JSON object a line, when it is ready and how long a chunk
+    Say on the standard output, one JSON object a line, when it is ready and how long a chunk
     takes.
     """
     torch.set_num_threads(settings.threads)
@@ -42,16 +42,18 @@ def main(settings: InferenceConfig) -> None:
     given = Mailbox(messages.chunk, settings.chunks)
     seconds = math.inf
     for _ in range(WARM_CHUNKS):
-        seconds = min(seconds, _answer(engine, messages, given, _blank(engine)))
+        taken = _answer_request(engine, messages, given, _blank_request(engine))
+        seconds = min(seconds, taken)
     ready = {"event": "inference ready", "pid": os.getpid(), "seconds": seconds}
     print(json.dumps(ready), flush=True)
     while os.read(0, 4096):
         record = asked.read()
         if record is not None:
-            _answer(engine, messages, given, messages.unpack(record))
+            _answer_request(engine, messages, given, messages.unpack(record))
 
 
-def _answer(engine: Engine, messages: Messages, given: Mailbox, request: Request) -> float:
+def _answer_request(engine: Engine, messages: Messages, given: Mailbox, request: Request) -> float:
+    """Write the chunk where it is read, and return how long it took to make [s]."""
     began = time.monotonic()
     chunk = answer(engine, [request])[0]
     seconds = time.monotonic() - began
@@ -60,8 +62,8 @@ def _answer(engine: Engine, messages: Messages, given: Mailbox, request: Request
     return seconds
 
 
-def _blank(engine: Engine) -> Request:
-    """A request of no episode, to warm up with."""
+def _blank_request(engine: Engine) -> Request:
+    """Return a request of no episode, to warm up with."""
     steps = engine.config.observation_steps
     obs = {}
     for key, field in engine.spec.observations.items():

@@ -1,6 +1,6 @@
 """The inference process seen from outside.
 
-Started, started again where it ends, ended where it hangs.
+It is started, started again where it ends, and ended where it hangs.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def large_pipe() -> tuple[int, int]:
 def listen(fd: int, on_content: Callable[[bytes], None], *, lines: bool) -> threading.Thread:
     """Hand everything that comes through a pipe to `on_content`, in a thread of its own.
 
-    Lines: whole ones only.
+    lines: only whole ones, without their ends.
     """
 
     def work() -> None:

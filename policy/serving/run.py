@@ -193,19 +193,16 @@ def _play_episodes(
 
 @dataclass(frozen=True)
 class Played:
-    """How an episode ended. number: as the control process counts.
+    """How an episode ended."""
 
-    Success: None where nobody judged it yet.
-    """
-
-    number: int
+    number: int  # as the control process counts
     why: str
-    success: bool | None
-    interrupted: bool
+    success: bool | None  # None where nobody judged it yet
+    interrupted: bool  # by the person
 
     @property
     def is_fault(self) -> bool:
-        """Whether a fault ended it, or kept it from beginning."""
+        """Return whether a fault ended it, or kept it from beginning."""
         return self.why == NOT_BEGUN or self.why.startswith("fault")
 
 
