@@ -63,9 +63,11 @@ class Episode:
 
     def __post_init__(self) -> None:
         want = columns(self.spec)
-        if missing := want.keys() - self.data.keys():
+        missing = want.keys() - self.data.keys()
+        if missing:
             raise DataError(f"episode lacks {names(missing)}; it needs {names(want)}")
-        if unknown := self.data.keys() - want.keys():
+        unknown = self.data.keys() - want.keys()
+        if unknown:
             raise DataError(f"episode has unknown entries {names(unknown)}; valid: {names(want)}")
         data = {key: _column(key, self.data[key], column) for key, column in want.items()}
         lengths = {key: len(values) for key, values in data.items()}

@@ -168,6 +168,11 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 @every_module
+def test_no_assignment_hides_in_an_expression(path: Path) -> None:
+    assert not [node for node in ast.walk(parse(path)) if isinstance(node, ast.NamedExpr)]
+
+
+@every_module
 def test_no_long_functions(path: Path) -> None:
     long = set()
     for node in ast.walk(parse(path)):

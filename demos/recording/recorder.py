@@ -72,7 +72,8 @@ class Recorder:
         Images encoded.
         """
         fields, encode = self.store.spec.observations, ENCODINGS[self.store.images].encode
-        if missing := fields.keys() - obs.data.keys():
+        missing = fields.keys() - obs.data.keys()
+        if missing:
             raise DataError(f"the observation lacks {names(missing)}; it has {names(obs.data)}")
         out = {key: np.array(obs.data[key]) for key in fields}
         for key, field in fields.items():

@@ -42,17 +42,16 @@ class AtomicStore(LocalStore):
         described = path.name == "zarr.json"
         layout = None if described else self._layouts.get(folder)
         most = caps.JSON if layout is None else layout.most
-        if path.is_file() and (size := path.stat().st_size) > most:
+        size = path.stat().st_size if path.is_file() else 0
+        if size > most:
             raise DataError(
                 f"{path} is damaged: it has {size} bytes, at most {most} can belong to it"
             )
         found = await super().get(key, prototype, byte_range)
-        if (
-            found is not None
-            and described
-            and (about := require_ours(found.to_bytes(), f"{path} is damaged"))
-        ):
-            self._layouts[key.rpartition("/")[0]] = about
+        if found is not None and described:
+            about = require_ours(found.to_bytes(), f"{path} is damaged")
+            if about:
+                self._layouts[key.rpartition("/")[0]] = about
         if found is not None and layout is not None and byte_range is None:
             require_chunk(layout, found.to_bytes(), f"{path} is damaged")
         return found

@@ -53,7 +53,8 @@ ZSTD = Zstd(1)  # stronger ones take longer and gain nothing on pictures with no
 
 
 def _from_zstd(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    if (size := zstd_size(content)) != np.prod(shape):
+    size = zstd_size(content)
+    if size != np.prod(shape):
         raise ValueError(f"it holds {size} bytes in place of {np.prod(shape)}")
     return np.frombuffer(ZSTD.decode(content), "u1").reshape(shape)
 
@@ -167,11 +168,10 @@ class Raw(Sequence[bytes]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         frame = self._range[index]
-        if (first := max(frame // self._step * self._step, self._range.start)) != self._first:
-            last, self._read = (
-                min(first // self._step * self._step + self._step, self._range.stop),
-                np.empty(0),
-            )
+        first = max(frame // self._step * self._step, self._range.start)
+        if first != self._first:
+            last = min(first // self._step * self._step + self._step, self._range.stop)
+            self._read = np.empty(0)  # the old frames may go before the new ones come
             with refusing(
                 DataError, f"cannot read {self._where} from frame {first} on", self._where
             ):

@@ -82,7 +82,8 @@ def undressed(content: bytes, where: str) -> tuple[Layout, bytes]:
     compressor, filters = about.get("compressor"), about.get("filters") or []
     with refusing(DataError, where):
         found = [f.get("id") for f in filters]
-        if unknown := [f for f in found if f not in TEXT]:
+        unknown = [name for name in found if name not in TEXT]
+        if unknown:
             raise DataError(f"{where}: filter {names(unknown)} is not read; valid: none")
         decode = None if compressor is None else _pick(COMPRESSORS, compressor["id"], where)
         number = not found and re.fullmatch(r"[<>|][fiub][1248]", str(about["dtype"]))
