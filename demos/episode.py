@@ -7,45 +7,52 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..envs import DataError, Spec, caps
+from ..envs import DataError, Field, Spec, caps
 from ..envs.errors import names
 from .storage.images import EncodedImages
 
-ACTION, TIME = "action", "time"
+ACTION = "action"
+TIME = "time"
 
 
-class Column(NamedTuple):
-    """Shape of one frame, and storage type."""
+class ArrayFormat(NamedTuple):
+    """Of an array with a row per frame: the shape of one frame, and the storage type."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
 
 
-def columns(spec: Spec) -> dict[str, Column]:
-    """The arrays of an episode of this Spec: its observations, "action" (A,) and "time" [s]."""
+def array_formats(spec: Spec) -> dict[str, ArrayFormat]:
+    """Return the formats of the arrays of an episode of this Spec.
+
+    They are its observations, "action" (A,) and "time" [s]. DataError for an observation that
+    cannot be stored.
+    """
+    formats: dict[str, ArrayFormat] = {}
     for key, field in spec.observations.items():
-        if field.size == 0:
-            raise DataError(f"observation {key!r} has no elements: its shape is {field.shape}")
-        most = 3 * caps.PIXELS if field.is_image else caps.FREE
-        if field.size * field.dtype.itemsize > most:
-            raise DataError(
-                f"observation {key!r}: "
-                f"a frame of shape {field.shape} would take more than {most} bytes"
-            )
-        if key in (ACTION, TIME):
-            raise DataError(
-                f"an observation cannot be called {key!r}: "
-                "that name is taken; rename it in the Spec"
-            )
-        if not re.fullmatch(r"\w[\w .-]*", key) or key == "zarr.json":
-            raise DataError(
-                f"observation {key!r} cannot be stored: use letters, digits, '_', '-' and '.' only"
-            )
-    out = {key: Column(field.shape, field.dtype) for key, field in spec.observations.items()}
-    return out | {
-        ACTION: Column((spec.action_size,), np.dtype("float32")),
-        TIME: Column((), np.dtype("float64")),
-    }
+        _require_storable(key, field)
+        formats[key] = ArrayFormat(field.shape, field.dtype)
+    formats[ACTION] = ArrayFormat((spec.action_size,), np.dtype("float32"))
+    formats[TIME] = ArrayFormat((), np.dtype("float64"))
+    return formats
+
+
+def _require_storable(key: str, field: Field) -> None:
+    if field.size == 0:
+        raise DataError(f"observation {key!r} has no elements: its shape is {field.shape}")
+    most = 3 * caps.PIXELS if field.is_image else caps.FREE
+    if field.size * field.dtype.itemsize > most:
+        raise DataError(
+            f"observation {key!r}: a frame of shape {field.shape} would take more than {most} bytes"
+        )
+    if key in (ACTION, TIME):
+        raise DataError(
+            f"an observation cannot be called {key!r}: that name is taken; rename it in the Spec"
+        )
+    if not re.fullmatch(r"\w[\w .-]*", key) or key == "zarr.json":
+        raise DataError(
+            f"observation {key!r} cannot be stored: use letters, digits, '_', '-' and '.' only"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +69,20 @@ class Episode:
     success: bool | None = None
 
     def __post_init__(self) -> None:
-        want = columns(self.spec)
-        missing = want.keys() - self.data.keys()
+        formats = array_formats(self.spec)
+        missing = formats.keys() - self.data.keys()
         if missing:
-            raise DataError(f"episode lacks {names(missing)}; it needs {names(want)}")
-        unknown = self.data.keys() - want.keys()
+            raise DataError(f"episode lacks {names(missing)}; it needs {names(formats)}")
+        unknown = self.data.keys() - formats.keys()
         if unknown:
-            raise DataError(f"episode has unknown entries {names(unknown)}; valid: {names(want)}")
-        data = {key: _column(key, self.data[key], column) for key, column in want.items()}
-        lengths = {key: len(values) for key, values in data.items()}
+            raise DataError(
+                f"episode has unknown entries {names(unknown)}; valid: {names(formats)}"
+            )
+        data = {}
+        lengths = {}
+        for key, wanted in formats.items():
+            data[key] = _convert(key, self.data[key], wanted)
+            lengths[key] = len(data[key])
         if len(set(lengths.values())) > 1:
             raise DataError(f"arrays of an episode differ in length: {lengths}")
         if not isinstance(self.success, bool | np.bool_ | None):
@@ -84,19 +96,19 @@ class Episode:
         return len(self.data[TIME])
 
 
-def _column(key: str, values: Any, column: Column) -> Any:
-    values = values if isinstance(values, EncodedImages) else np.asarray(values)
-    if not values.shape or values.shape[1:] != column.shape:
-        raise DataError(
-            f"{key!r} has shape {values.shape}, expected (T, {', '.join(map(str, column.shape))})"
-        )
-    if column.dtype == np.uint8 and values.dtype != np.uint8:
+def _convert(key: str, values: Any, wanted: ArrayFormat) -> Any:
+    """Return the values as an episode holds them; DataError where they do not fit."""
+    if not isinstance(values, EncodedImages):
+        values = np.asarray(values)
+    if not values.shape or values.shape[1:] != wanted.shape:
+        expected = ", ".join(map(str, wanted.shape))
+        raise DataError(f"{key!r} has shape {values.shape}, expected (T, {expected})")
+    if wanted.dtype == np.uint8 and values.dtype != np.uint8:
         raise DataError(f"{key!r} is an image field of uint8 (0 to 255), not {values.dtype}")
     if isinstance(values, EncodedImages):
         return values
     if values.dtype.kind not in "fiub":
         raise DataError(f"{key!r} holds {values.dtype}, which is no real number")
-    with np.errstate(
-        over="ignore"
-    ):  # a number too large becomes inf, which `check` reports with its frame
-        return values.astype(column.dtype, copy=False)
+    # a number too large becomes inf, which `check` reports with its frame
+    with np.errstate(over="ignore"):
+        return values.astype(wanted.dtype, copy=False)

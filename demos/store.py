@@ -12,11 +12,11 @@ import zarr
 from ..envs import DataError, Spec, incompatibilities
 from ..envs.atomic_files import lock, new_folder
 from ..envs.errors import names, pick, refusing
-from .episode import Column, Episode, columns
+from .episode import ArrayFormat, Episode, array_formats
 from .storage.atomic_store import AtomicStore
 from .storage.curation import read_curation
 from .storage.image_arrays import ImageArrays
-from .storage.images import ENCODINGS, EncodedImages, encoded
+from .storage.images import ENCODINGS, EncodedImages, encode_all
 from .storage.store_header import make_header, read_header, read_spec
 from .storage.visible_episodes import VisibleEpisodes
 from .storage.zarr_store import (
@@ -62,12 +62,12 @@ class DemoStore:
         self._visible = VisibleEpisodes(
             self._recorded_ends, self.curation.deleted if hides else frozenset()
         )
-        self._columns = columns(self.spec)
+        self._formats = array_formats(self.spec)
         self._images = _image_arrays(path, self._group, self.spec, self.images)
         self._arrays: dict[str, zarr.Array] = {}
-        for key, column in self._columns.items():
+        for key, array_format in self._formats.items():
             if key not in self._images:
-                self._arrays[key] = self._find_array(f"data/{key}", column)
+                self._arrays[key] = self._find_array(f"data/{key}", array_format)
 
     @classmethod
     def create(
@@ -87,13 +87,13 @@ class DemoStore:
         with new_folder(Path(path)) as folder:
             group = zarr.create_group(AtomicStore(folder), attributes=header)
             image_arrays = _image_arrays(folder, group, spec, images)
-            for key, column in columns(spec).items():
+            for key, array_format in array_formats(spec).items():
                 if key in image_arrays:
                     image_arrays[key].create()
                 else:
-                    create_array(group, f"data/{key}", column)
-            create_array(group, SUCCESS, Column((), np.dtype("int8")))
-            create_array(group, ENDS, Column((), np.dtype("int64")))
+                    create_array(group, f"data/{key}", array_format)
+            create_array(group, SUCCESS, ArrayFormat((), np.dtype("int8")))
+            create_array(group, ENDS, ArrayFormat((), np.dtype("int64")))
         return cls(Path(path), "a")
 
     @classmethod
@@ -169,8 +169,8 @@ class DemoStore:
     @names_store
     def array(self, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Read frames (stop - start, ...) of one array; stop None: all that follow."""
-        if key not in self._columns:
-            raise DataError(f"{self.path} has no array {key!r}; valid: {names(self._columns)}")
+        if key not in self._formats:
+            raise DataError(f"{self.path} has no array {key!r}; valid: {names(self._formats)}")
         self.require()
         start, stop, _ = slice(start, stop).indices(self.frames)
         if key in self._images:
@@ -242,7 +242,7 @@ class DemoStore:
 
     def _encoded_images(self, episodes: Sequence[Episode], key: str) -> Iterator[bytes]:
         for episode in episodes:
-            yield from encoded(episode.data[key], self.images)
+            yield from encode_all(episode.data[key], self.images)
 
     def _read_ends(self) -> np.ndarray:
         """Read where the episodes end that were appended completely."""
@@ -257,11 +257,11 @@ class DemoStore:
     def _read(self, array: zarr.Array, start: int, stop: int | None) -> np.ndarray:
         return read_frames(self.path, array, start, stop)
 
-    def _find_array(self, name: str, column: Column | None = None) -> zarr.Array:
+    def _find_array(self, name: str, array_format: ArrayFormat | None = None) -> zarr.Array:
         array = find_array(self.path, self._group, name)
-        if column is None:
+        if array_format is None:
             return array
-        fits = array.shape[1:] == column.shape and array.dtype == column.dtype
+        fits = array.shape[1:] == array_format.shape and array.dtype == array_format.dtype
         if not fits or array.shape[0] < _last(self._recorded_ends):
             raise DataError(
                 f"{self.path} is damaged: "

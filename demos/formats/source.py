@@ -13,7 +13,7 @@ import numpy as np
 from ...envs import DataError, Spec
 from ...envs.atomic_files import new_folder
 from ...envs.errors import refusing
-from ..episode import Episode, columns
+from ..episode import Episode, array_formats
 from ..store import DemoStore
 
 BATCH_BYTES = 2**22  # of small episodes that are appended at once: each append waits for the disk
@@ -70,7 +70,7 @@ def reader(name: str) -> Callable[[Read], SafeRead]:
 
 def _require_storable(source: Source) -> None:
     """Raise where a store cannot have these fields or these notes."""
-    columns(source.spec)
+    array_formats(source.spec)
     if not isinstance(source.notes, Mapping):
         raise DataError(f"its provenance must be a table, not {source.notes!r:.50}")
     json.dumps(dict(source.notes), allow_nan=False)

@@ -20,9 +20,7 @@ BLOCK = 4096  # bytes
 
 
 class AtomicStore(LocalStore):
-    """A zarr folder of ours whose files change in one step.
-
-    Also when the process is killed or power fails.
+    """A zarr folder of ours whose files change in one step, even where the process is killed.
 
     zarr itself wrote in place before its release 3.1.3, and never waits for the disk. The disk
     knows the names of what was written once `sync_folders` has returned. What is read is first
@@ -37,21 +35,17 @@ class AtomicStore(LocalStore):
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Buffer | None:
         """Read one file, or a part of it."""
-        path, folder = self.root / key, key.rpartition("/c/")[0]
+        path = self.root / key
         require_plain(path, self.root)
-        described = path.name == "zarr.json"
-        layout = None if described else self._layouts.get(folder)
-        most = caps.JSON if layout is None else layout.most
-        size = path.stat().st_size if path.is_file() else 0
-        if size > most:
-            raise DataError(
-                f"{path} is damaged: it has {size} bytes, at most {most} can belong to it"
-            )
+        if path.name == "zarr.json":
+            _require_size(path, caps.JSON)
+            found = await super().get(key, prototype, byte_range)
+            if found is not None:
+                self._note_layout(key, found.to_bytes())
+            return found
+        layout = self._layouts.get(key.rpartition("/c/")[0])
+        _require_size(path, caps.JSON if layout is None else layout.max_file_size)
         found = await super().get(key, prototype, byte_range)
-        if found is not None and described:
-            about = require_ours(found.to_bytes(), f"{path} is damaged")
-            if about:
-                self._layouts[key.rpartition("/")[0]] = about
         if found is not None and layout is not None and byte_range is None:
             require_chunk(layout, found.to_bytes(), f"{path} is damaged")
         return found
@@ -65,6 +59,11 @@ class AtomicStore(LocalStore):
         await asyncio.to_thread(write_beside, path, f"{path.name}.partial", value.to_bytes())
         self._written.add(path.parent)
 
+    def _note_layout(self, key: str, description: bytes) -> None:
+        layout = require_ours(description, f"{self.root / key} is damaged")
+        if layout is not None:
+            self._layouts[key.rpartition("/")[0]] = layout
+
     def sync_folders(self) -> None:
         """Wait until the disk knows everything that was written by its name."""
         for folder in self._written:
@@ -72,7 +71,18 @@ class AtomicStore(LocalStore):
         self._written.clear()
 
 
-def stored(folder: Path) -> int:
-    """Bytes that the files of a folder take; each takes a block of the disk at least."""
-    files = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
-    return sum(max(file.lstat().st_size, BLOCK) for file in files)
+def _require_size(path: Path, most: int) -> None:
+    if not path.is_file():
+        return
+    size = path.stat().st_size
+    if size > most:
+        raise DataError(f"{path} is damaged: it has {size} bytes, at most {most} can belong to it")
+
+
+def measure_stored(folder: Path) -> int:
+    """Return the bytes that the files of a folder take; each takes a block of the disk at least."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            total += max(Path(place, name).lstat().st_size, BLOCK)
+    return total

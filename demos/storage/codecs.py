@@ -23,7 +23,7 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 def zstd_size(content: bytes) -> int | None:
-    """The bytes that a frame of Zstandard says it decodes to; None where it does not say.
+    """Return the bytes that a frame of Zstandard says it decodes to; None where it does not say.
 
     RFC 8878, section 3.1.1.1.
     """
@@ -43,19 +43,23 @@ def _size(shape: tuple[int, ...], dtype: np.dtype) -> int:
 
 
 def _blosc(content: bytes, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-    said, stored = int.from_bytes(content[4:8], "little"), int.from_bytes(content[12:16], "little")
-    return _filled(Blosc(), content, said if stored <= len(content) else -1, _size(shape, dtype))
+    said = int.from_bytes(content[4:8], "little")
+    stored = int.from_bytes(content[12:16], "little")
+    if stored > len(content):
+        said = -1
+    return _decode_into(Blosc(), content, said, _size(shape, dtype))
 
 
 def _lz4(content: bytes, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-    return _filled(LZ4(), content, int.from_bytes(content[:4], "little"), _size(shape, dtype))
+    said = int.from_bytes(content[:4], "little")
+    return _decode_into(LZ4(), content, said, _size(shape, dtype))
 
 
 def _zstd(content: bytes, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-    return _filled(Zstd(), content, zstd_size(content), _size(shape, dtype))
+    return _decode_into(Zstd(), content, zstd_size(content), _size(shape, dtype))
 
 
-def _filled(codec: Any, content: bytes, said: int | None, size: int) -> Any:
+def _decode_into(codec: Any, content: bytes, said: int | None, size: int) -> Any:
     """Decode into a buffer of the right size: never more is taken, whatever follows."""
     if said not in (size, None):
         raise ValueError(f"{said} bytes in place of {size}")
@@ -94,7 +98,7 @@ def _jpeg_xl(content: bytes, shape: tuple[int, ...], dtype: np.dtype) -> Any:
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     """What is left where a chunk holds one picture."""
-    return tuple(n for n in shape if n != 1)
+    return tuple(length for length in shape if length != 1)
 
 
 COMPRESSORS: Mapping[str, Decode] = {

@@ -10,13 +10,13 @@ import numpy as np
 import zarr
 
 from ...envs import DataError, Field
-from ..episode import Column
+from ..episode import ArrayFormat
 from .images import CHUNK, Blobs, EncodedImages
 from .zarr_layout import SLACK
 from .zarr_store import create_array, find_array, read_frames, write_end
 
 WRITTEN_TOGETHER = 64  # images
-OFFSETS = Column((), np.dtype("int64"))
+OFFSETS = ArrayFormat((), np.dtype("int64"))
 
 
 class ImageArrays:

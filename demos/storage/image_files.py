@@ -22,7 +22,7 @@ def open_picture(
     modes: Sequence[str] = ("RGB",),
     what: str = "the picture",
 ) -> np.ndarray:
-    """(height, width, 3) uint8, RGB.
+    """Return the pixels (height, width, 3) uint8 RGB of an encoded picture.
 
     size: (height, width) that it must have, None for any up to caps.PIXELS; modes: of Pillow.
     """

@@ -52,6 +52,10 @@ def _from_jpeg(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
 ZSTD = Zstd(1)  # stronger ones take longer and gain nothing on pictures with noise
 
 
+def _to_zstd(picture: np.ndarray) -> bytes:
+    return ZSTD.encode(np.ascontiguousarray(picture))
+
+
 def _from_zstd(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
     size = zstd_size(content)
     if size != np.prod(shape):
@@ -60,7 +64,7 @@ def _from_zstd(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
 
 
 ENCODINGS = {
-    "lossless": Encoding(lambda x: ZSTD.encode(np.ascontiguousarray(x)), _from_zstd),
+    "lossless": Encoding(_to_zstd, _from_zstd),
     "jpeg": Encoding(_to_jpeg, _from_jpeg),
 }
 
@@ -78,7 +82,9 @@ class EncodedImages(Sequence[np.ndarray]):
     def __init__(
         self, encoded: Sequence[bytes], shape: tuple[int, ...], encoding: str, where: str = ""
     ) -> None:
-        self.encoded, self.encoding, self.shape = encoded, encoding, (len(encoded), *shape)
+        self.encoded = encoded
+        self.encoding = encoding
+        self.shape = (len(encoded), *shape)
         self._where = where
         self._decode = pick(ENCODINGS, encoding, "encoding of images").decode
 
@@ -97,7 +103,8 @@ class EncodedImages(Sequence[np.ndarray]):
         return len(self.encoded)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return (self[i] for i in range(len(self)))
+        for index in range(len(self)):
+            yield self[index]
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -113,8 +120,8 @@ class EncodedImages(Sequence[np.ndarray]):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         out = np.empty(self.shape, dtype or self.dtype)
-        for i, picture in enumerate(self):
-            out[i] = picture
+        for index, picture in enumerate(self):
+            out[index] = picture
         return out
 
 
@@ -125,7 +132,8 @@ class Spool(Sequence[bytes]):
     """
 
     def __init__(self, count: int) -> None:
-        self._file, self._places = TemporaryFile(), [(0, 0)] * count  # noqa: SIM115  (open as long as this lives)
+        self._file = TemporaryFile()  # noqa: SIM115  (open as long as this lives)
+        self._places = [(0, 0)] * count  # start and size of each
         weakref.finalize(self, self._file.close)
 
     def put(self, content: bytes, *numbers: int) -> None:
@@ -140,13 +148,13 @@ class Spool(Sequence[bytes]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+            return [self[number] for number in range(*index.indices(len(self)))]
         start, size = self._places[index]
         self._file.seek(start)
         return self._file.read(size)
 
 
-class Raw(Sequence[bytes]):
+class RawFrames(Sequence[bytes]):
     """Frames start to stop of an array (N, height, width, 3) on disk.
 
     They are read and encoded as they are asked for, in order.
@@ -155,32 +163,42 @@ class Raw(Sequence[bytes]):
     """
 
     def __init__(self, array: Any, start: int, stop: int, encoding: str, where: str) -> None:
-        self._array, self._range, self._where = array, range(start, stop), where
+        self._array = array
+        self._range = range(start, stop)
+        self._where = where
         self._encode = pick(ENCODINGS, encoding, "encoding of images").encode
-        frames = array.chunks[0] if array.chunks else 1
-        self._step = max(READ // (frames * int(np.prod(array.shape[1:]))), 1) * frames
-        self._first, self._read = -1, np.empty(0)
+        chunk_frames = array.chunks[0] if array.chunks else 1
+        chunk_bytes = chunk_frames * int(np.prod(array.shape[1:]))
+        self._block_frames = max(READ // chunk_bytes, 1) * chunk_frames
+        self._block = -1  # number of the block in memory
+        self._first = 0  # its first frame
+        self._pictures = np.empty(0)
 
     def __len__(self) -> int:
         return len(self._range)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+            return [self[number] for number in range(*index.indices(len(self)))]
         frame = self._range[index]
-        first = max(frame // self._step * self._step, self._range.start)
-        if first != self._first:
-            last = min(first // self._step * self._step + self._step, self._range.stop)
-            self._read = np.empty(0)  # the old frames may go before the new ones come
-            with refusing(
-                DataError, f"cannot read {self._where} from frame {first} on", self._where
-            ):
-                self._first, self._read = first, np.asarray(self._array[first:last])
-        return self._encode(self._read[frame - first])
+        block = frame // self._block_frames
+        if block != self._block:
+            self._read_block(block)
+        return self._encode(self._pictures[frame - self._first])
+
+    def _read_block(self, block: int) -> None:
+        self._block = -1
+        self._pictures = np.empty(0)  # before the next ones take memory
+        first = max(block * self._block_frames, self._range.start)
+        stop = min((block + 1) * self._block_frames, self._range.stop)
+        with refusing(DataError, f"cannot read {self._where} from frame {first} on", self._where):
+            self._pictures = np.asarray(self._array[first:stop])
+        self._first = first
+        self._block = block
 
 
-def encoded(pictures: EncodedImages | np.ndarray, encoding: str) -> Sequence[bytes]:
-    """The bytes of pictures in an encoding; what has it already is not touched."""
+def encode_all(pictures: EncodedImages | np.ndarray, encoding: str) -> Sequence[bytes]:
+    """Return the bytes of pictures in an encoding; what has it already is not touched."""
     if not isinstance(pictures, EncodedImages) or pictures.encoding != encoding:
         pictures = EncodedImages.encode(pictures, encoding)
     return pictures.encoded
@@ -193,15 +211,16 @@ class Blobs(Sequence[bytes]):
     """
 
     def __init__(self, folder: Path, bounds: np.ndarray) -> None:
-        self._folder, self._bounds = folder, bounds
+        self._folder = folder
+        self._bounds = bounds
 
     def __len__(self) -> int:
         return len(self._bounds)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        start, stop = (int(x) for x in self._bounds[index])
+            return [self[number] for number in range(*index.indices(len(self)))]
+        start, stop = self._bounds[index].tolist()
         parts = []
         while start < stop:
             file, offset = divmod(start, CHUNK)

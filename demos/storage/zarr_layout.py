@@ -18,12 +18,20 @@ from .codecs import COMPRESSORS, Decode, zstd_size
 
 TEXT = ("vlen-utf8", "vlen-bytes")  # filters of text, which is listed and never decoded
 NUMBERS = {
-    **{f"int{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
-    **{f"float{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
+    "int8": "<i1",
+    "int16": "<i2",
+    "int32": "<i4",
+    "int64": "<i8",
+    "uint8": "<u1",
+    "uint16": "<u2",
+    "uint32": "<u4",
+    "uint64": "<u8",
+    "float16": "<f2",
+    "float32": "<f4",
+    "float64": "<f8",
     "bool": "|b1",
 }
-SLACK = 2**16
+SLACK = 2**16  # bytes that compression may add, besides an eighth
 OTHER = "|V1"  # in place of what is no number: zarr lists such arrays, and nothing reads them
 
 
@@ -46,23 +54,25 @@ class Layout:
         return prod(self.shape) * self.dtype.itemsize
 
     @property
-    def most(self) -> int:
+    def max_file_size(self) -> int:
         """Bytes that a chunk may take on disk: what cannot be compressed becomes larger."""
         return self.size + self.size // 8 + SLACK
 
-    def plain(self, content: bytes, where: str) -> Any:
-        """The numbers of a chunk."""
+    def decode_chunk(self, content: bytes, where: str) -> Any:
+        """Return the bytes of the numbers of a chunk."""
         require_room(self.size, len(content), where)
         if self.decode is None and len(content) != self.size:
             raise ValueError(f"{len(content)} bytes in place of {self.size}")
-        found = content if self.decode is None else self.decode(content, self.shape, self.dtype)
+        if self.decode is None:
+            return content
+        found = self.decode(content, self.shape, self.dtype)
         if isinstance(found, np.ndarray):
             return np.ascontiguousarray(found).view(np.uint8).ravel()
         return found
 
 
-def parsed(content: bytes, where: str) -> dict[str, Any]:
-    """A description in JSON; where: how an error begins."""
+def parse_description(content: bytes, where: str) -> dict[str, Any]:
+    """Return a description in JSON; where: how an error begins."""
     with refusing(DataError, where):
         if len(content) > caps.JSON:
             raise ValueError(f"it has more than {caps.JSON} bytes")
@@ -72,21 +82,24 @@ def parsed(content: bytes, where: str) -> dict[str, Any]:
         return found
 
 
-def undressed(content: bytes, where: str) -> tuple[Layout, bytes]:
-    """The layout of an array of zarr v2, and its description without codecs.
+def strip_codecs(content: bytes, where: str) -> tuple[Layout, bytes]:
+    """Return the layout of an array of zarr v2, and its description without codecs.
 
     What zarr gets is decoded already. DataError names a codec that is not in COMPRESSORS, and a
     filter.
     """
-    about = parsed(content, where)
-    compressor, filters = about.get("compressor"), about.get("filters") or []
+    about = parse_description(content, where)
+    compressor = about.get("compressor")
+    filters = about.get("filters") or []
     with refusing(DataError, where):
-        found = [f.get("id") for f in filters]
-        unknown = [name for name in found if name not in TEXT]
+        unknown = []
+        for filter_about in filters:
+            if filter_about.get("id") not in TEXT:
+                unknown.append(filter_about.get("id"))
         if unknown:
             raise DataError(f"{where}: filter {names(unknown)} is not read; valid: none")
         decode = None if compressor is None else _pick(COMPRESSORS, compressor["id"], where)
-        number = not found and re.fullmatch(r"[<>|][fiub][1248]", str(about["dtype"]))
+        number = not filters and re.fullmatch(r"[<>|][fiub][1248]", str(about["dtype"]))
         dtype = np.dtype(about["dtype"] if number else OTHER)
         layout = Layout(_whole(about["chunks"]), dtype, decode)
         _whole(about["shape"])
@@ -97,11 +110,11 @@ def undressed(content: bytes, where: str) -> tuple[Layout, bytes]:
 
 
 def require_ours(content: bytes, where: str) -> Layout | None:
-    """The layout of an array in a store of ours, None for a group.
+    """Return the layout of an array in a store of ours, None for a group.
 
     DataError for what no fewstep has written.
     """
-    about = parsed(content, where)
+    about = parse_description(content, where)
     if about.get("zarr_format") != 3:
         raise DataError(f"{where}: it is of zarr format {about.get('zarr_format')!r:.50} and not 3")
     if about.get("node_type") == "group":
@@ -142,8 +155,11 @@ def require_chunk(layout: Layout, content: bytes, where: str) -> None:
 
 
 def _whole(given: Any) -> tuple[int, ...]:
-    if not isinstance(given, list) or any(type(n) is not int or not 0 <= n < 2**63 for n in given):
+    if not isinstance(given, list):
         raise ValueError(f"{given!r:.50} is no shape")
+    for length in given:
+        if type(length) is not int or not 0 <= length < 2**63:
+            raise ValueError(f"{given!r:.50} is no shape")
     return tuple(given)
 
 

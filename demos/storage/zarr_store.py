@@ -13,8 +13,8 @@ import zarr
 from ...envs import DataError, caps
 from ...envs.caps import require_ratio
 from ...envs.errors import refusing
-from ..episode import Column
-from .atomic_store import AtomicStore, stored
+from ..episode import ArrayFormat
+from .atomic_store import AtomicStore, measure_stored
 
 CHUNK_BYTES = 2**18  # a chunk has at most so many, or a single frame
 CHUNK_FRAMES = 4096  # nor has it more frames
@@ -41,17 +41,17 @@ def open_group(path: Path, mode: Literal["r", "a"]) -> zarr.Group:
         return zarr.open_group(files, mode=access, zarr_format=3, use_consolidated=False)
 
 
-def create_array(group: zarr.Group, name: str, column: Column) -> None:
+def create_array(group: zarr.Group, name: str, array_format: ArrayFormat) -> None:
     """Make an empty array (0, ...) of frames."""
-    frame_bytes = column.dtype.itemsize * int(np.prod(column.shape))
+    frame_bytes = array_format.dtype.itemsize * int(np.prod(array_format.shape))
     chunk_frames = min(max(CHUNK_BYTES // frame_bytes, 1), CHUNK_FRAMES)
     # A lost chunk reads as NaN, which `check` finds.
-    fill_value = np.nan if column.dtype.kind == "f" else 0
+    fill_value = np.nan if array_format.dtype.kind == "f" else 0
     group.create_array(
         name,
-        shape=(0, *column.shape),
-        dtype=column.dtype,
-        chunks=(chunk_frames, *column.shape),
+        shape=(0, *array_format.shape),
+        dtype=array_format.dtype,
+        chunks=(chunk_frames, *array_format.shape),
         fill_value=fill_value,
     )
 
@@ -79,7 +79,7 @@ def read_frames(path: Path, array: zarr.Array, start: int, stop: int | None) -> 
         start, stop, _ = slice(start, stop).indices(array.shape[0])
         frame_bytes = int(np.prod(array.shape[1:], dtype=object)) * array.dtype.itemsize
         if (stop - start) * frame_bytes > caps.FREE:
-            require_ratio(array.shape[0] * frame_bytes, stored(path / array.path), where)
+            require_ratio(array.shape[0] * frame_bytes, measure_stored(path / array.path), where)
         return np.asarray(array[start:stop])
 
 

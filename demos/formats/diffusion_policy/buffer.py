@@ -15,7 +15,7 @@ from ....envs import DataError, caps
 from ....envs.caps import require_ratio
 from ....envs.errors import names
 from ...episode import ACTION
-from ...storage.images import EncodedImages, Raw
+from ...storage.images import EncodedImages, RawFrames
 from ..choosing import Choice, Offer
 from .foreign_zarr import Archive, Folder
 
@@ -50,7 +50,7 @@ class ReplayBuffer:
         data = {}
         for key, array in self.arrays.items():
             if is_image(array) and array.dtype == np.uint8:
-                pixels = Raw(array, span.start, span.stop, self.images, _place(array))
+                pixels = RawFrames(array, span.start, span.stop, self.images, _place(array))
                 data[key] = EncodedImages(pixels, array.shape[1:], self.images)
             else:
                 data[key] = read_numbers(array, span)

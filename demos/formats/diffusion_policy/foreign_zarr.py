@@ -13,8 +13,8 @@ from ....envs import DataError, caps
 from ....envs.caps import require_room
 from ....envs.errors import refusing
 from ....envs.files import require_plain
-from ...storage.atomic_store import stored
-from ...storage.zarr_layout import Layout, require_chunk, require_ours, undressed
+from ...storage.atomic_store import measure_stored
+from ...storage.zarr_layout import Layout, require_chunk, require_ours, strip_codecs
 
 META = (".zarray", ".zattrs", ".zgroup", "zarr.json")  # what is no chunk
 COPIES = ".zmetadata"  # of all descriptions: never read, since they could differ from those
@@ -44,7 +44,7 @@ class WholeStore:
             content = await super().get(key, prototype, None)  # pyright: ignore
             return None if content is None else self._describe(key, content, prototype)
         layout = self._find_layout(key)
-        self._require_small(key, layout.most)
+        self._require_small(key, layout.max_file_size)
         content = await super().get(key, prototype, None)  # pyright: ignore
         return self._decode(key, layout, content, prototype)
 
@@ -67,14 +67,16 @@ class WholeStore:
             require_chunk(layout, content.to_bytes(), where)
             return content
         with refusing(DataError, where):
-            return prototype.buffer.from_bytes(bytes(layout.plain(content.to_bytes(), where)))
+            return prototype.buffer.from_bytes(
+                bytes(layout.decode_chunk(content.to_bytes(), where))
+            )
 
     def _describe(self, key: str, content: Buffer, prototype: Any) -> Buffer:
         """Remember how the chunks of an array are laid out, and return its description."""
         folder, _, name = key.rpartition("/")
         where = f"cannot read {self.place}, {folder}/{name}"
         if name == ".zarray":
-            self._layouts[folder], plain = undressed(content.to_bytes(), where)
+            self._layouts[folder], plain = strip_codecs(content.to_bytes(), where)
             return prototype.buffer.from_bytes(plain)
         if name == "zarr.json":
             layout = require_ours(content.to_bytes(), where)
@@ -92,7 +94,7 @@ class Folder(WholeStore, LocalStore):
 
     def stored(self, folder: str) -> int:
         """Return how many bytes the files of an array take."""
-        return stored(self.root / folder)
+        return measure_stored(self.root / folder)
 
     def _require_small(self, key: str, most: int) -> None:
         path = self.root / key

@@ -5,7 +5,7 @@ from pathlib import Path
 import zarr
 
 from ....envs.atomic_files import new_folder
-from ...episode import TIME, columns
+from ...episode import TIME, array_formats
 from ...store import DemoStore
 from ..source import Progress, ignore_progress
 from .reading import OURS
@@ -34,19 +34,19 @@ def write(
 
 
 def _ordered_keys(store: DemoStore) -> list[str]:
-    keys = list(columns(store.spec))
+    keys = list(array_formats(store.spec))
     keys.remove(TIME)
     return [*keys, TIME]
 
 
 def _write_array(group: zarr.Group, store: DemoStore, key: str) -> None:
-    column = columns(store.spec)[key]
-    chunk = 1 if len(column.shape) == 3 else FRAMES_IN_CHUNK
+    array_format = array_formats(store.spec)[key]
+    chunk = 1 if len(array_format.shape) == 3 else FRAMES_IN_CHUNK
     array = group.create_array(
         f"meta/{key}" if key == TIME else f"data/{key}",
-        shape=(store.frames, *column.shape),
-        dtype=column.dtype,
-        chunks=(chunk, *column.shape),
+        shape=(store.frames, *array_format.shape),
+        dtype=array_format.dtype,
+        chunks=(chunk, *array_format.shape),
         # else zeros and what is lost look the same
         config={"write_empty_chunks": True},
     )

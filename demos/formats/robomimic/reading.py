@@ -17,7 +17,7 @@ from ....envs import DataError, FewstepError, Field, Spec
 from ....envs.errors import refusing
 from ....envs.files import require_plain
 from ...episode import ACTION, TIME, Episode
-from ...storage.images import EncodedImages, Raw
+from ...storage.images import EncodedImages, RawFrames
 from ..choosing import Choice
 from ..source import Source, reader, select_observations
 from .arrays import (
@@ -141,7 +141,7 @@ class Demonstrations:
                 f"{base_name(array)!r} has {array.shape} {array.dtype}:"
                 " no images of uint8 as in the first one"
             )
-        pixels = Raw(array, 0, len(array), self.images, f"{self.path}, {array.name}")
+        pixels = RawFrames(array, 0, len(array), self.images, f"{self.path}, {array.name}")
         return EncodedImages(pixels, array.shape[1:], self.images)
 
 

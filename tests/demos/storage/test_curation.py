@@ -111,9 +111,7 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize("content", DAMAGED)
-def test_a_damaged_curation_is_none_and_says_so_and_are_kept(
-    tmp_path: Path, content: bytes
-) -> None:
+def test_a_damaged_curation_is_told_and_kept(tmp_path: Path, content: bytes) -> None:
     path = store_of(tmp_path / "demos", [3, 2])
     (path / FILE).write_bytes(content)
     for mode in ("r", "a"):
@@ -134,7 +132,7 @@ def test_a_damaged_curation_is_none_and_says_so_and_are_kept(
     assert (path / f"{FILE}.damaged-2").read_bytes() == b"again"
 
 
-def test_curation_that_cannot_be_read_are_not_written_over(tmp_path: Path) -> None:
+def test_a_curation_that_cannot_be_read_is_not_written_over(tmp_path: Path) -> None:
     path = store_of(tmp_path / "demos", [3, 2])
     (path / FILE).mkdir()
     with warned(f"cannot read .*{FILE}"):
@@ -173,7 +171,7 @@ def test_whoever_uses_a_store_is_told_that_its_curation_is_damaged(
     assert "nothing is curated, deleted episodes are back" in said
 
 
-def test_the_doctor_reports_damaged_curation(tmp_path: Path) -> None:
+def test_the_doctor_reports_a_damaged_curation(tmp_path: Path) -> None:
     path = store_of(tmp_path / "demos", [3, 2])
     (path / FILE).write_text("{")
     with warned("is damaged"):
@@ -217,7 +215,7 @@ def mark_some(path: Path, numbers: range, begin: Any) -> None:
         curate(path, partial(mark, number))
 
 
-def test_everything_that_several_processes_mark_takes_effect(tmp_path: Path) -> None:
+def test_everything_that_several_processes_curate_takes_effect(tmp_path: Path) -> None:
     path, context = store_of(tmp_path / "demos", [1] * 18), multiprocessing.get_context("spawn")
     begin = context.Barrier(3)
     parts = [range(first, first + 6) for first in range(0, 18, 6)]
@@ -354,20 +352,20 @@ def test_an_episode_counts_only_once_the_disk_knows_all_of_it(
         (lambda curation: curation.judge(1, "yes"), "True, False or None, not 'yes'"),
     ],
 )
-def test_curation_that_mean_nothing_are_refused(tmp_path: Path, marked, message: str) -> None:
+def test_a_curation_that_means_nothing_is_refused(tmp_path: Path, marked, message: str) -> None:
     path = store_of(tmp_path / "demos", [3, 2, 4])
     with pytest.raises(DataError, match=message):
         curate(path, marked)
     assert not (path / FILE).exists()
 
 
-def test_curation_are_written_to_a_store_only(tmp_path: Path) -> None:
+def test_a_curation_is_written_to_a_store_only(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no demonstrations at"):
         curate(tmp_path / "typo", lambda curation: curation)
     assert not list(tmp_path.iterdir())
 
 
-def test_numbers_of_numpy_mark(tmp_path: Path) -> None:
+def test_numbers_of_numpy_curate(tmp_path: Path) -> None:
     path = store_of(tmp_path / "demos", [3, 2])
     curate(path, lambda curation: curation.delete(np.int64(1)).judge(np.int64(0), np.bool_(False)))
     assert (DemoStore.open(path).numbers.tolist(), DemoStore.open(path).success) == ([0], [False])

@@ -265,7 +265,7 @@ def test_an_empty_store_has_a_page(tmp_path: Path) -> None:
 # What is marked
 
 
-def test_curation_are_written_and_taken_back(server: Server) -> None:
+def test_a_curation_is_written_and_taken_back(server: Server) -> None:
     path, before = server.catalogue.path, summary(server)
     assert mark(server, 1, deleted=True) == {
         "episode": 1,
@@ -291,7 +291,7 @@ def test_curation_are_written_and_taken_back(server: Server) -> None:
     assert read_curation(path) == Curation() and summary(server) == before
 
 
-def test_a_recording_goes_on_while_episodes_are_marked(server: Server) -> None:
+def test_a_recording_goes_on_while_episodes_are_curated(server: Server) -> None:
     path = server.catalogue.path
     with DemoStore.open(path, "a") as store:
         mark(server, 4, deleted=True)
@@ -402,7 +402,7 @@ def test_localhost_and_a_tunnel_are_not(server: Server) -> None:
         {"Host": "evil.example", "Origin": "http://evil.example"},
     ],
 )
-def test_only_the_page_itself_curation(untouched: Server, changes: dict[str, str | None]) -> None:
+def test_only_the_page_itself_curates(untouched: Server, changes: dict[str, str | None]) -> None:
     port = untouched.server_address[1]
     headers = {
         k: v.format(port=port) for k, v in (own(untouched) | changes).items() if v is not None
@@ -465,7 +465,7 @@ def test_paths_that_the_page_does_not_know_do_not_exist(untouched: Server, path:
         ({"episode": 0, "judged": ["x" * 2000]}, 413, "at most 1000 bytes"),
     ],
 )
-def test_curation_that_make_no_sense_are_refused(
+def test_a_curation_that_makes_no_sense_is_refused(
     untouched: Server, body: Any, status: int, message: str
 ) -> None:
     reply, content = ask(untouched, "/curation", "POST", body, **own(untouched))
@@ -498,7 +498,7 @@ def test_damage_is_told_and_does_not_end_the_server(server: Server) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::fewstep.envs.FewstepWarning")
-def test_damaged_curation_are_told_on_the_page_which_curation_on(server: Server) -> None:
+def test_a_damaged_curation_is_told_on_the_page_which_goes_on(server: Server) -> None:
     path = server.catalogue.path
     assert summary(server)["warning"] == ""
     (path / FILE).write_text("{")
