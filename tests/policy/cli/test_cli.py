@@ -92,9 +92,9 @@ def test_unknown_key_lists_the_valid_ones(capsys):
 
 
 def test_an_unknown_nested_key_lists_the_valid_ones_and_names_the_nearest(capsys):
-    assert main(["train", "data=x", "model.net.chanels=[8]"]) == 2
+    assert main(["train", "data=x", "model.net.channelz=[8]"]) == 2
     shown = capsys.readouterr().err
-    assert "'model.net.chanels' (did you mean model.net.channels?)" in shown
+    assert "'model.net.channelz' (did you mean model.net.channels?)" in shown
     assert "model.net.kernel" in shown and "recipe" in shown
 
 
