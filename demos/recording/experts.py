@@ -63,7 +63,7 @@ def record_expert(
     _require_positive(episodes=episodes, repeats=repeats)
     failed = 0
 
-    def heard(outcome: Outcome, episode: Episode | None) -> None:
+    def count_failures(outcome: Outcome, episode: Episode | None) -> None:
         nonlocal failed
         failed += not outcome.success
         on_episode(outcome, episode)
@@ -77,7 +77,7 @@ def record_expert(
             islice(starts, TRIES * episodes),
             math.inf,
             keep=partial(_is_kept, failures),
-            progress=heard,
+            progress=count_failures,
             most=episodes,
         )
         return Recorded(kept, failed, store.size)

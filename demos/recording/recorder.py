@@ -24,9 +24,11 @@ class Recorder:
     """
 
     def __init__(self, store: DemoStore) -> None:
-        self.store, self._starts = store, Starts(store)
+        self.store = store
+        self._starts = Starts(store)
         self._frames: list[dict[str, Any]] = []
-        self._start, self._periods = 0.0, Periods(store.spec)  # time of the first frame [s]
+        self._start = 0.0  # [s] time of the first frame
+        self._periods = Periods(store.spec)
 
     def step(self, step: Step) -> None:
         """Hear of one tick; raises DataError where it does not fit the store's Spec."""
@@ -34,22 +36,24 @@ class Recorder:
             self._start = step.obs.time
             self._periods.begin(self._start)
         if self._periods.due(step.obs.time):
-            time = np.array(step.obs.time - self._start)
-            self._frames.append(
-                {**self._observed(step.obs), ACTION: np.array(step.sent), TIME: time}
-            )
+            frame = self._copy_observation(step.obs)
+            frame[ACTION] = np.array(step.sent)
+            frame[TIME] = np.array(step.obs.time - self._start)
+            self._frames.append(frame)
 
     def end(self, outcome: Outcome, seed: int | None = None) -> Episode | None:
         """Append the episode and return it; None where there was no step.
 
         A Ctrl-C waits until it is stored.
-
         seed: that it started from, which counts as tried.
         """
-        frames, self._frames = self._frames, []
+        frames = self._frames
+        self._frames = []
         if not frames:
             return None
-        data = {key: self._together(key, [frame[key] for frame in frames]) for key in frames[0]}
+        data = {}
+        for key in frames[0]:
+            data[key] = self._join(key, [frame[key] for frame in frames])
         done = Episode(data, self.store.spec, outcome.success)
         with uninterrupted():
             if seed is not None:
@@ -60,30 +64,34 @@ class Recorder:
     def discard(self, seed: int | None = None) -> None:
         """Forget the episode that has begun.
 
-        Seed: that it started from, where that counts as tried.
+        seed: that it started from, where that counts as tried.
         """
         self._frames = []
         if seed is not None:
             self._starts.tried(seed, kept=False)
 
-    def _observed(self, obs: Obs) -> dict[str, Any]:
-        """Copies of what the Spec names, since a driver may fill the same buffer again.
+    def _copy_observation(self, obs: Obs) -> dict[str, Any]:
+        """Return what the Spec names, images encoded.
 
-        Images encoded.
+        These are copies, since a driver may fill the same buffer again.
         """
-        fields, encode = self.store.spec.observations, ENCODINGS[self.store.images].encode
+        fields = self.store.spec.observations
+        encode = ENCODINGS[self.store.images].encode
         missing = fields.keys() - obs.data.keys()
         if missing:
             raise DataError(f"the observation lacks {names(missing)}; it has {names(obs.data)}")
-        out = {key: np.array(obs.data[key]) for key in fields}
+        copies: dict[str, Any] = {}
         for key, field in fields.items():
-            if out[key].shape != field.shape:
+            value = np.array(obs.data[key])
+            if value.shape != field.shape:
                 raise DataError(
-                    f"observation {key!r} has shape {out[key].shape}, the Spec says {field.shape}"
+                    f"observation {key!r} has shape {value.shape}, the Spec says {field.shape}"
                 )
-        return {key: encode(value) if fields[key].is_image else value for key, value in out.items()}
+            copies[key] = encode(value) if field.is_image else value
+        return copies
 
-    def _together(self, key: str, parts: list[Any]) -> Any:
+    def _join(self, key: str, parts: list[Any]) -> Any:
+        """Return the values of all frames, (T, ...)."""
         field = self.store.spec.observations.get(key)
         if field is None or not field.is_image:
             return np.stack(parts)
@@ -107,14 +115,20 @@ def record(
     progress: Callable[[Outcome, Episode | None], None] | None = None,
     most: float = math.inf,
 ) -> int:
-    """Run one episode per start, and append those that `keep` wants until there are `most`.
-
-    Returns how many there are.
+    """Run one episode per start; return how many were kept.
 
     Each is on disk before the next begins: whatever stops the recording, at most the running
     episode is lost.
-    starts: seeds, or Starts, of which an actor that Repeats is told how often it has shown them.
-    progress: called after each with its outcome, and the episode where it was stored.
+
+    Args:
+        robot: Of the store's Spec.
+        actor: Who shows it.
+        store: Where episodes are kept, open to append.
+        starts: Seeds, or Starts, of which an actor that Repeats is told how often it showed them.
+        max_seconds: After which an episode ends [s].
+        keep: Says of an outcome whether its episode is appended.
+        progress: Called after each with its outcome, and the episode where it was stored.
+        most: How many to keep.
     """
     wrong = incompatibilities(store.spec, robot.spec)
     if wrong:
@@ -122,14 +136,19 @@ def record(
     recorder = Recorder(store)
     kept = 0
     for start in starts:
-        seed = start.seed if isinstance(start, Start) else start
+        if not isinstance(start, Start):
+            start = Start(start)
         if isinstance(actor, Repeats):
-            actor.repetition = start.repetition if isinstance(start, Start) else 0
-        for step in run_episode(robot, actor, seed=seed, max_seconds=max_seconds):
+            actor.repetition = start.repetition
+        for step in run_episode(robot, actor, seed=start.seed, max_seconds=max_seconds):
             if step is not None:
                 recorder.step(step)
         outcome = robot.outcome() or Outcome(None, why="the time is over")
-        stored = recorder.end(outcome, seed) if keep(outcome) else recorder.discard(seed)
+        if keep(outcome):
+            stored = recorder.end(outcome, start.seed)
+        else:
+            stored = None
+            recorder.discard(start.seed)
         kept += stored is not None
         if progress is not None:
             progress(outcome, stored)

@@ -1,4 +1,4 @@
-"""Starts: which start seeds were tried for a store, so that recording in parts repeats none."""
+"""Note which start seeds were tried for a store, so that recording in parts repeats none."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Tried:
 class Start:
     """Where an episode starts: the seed, and how often this start was shown before."""
 
-    seed: int
+    seed: int | None  # None where the robot draws no start
     repetition: int = 0
 
 
@@ -46,7 +46,7 @@ def starts_from(first: int, repeats: int = 1, shown: int = 0) -> Iterator[Start]
 
 
 class Starts:
-    """The start seeds of demonstrations of a store.
+    """Notes which start seeds of demonstrations were tried for a store.
 
     What lies outside of DEMONSTRATION_SEEDS is not counted.
 
@@ -55,17 +55,22 @@ class Starts:
     """
 
     def __init__(self, store: DemoStore) -> None:
-        self._store, self._file = store, store.path / FILE
+        self._store = store
+        self._file = store.path / FILE
 
     def next(self, repeats: int = 1) -> tuple[int, int]:
         """Return the seed to go on with, and how often it was shown, of `repeats` times."""
-        last = self._last()
-        seed, shown = (last.seed, last.times) if last.times < repeats else (last.seed + 1, 0)
+        last = self._find_last()
+        seed = last.seed
+        shown = last.times
+        if shown >= repeats:
+            seed += 1
+            shown = 0
         if seed not in DEMONSTRATION_SEEDS:
-            said = (
-                f"every start seed below {DEMONSTRATION_SEEDS.stop} was tried; name one with seed="
+            raise DataError(
+                f"{self._store.path}: every start seed below {DEMONSTRATION_SEEDS.stop} was tried; "
+                "name one with seed="
             )
-            raise DataError(f"{self._store.path}: {said}")
         return seed, shown
 
     def go_on(self, repeats: int = 1) -> Iterator[Start]:
@@ -75,14 +80,14 @@ class Starts:
 
     def tried(self, seed: int, kept: bool) -> None:
         """Note that a start was tried; kept: its episode is about to be appended."""
-        last = self._last()
+        last = self._find_last()
         if seed not in DEMONSTRATION_SEEDS or seed < last.seed:
             return
         times = last.times + 1 if seed == last.seed else 1
         _write(self._file, Tried(seed, times, len(self._store) + kept))
 
-    def _last(self) -> Tried:
-        """What was tried last and counts."""
+    def _find_last(self) -> Tried:
+        """Return what was tried last and counts."""
         recorded = len(self._store)
         last = _read(self._file)
         if last is None:  # an old store: as many starts may have failed as were kept
@@ -108,8 +113,9 @@ def _read(file: Path) -> Tried | None:
     try:
         found = read_json(file, inside=file.parent)
         tried = Tried(**found)
-        if any(type(value) is not int or value < 0 for value in found.values()):
-            raise ValueError("its values must be numbers")
+        for value in found.values():
+            if type(value) is not int or value < 0:
+                raise ValueError("its values must be numbers")
         return tried
     except FileNotFoundError:
         return None
