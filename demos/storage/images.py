@@ -207,7 +207,7 @@ def encode_all(pictures: EncodedImages | np.ndarray, encoding: str) -> Sequence[
 class Blobs(Sequence[bytes]):
     """Byte strings in files of CHUNK bytes, read as they are asked for.
 
-    Bounds (N, 2): where each begins and ends.
+    bounds (N, 2): where each begins and ends.
     """
 
     def __init__(self, folder: Path, bounds: np.ndarray) -> None:
