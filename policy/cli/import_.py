@@ -26,9 +26,10 @@ class ImportSettings:
     source: str = MISSING  # a file or folder
     data: str = MISSING  # the store to make
     task: str = ""  # pusht turns human Push-T states into what gym-pusht observes
-    keys: Any = None  # observations to take that are no images; by default all
-    cameras: Any = None  # images to take, [] for none; by default all
-    hz: float = 0.0  # [1/s] where the source does not say it; to which a bag is resampled
+    keys: Any = None  # observations to take that are no images; by default the usual ones
+    cameras: Any = None  # images to take, [] for none; by default the usual ones
+    # [1/s] where the source does not say it, 0 for what is usual; to which a bag is resampled
+    hz: float = 0.0
     fields: str = ""  # a YAML file that maps topics to fields, for bags
     images: str = ""  # jpeg or lossless; by default JPEG for videos, else lossless
 
