@@ -45,6 +45,8 @@ def read_table(
 ) -> dict[str, Any]:
     """Return the table in a YAML file of `what`; `kind` names the file, and why it is none."""
     path = Path(path)
+    if not path.exists():
+        raise kind(f"there is no file {path} of {what}")
     with refusing(kind, f"{path} is no YAML file of {what}"):
         text = read_plain(path, caps.YAML, kind).decode()
         require_small(text)

@@ -163,7 +163,8 @@ def _make_control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
     spec = robot.spec if config.spec is None else Spec.from_json(config.spec)
     wrong = incompatibilities(spec, robot.spec)
     if wrong:
-        raise RobotError(f"what shall run does not fit robot {config.robot!r}: {'; '.join(wrong)}")
+        what = "this policy does" if config.policy is not None else "these recorded actions do"
+        raise RobotError(f"{what} not fit robot {config.robot!r}: {'; '.join(wrong)}")
     orders = Orders(0)
     events = Events(wire, robot.clock.now)
     if config.operator:

@@ -74,7 +74,9 @@ def _make(name: str, options: Mapping[str, Any], installed: Mapping[str, EntryPo
     try:
         return Live(make_robot(name, **options))  # pyright: ignore[reportArgumentType]
     except RobotError as error:
-        valid = f"simulated, module:callable, a task, or one that is installed ({names(installed)})"
+        valid = "simulated, module:callable, a task, or one that is installed"
+        if installed:
+            valid += f" ({names(installed)})"
         raise RobotError(f"no robot {name!r}: {lacks}{error}; valid: {valid}") from error
 
 

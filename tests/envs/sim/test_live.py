@@ -31,6 +31,8 @@ def test_a_robot_goes_by_the_name_of_its_maker(
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     assert make_live("my_arm:make", {"port": 3}).spec.action_size == 3
+    with pytest.raises(RobotError, match=r"or one that is installed$"):
+        make_live("leg", {})
     with pytest.raises(RobotError, match="does not take"):
         make_live("my_arm:make", {"baud": 3})
     installed = EntryPoint("arm", "my_arm:make", robots.GROUP)

@@ -181,8 +181,11 @@ def test_systemd_hears_that_it_is_ready_and_alive(policy: Path, tmp_path: Path, 
     [
         (["robot=simulated"], "needs either a policy= or recorded actions="),
         (["robot=simulated", "policy=POLICY", "actions=x"], "needs either"),
-        (["robot=simulated", "policy=POLICY", "limits=nowhere.yaml"], "no YAML file of limits"),
-        (["robot=simulated", "policy=POLICY"], "does not fit robot 'simulated'.*shape"),
+        (
+            ["robot=simulated", "policy=POLICY", "limits=nowhere.yaml"],
+            "no file nowhere.yaml of limits",
+        ),
+        (["robot=simulated", "policy=POLICY"], "this policy does not fit robot 'simulated'.*shape"),
         (["robot=nothing", "policy=POLICY"], "no robot 'nothing'"),
         (
             ["robot=simulated", "policy=POLICY", "actuation_delay=-1"],
