@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ..training.distill import LabelConfig, distill
 from ..training.train import TrainConfig
+from .printing import say
 from .training_bar import TrainingBar
 
 
@@ -49,8 +50,9 @@ def run(settings: DistillSettings, console: Console) -> int:
             progress.report,
             progress.log,
         )
-    console.print(
+    say(
+        console,
         f"{settings.out}: one evaluation per chunk; "
-        f"try: fewstep evaluate policy={settings.out} task=..."
+        f"try: fewstep evaluate policy={settings.out} task=...",
     )
     return 0

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from .verbs import VERBS
 
 WIDTH = 100  # of lines, at most: a wide terminal shows no wider text
+STOPPED = 130  # exit code after Ctrl-C
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +32,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     from .command import run_command
 
-    return run_command(arguments[0], arguments[1:])
+    code = run_command(arguments[0], arguments[1:])
+    if argv is None and code == STOPPED:
+        _let_ctrl_c_end_python()
+    return code
+
+
+def _let_ctrl_c_end_python() -> None:
+    """Let Ctrl-C end the process at once, without a traceback, while Python waits for threads."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def overview() -> str:

@@ -9,6 +9,7 @@ from omegaconf import MISSING
 from rich.console import Console
 
 from ..training.train import TrainConfig, train
+from .printing import say
 from .training_bar import TrainingBar
 
 
@@ -38,9 +39,10 @@ def run(settings: TrainSettings, console: Console) -> int:
             log=progress.log,
         )
     size = sum(parameter.numel() for parameter in policy.parameters())
-    console.print(
+    say(
+        console,
         f"{settings.out}: a policy of {size / 1e6:.2f} M parameters; "
-        f"try: fewstep evaluate policy={settings.out} task=..."
+        f"try: fewstep evaluate policy={settings.out} task=...",
     )
     return 0
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -79,6 +81,35 @@ def test_help_shows_nested_keys_units_and_recipes(capsys):
     assert main(["train", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "model.net.channels" in shown and "pickplace" in shown and "required" in shown
+
+
+def test_a_command_to_try_is_not_broken_into_lines(
+    workshop: Path, tmp_path: Path, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "30")
+    assert main(["train", f"data={workshop}/demos", f"out={tmp_path}/run", "steps=1", *TINY]) == 0
+    assert f"try: fewstep evaluate policy={tmp_path}/run task=..." in capsys.readouterr().out
+
+
+ENDING = """
+import sys, threading, time
+from fewstep.policy.cli import command, main
+command.run_command = lambda *_: 130
+threading.Thread(target=time.sleep, args=(60,)).start()
+sys.argv = ["fewstep", "check"]
+code = main.main()
+print("ended", flush=True)
+sys.exit(code)
+"""
+
+
+def test_ctrl_c_while_python_ends_shows_no_traceback():
+    command = [sys.executable, "-c", ENDING]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ended\n"
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.communicate(timeout=30)[1]
 
 
 def test_unknown_verb_lists_the_valid_ones(capsys):
