@@ -346,7 +346,7 @@ OF = "x: {topic: /joint_states, "
         (yaml(hz=""), "names no rate to resample to: add `hz: 20`"),
         (yaml(hz="hz: -5"), "policy_hz must be positive"),
         (yaml(hz="hz: fast"), "hz: expected float, not 'fast'"),
-        (yaml(f"{JOINTS}\n  {JOINTS}"), "duplicate key joints"),
+        (yaml(f"{JOINTS}\n  {JOINTS}"), "it has 'joints' twice"),
         (yaml("x: {topic: !!python/object/apply:os.getcwd []}"), "no YAML file of fields"),
         ("hz: [", "no YAML file of fields"),
         ("- a", "expected a table"),
