@@ -72,6 +72,7 @@ VERBS = {
     "record": "record task=my_env:Env-v0 policy=run data=recorded episodes=1",
     "export": "export data=demos out=exported format=diffusion_policy",
     "import": "import source=buffer data=imported hz=10",
+    "spec": "spec data=demos",
     "check": "check data=demos",
     "view": "view data=demos port=0",
     "train": "train data=demos out=trained steps=2 batch=4 model.horizon=8 model.action_steps=4",
