@@ -12,7 +12,6 @@ import importlib
 import importlib.metadata
 import os
 import pkgutil
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -126,8 +125,8 @@ def look(folder: str) -> None:
     address = line.split("look at ")[1].split()[0]
     with urllib.request.urlopen(address) as page:
         assert b"<html" in page.read()
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    process.terminate()
+    process.wait(30)
 
 
 def refused(folder: str, arguments: str) -> str:
