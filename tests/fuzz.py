@@ -19,6 +19,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,9 @@ from fuzz_inputs import TARGETS, Target, files, workshop
 from fuzz_mutations import WORK, arguments, copy, damage
 
 from fewstep.envs import FewstepError
-from fewstep.policy.cli import main as cli
+from fewstep.policy.cli import command as cli
+from fewstep.policy.cli.main import main as run_fewstep
+from fewstep.policy.cli.verbs import VERBS
 
 SECONDS = (
     20.0  # wall time that one input may take: far more than it does, since a machine may be busy
@@ -121,7 +124,7 @@ def _drawn(name: str, number: int, valid: Path, place: Path) -> tuple[str, Calla
     if name == COMMAND_LINE:
         copy(valid, place / "work")
         words = arguments(
-            {verb: list(cli.load(verb).settings.__dataclass_fields__) for verb in cli.VERBS}, rng
+            {verb: list(cli.load(verb).settings.__dataclass_fields__) for verb in VERBS}, rng
         )
         words = ["check", *WORK["check"]] if number == VALID else words
         return repr(words)[:300], lambda: _command(words)
@@ -137,10 +140,10 @@ def _command(words: list[str]) -> None:
     """
     load, errors = cli.load, StringIO()
     if words[0] not in WORK:
-        cli.load = lambda verb: cli.Verb(load(verb).settings, lambda settings, console: 0)  # pyright: ignore
+        cli.load = lambda verb: replace(load(verb), run=lambda settings, console: 0)  # pyright: ignore
     try:
         with redirect_stdout(StringIO()), redirect_stderr(errors):
-            code = cli.main(words)
+            code = run_fewstep(words)
     finally:
         cli.load = load
     said = errors.getvalue()

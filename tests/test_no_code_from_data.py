@@ -38,6 +38,7 @@ class Evil(Codec):
     asked: list[str]
 
     def __init__(self, **settings: Any) -> None:
+        self.asked = type(self).asked  # a thread of zarr may go on after its test has ended
         self.asked.append("made")
 
     def encode(self, buf: Any) -> Any:
