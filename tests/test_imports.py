@@ -197,13 +197,11 @@ def test_configs_hold_data_only() -> None:
 
 
 def test_every_package_is_shipped() -> None:
-    """A folder that pyproject.toml does not list would be missing from the wheel only."""
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
-        "package-dir"
-    ]
-    assert {str(path.parent) for path in MODULES if path.name == "__init__.py"} == set(
-        listed.values()
-    )
+    """A folder that pyproject.toml does not list twice would be missing from the wheel only."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {str(path.parent) for path in MODULES if path.name == "__init__.py"}
+    assert folders == set(setuptools["package-dir"].values())
+    assert set(setuptools["packages"]) == set(setuptools["package-dir"])
 
 
 def test_a_robot_computer_needs_neither_torch_nor_mujoco() -> None:
