@@ -90,15 +90,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Step:
-    """One tick of the control loop: what was seen, wanted and really sent.
-
-    Lateness of the tick [s].
-    """
+    """One tick of the control loop: what was seen, wanted and really sent."""
 
     obs: Obs
     intended: Command
     sent: np.ndarray  # (A,)
-    lateness: float
+    lateness: float  # [s] of the tick
 
 
 class Robot(Protocol):

@@ -20,11 +20,14 @@ SHIPPED = Path(__file__).parent / "pretrained"  # policies that come with the pa
 
 def load_spec(folder: Path | str) -> Spec:
     """Return the Spec that a policy was trained for, `folder` being as in `load_policy`."""
-    meta = read_meta(folder)
+    return _read_spec(find_policy(folder), read_meta(folder))
+
+
+def _read_spec(path: Path, meta: dict[str, Any]) -> Spec:
     try:
         return Spec.from_json(meta["spec"])
     except FewstepError as error:
-        raise CheckpointError(f"{find_policy(folder) / META}: {error}") from error
+        raise CheckpointError(f"{path / META}: {error}") from error
 
 
 def write_spec(folder: Path | str, spec: Spec) -> None:
@@ -37,7 +40,7 @@ def write_spec(folder: Path | str, spec: Spec) -> None:
     if path.parent == SHIPPED:
         raise CheckpointError(f"{folder} comes with fewstep: to change it, copy {path}")
     meta = read_meta(path)
-    known = load_spec(path)
+    known = _read_spec(path, meta)
     for group in ("observations", "actions"):
         for key, field in getattr(known, group).items():
             edited = getattr(spec, group)[key]

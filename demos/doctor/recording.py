@@ -131,10 +131,7 @@ class Recording:
         return np.isin(np.arange(len(self)), episodes)
 
     def cut(self, episodes: np.ndarray, first: int, last: int) -> tuple[Recording, np.ndarray]:
-        """Return some episodes without their `first` first and `last` last frames.
-
-        And where those frames were, (n,).
-        """
+        """Return some episodes without their first and last frames, and where the rest was (n,)."""
         starts = self.starts[episodes] + first
         ends = self.ends[episodes] - last
         spans = [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]

@@ -60,7 +60,7 @@ def record_expert(
         images: Encoding of a new store, "jpeg" or "lossless".
         on_episode: Hears how each ended, and the episode where it was kept.
     """
-    _require_positive(episodes=episodes, repeats=repeats)
+    require_positive(episodes=episodes, repeats=repeats)
     failed = 0
 
     def count_failures(outcome: Outcome, episode: Episode | None) -> None:
@@ -83,7 +83,8 @@ def record_expert(
         return Recorded(kept, failed, store.size)
 
 
-def _require_positive(**counts: int) -> None:
+def require_positive(**counts: int) -> None:
+    """Raise ConfigError where one of the counts is below 1."""
     for name, count in counts.items():
         if count < 1:
             raise ConfigError(f"{name} must be at least 1, not {count}")

@@ -20,6 +20,7 @@ from ...envs import (
 )
 from ...envs.clock import ticks
 from ...envs.teleop.drive import Device
+from ..episode import Episode
 from ..store import DemoStore
 from .recorder import Recorder
 
@@ -28,6 +29,7 @@ CADENCE_SHARE = 0.1  # by which it may be off
 REPEAT_SECONDS = 5.0  # until it is told again
 VAIN_STARTS = 10  # in a row that are over before their first tick
 VERDICTS = {"success": True, "failure": False}
+NOTHING_RECORDED = "discarded: nothing was recorded yet"
 
 
 class Session:
@@ -146,17 +148,22 @@ class Session:
         self._is_over = True
         stored = self._recorder.end(outcome, self._start)
         if stored is None:
-            self._log("discarded: nothing was recorded yet")
+            self._log(NOTHING_RECORDED)
             return
         self.kept += 1
-        how = {True: "success", False: "failure", None: "not judged"}[outcome.success]
-        self._log(f"kept: {how}, {len(stored)} frames; {len(self._store)} episodes in all")
+        self._log(describe_kept(stored, self._store))
 
     def _discard(self) -> None:
         self.recording = False
         self._is_over = True
         self._recorder.discard(self._start)
         self._log("discarded")
+
+
+def describe_kept(episode: Episode, store: DemoStore) -> str:
+    """Return what a person is told of an episode that was kept in a store."""
+    judged = {True: "success", False: "failure", None: "not judged"}[episode.success]
+    return f"kept: {judged}, {len(episode)} frames; {len(store)} episodes in all"
 
 
 class Cadence:

@@ -1,4 +1,4 @@
-"""Note which start seeds were tried for a store, so that recording in parts repeats none."""
+"""Which start seeds were tried for a store, so that recording in parts repeats none."""
 
 from __future__ import annotations
 
@@ -21,14 +21,11 @@ ALL = 2**31  # as often as any `repeats` asks for
 
 @dataclass(frozen=True)
 class Tried:
-    """Return the highest seed that was tried, and how often.
+    """The start that was tried last."""
 
-    The third number says how many episodes there are once it counts.
-    """
-
-    seed: int
-    times: int
-    episodes: int
+    seed: int  # the highest that was tried
+    times: int  # how often
+    episodes: int  # how many the store holds once this counts
 
 
 @dataclass(frozen=True)

@@ -160,9 +160,9 @@ class PickPlaceExpert:
     def field(
         self, aim: np.ndarray, tip: np.ndarray, opening: float, obs: Obs
     ) -> tuple[np.ndarray, float]:
-        """Return the velocity (4,) [m/s, rad/s] of the commanded fingertips `aim`.
+        """Return the velocity (4,) [m/s, rad/s] of the commanded fingertips, and the opening [m].
 
-        And the gripper's opening [m].
+        aim: where they are commanded to (4,); tip: where they are (4,); opening: of the gripper.
         """
         cube = obs.data["cube_position"].astype(float)
         target = obs.data["target"].astype(float)

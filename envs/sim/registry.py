@@ -133,11 +133,16 @@ def _load_named_module(task: str, environment: str) -> None:
 
 def _failed(task: str, options: Mapping[str, Any] | None, error: Exception) -> RobotError:
     """Return what is said where a constructor fails."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    reason = _in_one_line(error)
     if isinstance(error, TypeError) and "render_mode" in reason:
         return RobotError(f"task {task!r} draws no pictures: {error}")
     with_options = f" with options={dict(options)}" if options else ""
     return RobotError(f"task {task!r} cannot be made{with_options}: {reason}{_versions(error)}")
+
+
+def _in_one_line(error: Exception) -> str:
+    """Return kind and message of an error, without line breaks."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
 
 def _unknown(task: str, error: Exception) -> RobotError:
@@ -179,8 +184,7 @@ def _make_own_expert(expert: str) -> Actor:
     try:
         made: Any = make()
     except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise RobotError(f"expert {expert!r} could not be made: {said}") from error
+        raise RobotError(f"expert {expert!r} could not be made: {_in_one_line(error)}") from error
     lacking = [part for part in ("reset", "act", "sent") if not hasattr(made, part)]
     if lacking:
         raise RobotError(f"expert {expert!r} is no Actor: it lacks {names(lacking)}")

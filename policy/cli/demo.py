@@ -16,7 +16,6 @@ from ..evaluation.tune import Tuning
 from ..training.train import TrainConfig
 from .evaluate import advance
 from .overrides import settings_from
-from .progress import Bars
 from .tables import print_differences, print_tuning, results_table
 from .train import TrainSettings, chosen_device, training_config
 from .training_bar import TrainingBar
@@ -61,8 +60,7 @@ class Stages:
         self._config = config
         self._training = training
         self._out = out
-        self._recorded = 0
-        self._bars: Bars = Bars(console)
+        self._bars = self._make_bars()
 
     def __enter__(self) -> Stages:
         return self
@@ -75,7 +73,7 @@ class Stages:
         return DemoEvents(
             on_stage=self._begin,
             on_episode=self._episode,
-            on_training=self._train,
+            on_training=self._report_training,
             on_rollouts=self._rollouts,
             on_tuned=self._tuned,
             on_evaluated=self._evaluated,
@@ -85,7 +83,10 @@ class Stages:
     def _begin(self, title: str) -> None:
         self._end()
         self._console.rule(title)
-        self._bars = TrainingBar(self._console, self._training, self._out / "policy")
+        self._bars = self._make_bars()
+
+    def _make_bars(self) -> TrainingBar:
+        return TrainingBar(self._console, self._training, self._out / "policy")
 
     def _end(self) -> None:
         self._bars.__exit__(None, None, None)
@@ -94,8 +95,7 @@ class Stages:
         total = self._config.demonstrations
         self._bars.advance("recording", total, int(episode is not None))
 
-    def _train(self, row: dict[str, float]) -> None:
-        assert isinstance(self._bars, TrainingBar)
+    def _report_training(self, row: dict[str, float]) -> None:
         self._bars.report(row)
 
     def _rollouts(self, job: Job, count: int) -> None:
@@ -104,8 +104,6 @@ class Stages:
     def _tuned(self, tuning: Tuning) -> None:
         self._end()
         print_tuning(self._console, tuning)
-        count = tuning.sampler.cost
-        self._console.print(f"chosen: {count} network evaluation{'s' if count > 1 else ''}")
 
     def _evaluated(self, evaluation: dict[str, Any]) -> None:
         self._end()

@@ -71,7 +71,10 @@ def run(settings: EvaluateSettings, console: Console) -> int:
         out.mkdir(parents=True, exist_ok=True)
     with Bars(console) as bars:
         evaluation = evaluate(
-            jobs, workers=settings.workers, on_rollouts=lambda job, count: advance(bars, job, count)
+            jobs,
+            workers=settings.workers,
+            paired_by="compare" if settings.compare else "",
+            on_rollouts=lambda job, count: advance(bars, job, count),
         )
     write_file(out / "evaluation.json", json.dumps(evaluation, indent=1).encode())
     console.print(results_table(evaluation))

@@ -16,6 +16,7 @@ import textwrap
 import tokenize
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any, get_args, get_type_hints
 
@@ -101,6 +102,7 @@ def field_comments(settings_type: type) -> dict[str, str]:
     return comments
 
 
+@cache
 def _own_comments(settings_type: type) -> dict[str, str]:
     source = textwrap.dedent(inspect.getsource(settings_type))
     alone, trailing = _comments_by_line(source)

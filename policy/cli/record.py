@@ -44,9 +44,8 @@ class RecordSettings:
     teleop: str = ""
     port: int = 8007  # of the page
     robot: str = ""  # what a person drives in place of the task; as in `fewstep run`
-    options: dict[str, Any] = field(
-        default_factory=dict
-    )  # what the robot's maker takes: options.x=1
+    # what the robot's maker takes: options.x=1
+    options: dict[str, Any] = field(default_factory=dict)
     limits: str = ""  # a YAML file that tightens the robot's limits
     unlimited: tuple[str, ...] = ()  # actions that go without limits
     hz: float | None = None  # [1/s] control rate, where the environment does not say it
@@ -56,9 +55,6 @@ class RecordSettings:
 
 def run(settings: RecordSettings, console: Console) -> int:
     """Record episodes into a store."""
-    for name in ("episodes", "repeats"):
-        if getattr(settings, name) < 1:
-            raise ConfigError(f"{name} must be at least 1, not {getattr(settings, name)}")
     if settings.teleop:
         return _record_person(settings, console)
     if settings.robot:

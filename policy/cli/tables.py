@@ -67,11 +67,13 @@ def tuning_tables(tuning: Tuning) -> list[Table]:
 
 
 def print_tuning(console: Console, tuning: Tuning) -> None:
-    """Print what `tune` found, and what it could not decide."""
+    """Print what `tune` found, what it could not decide, and what it chose."""
     for table in tuning_tables(tuning):
         console.print(table)
     for line in tuning.undecided():
         say(console, line)
+    count = tuning.sampler.cost
+    console.print(f"chosen: {count} network evaluation{'s' if count > 1 else ''}")
 
 
 def print_differences(console: Console, evaluation: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 
@@ -43,12 +43,7 @@ class TrainingBar(Bars):
             f"{rate:.1f} steps of {self._config.batch} windows a second here: about {time}"
         )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, trace)
-        if kind is KeyboardInterrupt and (self._out / RESUME).exists():
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        if exception[0] is KeyboardInterrupt and (self._out / RESUME).exists():
             self.console.print(f"saved in {self._out}: the same command goes on from here")

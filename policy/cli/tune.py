@@ -42,7 +42,4 @@ def run(settings: TuneSettings, console: Console) -> int:
             on_rollouts=lambda job, count: advance(bars, job, count),
         )
     print_tuning(console, tuning)
-    count = tuning.sampler.cost
-    plural = "s" if count > 1 else ""
-    console.print(f"chosen for {settings.policy}: {count} network evaluation{plural}")
     return 0

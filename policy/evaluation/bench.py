@@ -15,7 +15,7 @@ from ..checkpoint import load_policy
 from ..engines.engine import Engine
 from ..engines.loading import ENGINES
 from ..policy import Policy
-from ..serving.runners import draw_noise
+from ..serving.runners import blank_history, draw_noise
 from ..training.threads import torch_threads
 
 ROUNDS = 10
@@ -127,8 +127,7 @@ def prepare_chunk(policy: Policy, engine_name: str, network_evaluations: int) ->
     make_engine = pick(ENGINES, engine_name, "engine")
     engine: Engine = make_engine(policy, policy.config.drawn_by.at(network_evaluations))
     observation: dict[str, np.ndarray] = {}
-    for key, field in policy.spec.observations.items():
-        shape = (1, policy.config.observation_steps, *field.shape)
-        observation[key] = np.zeros(shape, np.float32)
+    for key, history in blank_history(engine).items():
+        observation[key] = history[None]
     noise = draw_noise(engine, seed=0)[:, None]
     return lambda: engine.predict(observation, noise)

@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
-from ...envs.sim.seeding import ignores_seed
 from ...envs.versions import versions
 from ..checkpoint import load_policy, require_match
 from ..engines.loading import load_engine
 from .job import Job
 from .latency import measure_latency
 from .rollouts import roll_out_all
-from .same_starts import task_facts
+from .same_starts import is_seeded, task_facts, unseeded
 from .summary import summarise
 
 OnRollouts = Callable[[Job, int], None]  # a job, and how many more of its rollouts are done
@@ -24,17 +23,23 @@ def evaluate(
     jobs: Sequence[Job],
     *,
     workers: int = 0,
+    paired_by: str = "",
     on_rollouts: OnRollouts = lambda job, count: None,
 ) -> dict[str, Any]:
     """Roll out every job and measure its latency; return the content of evaluation.json.
 
+    Raises ConfigError where the rollouts shall be paired and the task ignores its seed.
+
     Args:
         jobs: Of one policy and one task.
         workers: Processes, 0 for one per core; they change nothing but the time.
+        paired_by: What will pair the rollouts by their seeds, as the error names it.
         on_rollouts: Is given every job, and how many more of its rollouts are done.
     """
     first = jobs[0]
-    seeded = not ignores_seed(first.make_robot, first.seeds[0])
+    seeded = is_seeded(first)
+    if paired_by and not seeded:
+        raise unseeded(first, paired_by)
     policy = load_policy(first.policy)
     with closing(first.make_robot()) as robot:
         require_match(policy, robot.spec)

@@ -13,7 +13,7 @@ from ...envs.tables import read_json
 from ..diffusion.samplers import Sampler
 from .films import film
 from .job import Job
-from .same_starts import require_comparable
+from .same_starts import is_seeded, require_comparable, unseeded
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ def film_failures(evaluation: Mapping[str, Any], job: Job, out: Path, limit: int
         limit: Most videos.
     """
     require_comparable(job, evaluation, "replay")
+    if not is_seeded(job):
+        raise unseeded(job, "replay")
     result = _find_result(evaluation, job.sampler)
     if result["success_rate"] is None:
         raise ConfigError("the environment did not say which episodes failed")

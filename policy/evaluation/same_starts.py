@@ -20,16 +20,17 @@ def task_facts(job: Job) -> dict[str, Any]:
     }
 
 
-def require_seeded(job: Job, what: str) -> None:
-    """Raise ConfigError where a seed does not decide how an episode of the job's task starts.
+def is_seeded(job: Job) -> bool:
+    """Return whether the seed decides how an episode of the job's task starts."""
+    return not ignores_seed(job.make_robot, job.seeds[0])
 
-    what: that needs the same starts again, as the error names it.
-    """
-    if ignores_seed(job.make_robot, job.seeds[0]):
-        raise ConfigError(
-            f"{what} needs the same starts again, but task {job.task!r} ignores its seed: two fresh"
-            f" environments that were reset with seed {job.seeds[0]} start differently"
-        )
+
+def unseeded(job: Job, what: str) -> ConfigError:
+    """Return the error for what needs the same starts again, where the job's task has none."""
+    return ConfigError(
+        f"{what} needs the same starts again, but task {job.task!r} ignores its seed: two fresh"
+        f" environments that were reset with seed {job.seeds[0]} start differently"
+    )
 
 
 def require_comparable(job: Job, evaluation: Mapping[str, Any], what: str) -> None:
@@ -43,7 +44,6 @@ def require_comparable(job: Job, evaluation: Mapping[str, Any], what: str) -> No
             raise ConfigError(f"{what} ran with {key}={earlier}, this one with {key}={value}")
     if not evaluation.get("seeded", True):
         raise ConfigError(f"{what} ran on starts that its seeds did not decide")
-    require_seeded(job, what)
 
 
 def require_same_seeds(job: Job, evaluation: Mapping[str, Any]) -> None:

@@ -23,7 +23,6 @@ from .comparison import compare
 from .evaluate import OnRollouts, evaluate
 from .job import Job
 from .latency import measure_latency
-from .same_starts import require_seeded
 from .statistics import Difference, paired_mean
 
 GRIDS = (
@@ -99,7 +98,6 @@ def tune(
     if task:
         seeds = evaluation_seeds(0, episodes)
         jobs = [Job(str(policy_name), task, sampler, seeds) for sampler in tried]
-        require_seeded(jobs[0], "tune")
         _add(rows, _compare_success(jobs, margin, workers, on_rollouts))
     tuning = Tuning(rows, tried, choose(rows, tried, margin))
     evidence = {"task": task, "data": data, "episodes": episodes if task else 0, "margin": margin}
@@ -188,7 +186,8 @@ def _compare_success(
     jobs: Sequence[Job], margin: float, workers: int, on_rollouts: OnRollouts
 ) -> list[dict[str, Any]]:
     """Return what every mode reached on the same starts, and how it differs from the last."""
-    results = evaluate(jobs, workers=workers, on_rollouts=on_rollouts)["results"]
+    evaluation = evaluate(jobs, workers=workers, paired_by="tune", on_rollouts=on_rollouts)
+    results = evaluation["results"]
     rows = []
     for result in results:
         found = compare(result, results[-1], margin)

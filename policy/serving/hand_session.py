@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...demos.recording.recorder import Recorder
-from ...demos.recording.session import Cadence
+from ...demos.recording.session import NOTHING_RECORDED, VERDICTS, Cadence, describe_kept
 from ...demos.store import DemoStore
 from ...envs import Outcome, Robot, RobotError, Step
 from ...envs.control.control_loop import NOT_BEGUN
@@ -20,7 +20,6 @@ from ...envs.teleop.drive import Device
 from .supervisor import Supervisor
 
 LOOK_SECONDS = 0.008  # between two looks at the device
-VERDICTS = {"success": True, "failure": False}
 DROPPED = ("discard", "quit")
 
 
@@ -143,13 +142,15 @@ class HandSession:
             elif self._verdict in DROPPED:
                 self._log("discarded")
             else:
-                self._log("discarded: nothing was recorded yet")
+                self._log(NOTHING_RECORDED)
             return
         success = VERDICTS.get(self._verdict, ended.get("success"))
         stored = self._recorder.end(Outcome(success), self._start)
-        self.kept += stored is not None
-        how = {True: "success", False: "failure", None: "not judged"}[success]
-        self._log(f"kept: {how}, {len(stored or ())} frames; {len(self._store)} episodes in all")
+        if stored is None:
+            self._log(NOTHING_RECORDED)
+            return
+        self.kept += 1
+        self._log(describe_kept(stored, self._store))
         lost = self._frames.lost - self._lost
         if lost:
             self._log(f"{lost} frames were lost: this computer records too slowly")

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 
-import numpy as np
 import torch
 
 from ...envs.agent import Request
@@ -21,7 +20,7 @@ from ...envs.schema import from_plain
 from ..engines.engine import Engine
 from ..engines.loading import load_engine
 from .inference_config import InferenceConfig
-from .runners import answer
+from .runners import answer, blank_history
 
 WARM_CHUNKS = 3  # made before the first request: the first one is slow
 
@@ -64,11 +63,7 @@ def _answer_request(engine: Engine, messages: Messages, given: Mailbox, request:
 
 def _blank_request(engine: Engine) -> Request:
     """Return a request of no episode, to warm up with."""
-    steps = engine.config.observation_steps
-    obs = {}
-    for key, field in engine.spec.observations.items():
-        obs[key] = np.zeros((steps, *field.shape), field.dtype)
-    return Request(-1, obs, 0, 0.0)
+    return Request(-1, blank_history(engine), 0, 0.0)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,15 @@ def draw_noise(engine: Engine, seed: int) -> np.ndarray:
     return torch.randn(engine.noise_shape, generator=generator).numpy()
 
 
+def blank_history(engine: Engine) -> dict[str, np.ndarray]:
+    """Return an observation history (O, *shape) of zeros, to warm up and to measure with."""
+    history = {}
+    for key, field in engine.spec.observations.items():
+        shape = (engine.config.observation_steps, *field.shape)
+        history[key] = np.zeros(shape, field.dtype)
+    return history
+
+
 def _stack_prefixes(engine: Engine, requests: list[Request]) -> tuple[np.ndarray, ...]:
     """Return prefixes (B, H, A), the last action repeated, and their lengths (B,).
 

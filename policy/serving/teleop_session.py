@@ -14,6 +14,7 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
+from ...demos.recording.experts import require_positive
 from ...demos.recording.session import Session
 from ...demos.recording.start_seeds import next_seed
 from ...demos.store import DemoStore
@@ -64,6 +65,7 @@ class TeleopSession:
         The store is made once there are a robot and a device.
         seed: of the first start; negative for one after those of the episodes that the store holds.
         """
+        require_positive(episodes=episodes)
         if not is_driver(self.name):
             return self._record_simulation(make_store, episodes, seed, log)
         if self.device == PAGE:

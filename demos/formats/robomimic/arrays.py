@@ -67,10 +67,7 @@ def find_array(group: h5py.Group, key: str) -> h5py.Dataset:
 
 
 def _require_chunks(array: h5py.Dataset) -> None:
-    """Raise DataError for unknown or repeated filters.
-
-    And for chunks that would fill the memory.
-    """
+    """Raise DataError for unknown or repeated filters, and for chunks that fill the memory."""
     settings = array.id.get_create_plist()
     filters = [settings.get_filter(number)[0] for number in range(settings.get_nfilters())]
     if len(set(filters) & FILTERS.keys()) < len(filters):

@@ -42,7 +42,7 @@ def joint_names(message: Any) -> tuple[str, ...]:
 def find_numbers(message: Any, start: str = "") -> Iterator[str]:
     """Yield every dotted path in a message that leads to numbers.
 
-    Of a list, those of its first element.
+    Of a list, the paths of its first element stand for all.
     """
     values = read_numbers(message)
     if values is not None:
