@@ -1,9 +1,7 @@
-"""Trains in child processes that are killed on the way.
-
-Test_train.py drives it over stdin and stdout.
+"""Trains in child processes that are killed on the way; test_resume.py drives it over pipes.
 
 It forks: a child costs milliseconds where a new interpreter with torch costs seconds, and no thread
-runs here yet.
+runs here yet. What a training imports late is imported here, once.
 """
 
 import json
@@ -14,6 +12,8 @@ import time
 import traceback
 from typing import Any
 
+import diffusers.optimization
+import diffusers.training_utils  # noqa: F401  both come late in a training, and take seconds
 from crash_writer import Bomb
 
 from fewstep.envs.schema import from_plain
