@@ -111,7 +111,10 @@ class EncodedImages(Sequence[np.ndarray]):
             return EncodedImages(self.encoded[index], self.shape[1:], self.encoding, self._where)
         if not isinstance(index, int | np.integer):
             return np.asarray(self)[index]
-        content = self.encoded[int(index)]
+        return self.decode(int(index), self.encoded[int(index)])
+
+    def decode(self, index: int, content: bytes) -> np.ndarray:
+        """Decode picture `index`, whose bytes `encoded[index]` gave; DataError where damaged."""
         try:
             return self._decode(content, self.shape[1:])
         except Exception as error:  # whatever decoders raise
