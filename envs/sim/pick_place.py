@@ -13,6 +13,7 @@ from . import rendering  # first: it chooses MUJOCO_GL, which mujoco reads when 
 import gymnasium as gym
 import mujoco
 
+from ..errors import pick
 from ..spec import Field, Spec
 
 HZ = 20.0  # policy and command rate
@@ -28,6 +29,7 @@ YAW_SPREAD = 0.3  # of the cube [rad]
 PAD_RADIUS = 0.03  # how far from the pad's centre the cube may rest [m]
 REST_SECONDS = 0.5  # how long it has to rest there
 PICTURE = 96  # height and width of a camera observation [px]
+CAMERAS = ("front", "wrist")  # that may be observed
 
 
 def load_model() -> mujoco.MjModel:
@@ -38,8 +40,10 @@ def load_model() -> mujoco.MjModel:
 def spec(cameras: tuple[str, ...] = ()) -> Spec:
     """Return what the task measures and accepts.
 
-    cameras: "front" and "wrist" add pictures to the observations.
+    cameras: of CAMERAS, add pictures to the observations; ConfigError where there is no such one.
     """
+    for camera in cameras:
+        pick(dict.fromkeys(CAMERAS), camera, "camera")
     position = Field((3,), "m", names=("x", "y", "z"))
     observations = {
         "joints": Field((6,), "rad", names=JOINTS),
@@ -118,7 +122,7 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
         self._post = self.model.geom("post").id
         self._cube = self.model.geom("cube").id
         self._fingers = [self.model.geom(f"{side}_finger").id for side in ("left", "right")]
-        self._pictures = rendering.Renderer(self.model, PICTURE, PICTURE)
+        self._pictures = rendering.Renderer(self.model, PICTURE, PICTURE, coarse=True)
         self._view = rendering.Renderer(
             self.model, height, width, samples=samples, shadow=2048 if shadows else 0
         )

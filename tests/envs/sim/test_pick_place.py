@@ -177,6 +177,44 @@ def test_cameras_show_the_scene():
     env.close()
 
 
+def count_pixels(picture: np.ndarray, colour: int) -> int:
+    """How many pixels have a colour (0 red, 1 green, 2 blue) that exceeds both others by far."""
+    others = np.delete(picture, colour, axis=-1).max(-1).astype(int)
+    return int((picture[..., colour] > others + 50).sum())
+
+
+def test_cameras_show_what_the_task_needs():
+    env = make(cameras=("front", "wrist"))
+    for side in ("left", "right"):
+        try:
+            seen, _, info = play(env, [PickPlaceExpert(side)], seed=5)
+        except RobotError as error:
+            pytest.skip(str(error))
+        assert info["is_success"]
+        for colour, thing in enumerate(["post", "pad", "cube"]):
+            assert count_pixels(seen[0]["front"], colour) > 20, f"{thing} before anything moves"
+        held = [data for data in seen if data["cube_position"][2] > 0.06]
+        assert held, "the cube is carried"
+        for data in held:
+            middle = data["wrist"][32:80, 32:64]
+            assert count_pixels(middle, 2) > 150, "the cube between the fingers"
+            assert count_pixels(data["front"], 2) > 10
+    env.close()
+
+
+def test_small_pictures_of_few_facets_leave_the_scene_as_it_is():
+    pictures = []
+    for cameras in ((), ("front",)):
+        env = make(render_mode="rgb_array", cameras=cameras, width=160, height=120)
+        try:
+            env.reset(seed=0)
+            pictures.append(env.render())
+        except RobotError as error:
+            pytest.skip(str(error))
+        env.close()
+    assert np.array_equal(*pictures)
+
+
 def test_physics_needs_no_opengl_and_pictures_say_what_is_missing():
     code = """
 import os
