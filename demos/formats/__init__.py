@@ -1,6 +1,6 @@
 """Foreign formats, a file or folder each; what lies at a path decides which one reads it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -72,8 +72,24 @@ EXPORTS = {  # modules here that have a `write(store, out, task, progress)`
     "diffusion_policy": "diffusion_policy.writing",
     "robomimic": "robomimic.writing",
 }
-CONVERSIONS = {  # modules here that have a `read(path)`: what one dataset means is known
-    "pusht": "diffusion_policy.human_push_t",
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How one dataset, whose meaning is known, becomes what a task observes.
+
+    module: here; function: of it, `function(path, choice)` is a context manager of a Source;
+    settings: of Choice that it obeys.
+    """
+
+    module: str
+    function: str
+    settings: tuple[str, ...] = ()
+
+
+CONVERSIONS: Mapping[str, Conversion] = {
+    "pusht": Conversion("diffusion_policy.human_push_t", "read"),
+    "pusht-pixels": Conversion("diffusion_policy.human_push_t", "read_pixels", ("images",)),
 }
 
 
@@ -90,16 +106,18 @@ def import_demonstrations(
     A failure leaves nothing there.
 
     choice: what to take; by default what is usual for the format.
-    task: "pusht" turns the human Push-T states into what gym-pusht observes.
+    task: "pusht" turns the human Push-T states into what gym-pusht observes, "pusht-pixels" takes
+        the recorded pictures.
     progress: is told how many episodes are done, and of how many.
     """
     path = Path(source)
     choice = choice or Choice()
     require_plain(path)
     if task:
-        conversion = _load(pick(CONVERSIONS, task, "task to convert for"))
-        _refuse_settings(choice, task)
-        reading = conversion.read(path)
+        conversion = pick(CONVERSIONS, task, "task to convert for")
+        _refuse_settings(choice, task, conversion.settings)
+        read = getattr(_load(conversion.module), conversion.function)
+        reading = read(path, choice)
     else:
         reading = _load(FORMATS[recognise(path)].module).read(path, choice)
     with reading as found:
@@ -128,10 +146,12 @@ def _recognise(path: Path) -> str:
     raise DataError(f"{path} is of no format that fewstep reads; valid: {names(FORMATS)}")
 
 
-def _refuse_settings(choice: Choice, task: str) -> None:
+def _refuse_settings(choice: Choice, task: str, obeyed: Collection[str]) -> None:
     """Raise ConfigError where something is chosen of a dataset that is converted as a whole."""
     default = Choice()
     for setting in fields(Choice):
+        if setting.name in obeyed:
+            continue
         if getattr(choice, setting.name) != getattr(default, setting.name):
             raise ConfigError(
                 f"task={task} says itself what to take, how often and how to keep it:"

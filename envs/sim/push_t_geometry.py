@@ -10,12 +10,22 @@ _BAR = ((-60, 0), (60, 0), (60, 30), (-60, 30))
 _STEM = ((-15, 30), (15, 30), (15, 120), (-15, 120))
 _BLOCK = np.array(_BAR + _STEM, float)  # (8, 2)
 
+_AGENT = Field((2,), "px")
+_ACTION = Field((2,), "px", low=(0, 0), high=(512, 512), measured_by="agent_pos")
+_HZ = 10.0
+
 # Corners of a block at the wall may lie a few px outside the board, so the observations have no
 # bounds.
 SPEC = Spec(
-    observations={"environment_state": Field((16,), "px"), "agent_pos": Field((2,), "px")},
-    actions={"action": Field((2,), "px", low=(0, 0), high=(512, 512), measured_by="agent_pos")},
-    policy_hz=10,
+    observations={"environment_state": Field((16,), "px"), "agent_pos": _AGENT},
+    actions={"action": _ACTION},
+    policy_hz=_HZ,
+)
+# The same seen from above, in gym-pusht's own words.
+PIXELS_SPEC = Spec(
+    observations={"pixels": Field((96, 96, 3), kind="image"), "agent_pos": _AGENT},
+    actions={"action": _ACTION},
+    policy_hz=_HZ,
 )
 
 

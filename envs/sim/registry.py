@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -21,9 +21,11 @@ class Task:
     """A simulated task under a short name.
 
     module: imported first, it registers `id`; extra: the part of the install that brings it; spec:
-    a module with a SPEC, where the environment has none of its own; expert: "module:class" of its
-    scripted expert, made with the same options; tool: of what a hand moves in teleoperation, where
-    that is not the actions themselves; quick: options for pictures that cost little.
+    "module:name" of its Spec, where the environment has none of its own; expert: "module:class" of
+    its scripted expert, made with the same options; tool: of what a hand moves in teleoperation,
+    where that is not the actions themselves; quick: options for pictures that cost little; cameras:
+    that it has; camera_option: of the constructor, which asks for cameras by name, "" where they
+    are always observed.
     """
 
     id: str
@@ -34,6 +36,8 @@ class Task:
     expert: str = ""
     tool: str = ""
     quick: dict[str, Any] = field(default_factory=dict)
+    cameras: tuple[str, ...] = ()
+    camera_option: str = ""
 
 
 TASKS = {
@@ -44,6 +48,8 @@ TASKS = {
         expert="fewstep.envs.sim.pick_place_expert:PickPlaceExpert",
         tool="fewstep.envs.sim.pick_place_expert:FingertipTool",
         quick={"width": 480, "height": 360, "samples": 0},
+        cameras=("front", "wrist"),
+        camera_option="cameras",
     ),
     "pusht-mujoco": Task(
         "fewstep/PushT-v0", "fewstep.envs.sim.push_t", "sim", quick={"size": 384, "samples": 0}
@@ -53,7 +59,15 @@ TASKS = {
         "gym_pusht",
         "pusht",
         {"obs_type": "environment_state_agent_pos"},
-        spec="fewstep.envs.sim.push_t_geometry",
+        spec="fewstep.envs.sim.push_t_geometry:SPEC",
+    ),
+    "pusht-pixels": Task(
+        "gym_pusht/PushT-v0",
+        "gym_pusht",
+        "pusht",
+        {"obs_type": "pixels_agent_pos"},
+        spec="fewstep.envs.sim.push_t_geometry:PIXELS_SPEC",
+        cameras=("pixels",),
     ),
 }
 
@@ -89,24 +103,30 @@ def make_robot(
     pictures: bool = False,
     quick: bool = False,
     relative: Sequence[str] = (),
+    cameras: Sequence[str] = (),
 ) -> Robot:
     """Make a Robot of a task as `find_task` knows it.
 
     options: what the environment's constructor takes; pictures: it can render; quick: fast rather
-    than fine; hz, seconds, relative: as of GymRobot. RobotError says why there is no such task, or
-    why its constructor fails.
+    than fine; hz, seconds, relative: as of GymRobot; cameras: image observations that it shall
+    have. RobotError says why there is no such task, why its constructor fails, or which cameras it
+    has.
     """
     known = find_task(task)
     gym = _load("gymnasium", "sim")
+    if known.camera_option:
+        _require_cameras(task, cameras, known.cameras)
     if known.module:
         _load(known.module, known.extra)
-    spec = import_module(known.spec).SPEC if known.spec else None
     given = dict(known.options)
     if pictures:
         given["render_mode"] = "rgb_array"
     if quick:
         given.update(known.quick)
     given.update(options or {})
+    if cameras and known.camera_option:
+        named = given.get(known.camera_option, ())
+        given[known.camera_option] = tuple(dict.fromkeys([*named, *cameras]))
     limit = -1 if seconds else None  # ours holds then, not the environment's
     _load_named_module(task, known.id)
     try:
@@ -117,7 +137,26 @@ def make_robot(
         raise _failed(task, options, error) from error
     from .gym_robot import GymRobot
 
-    return GymRobot(env, spec=spec, hz=hz, seconds=seconds, relative=relative)
+    robot = GymRobot(env, spec=_find_spec(known), hz=hz, seconds=seconds, relative=relative)
+    _require_cameras(task, cameras, robot.spec.images)
+    return robot
+
+
+def _find_spec(known: Task) -> Spec | None:
+    """Return the Spec that a built-in task has beside its environment."""
+    if not known.spec:
+        return None
+    module, name = known.spec.split(":")
+    return getattr(import_module(module), name)
+
+
+def _require_cameras(task: str, cameras: Sequence[str], having: Collection[str]) -> None:
+    """Raise RobotError, which lists the cameras of a task, where it lacks one of these."""
+    if isinstance(cameras, str):
+        raise RobotError(f"cameras must be a list, as in cameras=[{cameras}]")
+    for camera in cameras:
+        if camera not in having:
+            raise RobotError(f"task {task!r} has no camera {camera!r}; valid: {names(having)}")
 
 
 def _load_named_module(task: str, environment: str) -> None:

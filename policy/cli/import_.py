@@ -25,7 +25,8 @@ class ImportSettings:
 
     source: str = MISSING  # a file or folder
     data: str = MISSING  # the store to make
-    task: str = ""  # pusht turns human Push-T states into what gym-pusht observes
+    # what gym-pusht observes, of human Push-T: pusht (its states) or pusht-pixels (its pictures)
+    task: str = ""
     keys: Any = None  # observations to take that are no images; by default the usual ones
     cameras: Any = None  # images to take, [] for none; by default the usual ones
     # [1/s] where the source does not say it, 0 for what is usual; to which a bag is resampled

@@ -33,6 +33,7 @@ class RecordSettings:
     task: str = "pickplace"
     # what the environment's constructor takes: "task.options={size: 2}"
     task_options: dict[str, Any] = field(default_factory=dict)
+    cameras: tuple[str, ...] = ()  # of a simulated task, to record as images: [front,wrist]
     expert: str = ""  # "module:class" of your own, in place of the task's
     episodes: int = 100  # to keep; after twice as many starts it gives up
     seed: int = -1  # of the first start; -1 for the one after those that were tried
@@ -63,7 +64,11 @@ def run(settings: RecordSettings, console: Console) -> int:
             "teleop=keyboard, gamepad, spacemouse, or a leader arm"
         )
     robot = make_robot(
-        settings.task, options=settings.task_options, hz=settings.hz, seconds=settings.seconds
+        settings.task,
+        options=settings.task_options,
+        hz=settings.hz,
+        seconds=settings.seconds,
+        cameras=settings.cameras,
     )
     notes: dict[str, Any] = {
         "task": settings.task,
@@ -115,6 +120,7 @@ def _record_person(settings: RecordSettings, console: Console) -> int:
         settings.unlimited,
         settings.port,
         out=settings.out,
+        cameras=settings.cameras,
     )
     notes = {"robot": session.name, "actor": settings.teleop}
 

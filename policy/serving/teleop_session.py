@@ -58,6 +58,7 @@ class TeleopSession:
     port: int = 8007  # of the page
     priority: int = 50
     out: str = "out/record"  # log of a robot that is no simulation
+    cameras: Sequence[str] = ()  # of a simulated task, to record as images
 
     def record(self, make_store: MakeStore, episodes: int, seed: int, log: Log) -> int:
         """Until so many are kept, or the person quits.
@@ -68,6 +69,8 @@ class TeleopSession:
         require_positive(episodes=episodes)
         if not is_driver(self.name):
             return self._record_simulation(make_store, episodes, seed, log)
+        if self.cameras:
+            raise RobotError(f"cameras= is for simulated tasks, and {self.name!r} is none")
         if self.device == PAGE:
             raise RobotError(f"a page shows simulated tasks only, and {self.name!r} is none")
         with ended_by_signals(), ExitStack() as stack:
@@ -108,6 +111,8 @@ class TeleopSession:
             options["seconds"] = PATIENCE_SECONDS
         if built_in and self.device == PAGE:
             options |= {"pictures": True, "quick": True}
+        if self.cameras:
+            options["cameras"] = self.cameras
         made = make_live(self.name, {**options, **self.options})
         if not isinstance(made, Live):
             raise RobotError(f"{self.name!r} is no simulated task")

@@ -100,13 +100,14 @@ def _conform(raw: Arrays, spec: Spec) -> Arrays:
         if len(values.shape) == 1:
             data[key] = values[:, None]
         elif field is not None and field.is_image and values.dtype != np.uint8:
-            data[key] = _round_pixels(key, values)
+            data[key] = round_pixels(key, values)
         else:
             data[key] = values
     return data
 
 
-def _round_pixels(key: str, values: np.ndarray) -> np.ndarray:
+def round_pixels(key: str, values: np.ndarray) -> np.ndarray:
+    """Return an image of floats from 0 to 255 as uint8; DataError where it is no such image."""
     lowest = values.min()
     highest = values.max()
     if not (lowest >= 0 and 1 < highest <= 255):  # also where there are NaN

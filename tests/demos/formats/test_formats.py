@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fewstep.demos import Episode
-from fewstep.demos.doctor.check import check
 from fewstep.demos.formats import export_demonstrations, import_demonstrations
 from fewstep.demos.formats.choosing import Choice
 from fewstep.demos.formats.diffusion_policy.reading import read
@@ -18,8 +17,6 @@ from fewstep.demos.formats.source import save
 from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError, Field, Spec
 from fewstep.envs.sim.push_t_geometry import SPEC as PUSHT
-
-HUMAN = Path(__file__).parents[4] / "shared/data/pusht/pusht_cchi_v7_replay.zarr"
 
 
 def buffer(path: Path, ends: Any = (4, 9), **arrays: np.ndarray) -> Path:
@@ -297,25 +294,3 @@ def test_memory_does_not_grow_with_the_number_of_episodes(tmp_path: Path) -> Non
     np.testing.assert_array_equal(
         DemoStore.open(tmp_path / "out").array("img", 150, 250), images[150:250]
     )
-
-
-@pytest.fixture(scope="module")
-def human(tmp_path_factory: pytest.TempPathFactory) -> DemoStore:
-    if not HUMAN.exists():
-        pytest.skip(f"the human Push-T demonstrations are not at {HUMAN}")
-    path = tmp_path_factory.mktemp("pusht") / "out"
-    import_demonstrations(HUMAN, path, task="pusht")
-    return DemoStore.open(path)
-
-
-def test_the_human_push_t_set_is_whole_and_healthy(human: DemoStore) -> None:
-    assert (len(human), human.frames, human.spec) == (206, 25_650, PUSHT)
-    assert human.provenance["licence"] == "MIT"
-    assert "Chi" in human.provenance["authors"]
-    assert human.provenance["source"] == HUMAN.name
-    assert check(human) == []
-
-
-def test_push_t_needs_the_state_of_push_t(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Push-T has agent x y, block x y angle"):
-        import_demonstrations(buffer(tmp_path / "in", **numbers()), tmp_path / "out", task="pusht")

@@ -13,6 +13,7 @@ import pytest
 from fakes import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
+from opengl import needs_opengl
 from rich.console import Console
 
 from fewstep.demos import DemoStore
@@ -336,8 +337,9 @@ def test_a_cadence_that_drifts_is_told_but_not_all_the_time() -> None:
     assert told[0].startswith("frames come at 8.0 Hz instead of 10")
 
 
+@pytest.mark.parametrize("cameras", [[], pytest.param(["front"], marks=needs_opengl)])
 def test_a_terminal_records_the_built_in_task(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, cameras: list[str]
 ) -> None:
     typed, keys = os.pipe()
     os.write(keys, b"\nw")
@@ -348,11 +350,13 @@ def test_a_terminal_records_the_built_in_task(
     )
     with os.fdopen(typed) as stdin, monkeypatch.context() as patch:
         patch.setattr(sys, "stdin", stdin)
-        assert main(["record", "teleop=keyboard", f"data={tmp_path}/demos"]) == 0
+        seen = f"cameras=[{','.join(cameras)}]"
+        assert main(["record", "teleop=keyboard", seen, f"data={tmp_path}/demos"]) == 0
     os.close(keys)
     store = DemoStore.open(tmp_path / "demos")
     assert (store.success, store.provenance["actor"]) == ([True], "keyboard")
     assert 5 < store.frames < 14
+    assert list(store.spec.images) == cameras
     assert "Enter starts" in capsys.readouterr().out
 
 
@@ -361,6 +365,7 @@ def test_a_terminal_records_the_built_in_task(
     [
         (["teleop=telepathy"], "no robot 'telepathy'"),
         (["teleop=keyboard", "robot=simulated"], "use a leader arm"),
+        (["teleop=keyboard", "robot=simulated", "cameras=[front]"], "cameras= is for simulated"),
         (["robot=simulated"], "robot= is for recordings by hand"),
     ],
 )

@@ -45,6 +45,12 @@ class TestPushT(RobotContract):
         return make_robot("pusht")
 
 
+class TestPushTFromPixels(RobotContract):
+    def make_robot(self) -> Robot:
+        pytest.importorskip("gym_pusht")
+        return make_robot("pusht-pixels")
+
+
 class TestPushTInMujoco(RobotContract):
     def make_robot(self) -> Robot:
         return make_robot("pusht-mujoco")

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fewstep.envs.sim.push_t_geometry import SPEC, corners
+from fewstep.envs.sim.push_t_geometry import PIXELS_SPEC, SPEC, corners
+from fewstep.envs.sim.registry import make_robot
 
 HUMAN = Path(__file__).parents[4] / "shared/data/pusht/pusht_cchi_v7_replay.zarr"
 states = arrays(float, st.tuples(st.integers(1, 5), st.just(5)), elements=st.floats(-600, 600))
@@ -77,3 +78,50 @@ def test_the_spec_is_that_of_the_task(task: Any) -> None:
         high.tolist(),
     )
     assert SPEC.policy_hz == task.metadata["render_fps"]
+
+
+@pytest.fixture(scope="module")
+def pictured() -> Any:
+    pytest.importorskip("gym_pusht")
+    robot = make_robot("pusht-pixels")
+    robot.reset(seed=0)
+    yield robot
+    robot.close()
+
+
+def draw(env: Any, state: np.ndarray) -> np.ndarray:
+    """gym-pusht's picture of a state (5,) at rest."""
+    env.block.angle = float(state[4])
+    env.block.position = state[2:4].tolist()
+    env.agent.position = state[:2].tolist()
+    env.block.velocity = env.agent.velocity = (0, 0)
+    env.space.reindex_shapes_for_body(env.block)
+    env.space.reindex_shapes_for_body(env.agent)
+    return env.get_obs()["pixels"]
+
+
+def test_from_pixels_it_is_the_same_task(task: Any, pictured: Any) -> None:
+    assert pictured.spec == PIXELS_SPEC
+    assert dict(PIXELS_SPEC.actions) == dict(SPEC.actions)
+    assert PIXELS_SPEC.policy_hz == SPEC.policy_hz
+    pictured.reset(seed=3)
+    seen = pictured.observe().data
+    np.testing.assert_array_equal(
+        seen["agent_pos"], task.reset(seed=3)[0]["agent_pos"].astype(np.float32)
+    )
+    assert (seen["pixels"].shape, seen["pixels"].dtype) == ((96, 96, 3), np.uint8)
+
+
+def test_what_was_recorded_is_what_gym_pusht_draws(pictured: Any) -> None:
+    if not HUMAN.exists():
+        pytest.skip(f"the human Push-T demonstrations are not at {HUMAN}")
+    import zarr
+
+    group: Any = zarr.open_group(HUMAN, mode="r")
+    frames = range(0, group["data/state"].shape[0], 1300)
+    for frame in frames:
+        state = group["data/state"][frame].astype(float)
+        recorded = group["data/img"][frame]
+        difference = np.abs(draw(pictured.env.unwrapped, state) - recorded)
+        assert difference.mean() < 0.3, "of 255, without a marker of the action"
+        assert (difference.max(-1) > 16).mean() < 0.01, "single pixels at edges"

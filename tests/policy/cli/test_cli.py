@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from opengl import needs_opengl
 
 from fewstep.demos.store import DemoStore
 from fewstep.envs import ConfigError, DataError
@@ -236,6 +237,26 @@ def test_a_store_goes_on_with_its_encoding_of_images(workshop, capsys):
         assert main(["record", f"data={workshop}/demos", "episodes=1", f"images={images}"]) == 2
         assert message in capsys.readouterr().err
     assert len(DemoStore.open(workshop / "demos")) == before
+
+
+@needs_opengl
+def test_record_keeps_what_cameras_see_whoever_acts(workshop, tmp_path):
+    """The policy has been trained without cameras and goes by its states."""
+    cameras = "cameras=[front,wrist]"
+    assert main(["record", f"data={tmp_path}/expert", cameras, "episodes=1"]) == 0
+    by_policy = [f"policy={workshop}/run", "failures=true", "seconds=1", "episodes=1"]
+    assert main(["record", f"data={tmp_path}/policy", cameras, *by_policy]) == 0
+    for name in ("expert", "policy"):
+        store = DemoStore.open(tmp_path / name)
+        assert (list(store.spec.images), store.images) == (["front", "wrist"], "jpeg")
+        for camera in ("front", "wrist"):
+            assert store.array(camera, 0, 5).std() > 20
+
+
+def test_a_camera_that_the_task_lacks_is_refused(tmp_path, capsys):
+    assert main(["record", f"data={tmp_path}/demos", "cameras=[side]"]) == 1
+    assert "has no camera 'side'; valid: front, wrist" in capsys.readouterr().err
+    assert not (tmp_path / "demos").exists()
 
 
 def test_no_episodes_cannot_be_recorded(tmp_path, capsys):
