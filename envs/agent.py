@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from .pictures import resize
 from .robot import Command, Obs
 from .spec import Spec
 
@@ -79,7 +80,7 @@ class Agent:
 
     Args:
         runner: Who answers its requests.
-        spec: Of the policy.
+        spec: Of the policy; pictures are brought to the size that it gives them.
         observation_steps: Observations that a request holds.
         action_steps: Actions of a chunk that run before the next is asked for.
         prefix_length: Of the longest prefix, the actions that will be sent before the answer is
@@ -172,6 +173,10 @@ class Agent:
         obs = {}
         for key in self._spec.observations:
             obs[key] = np.stack([self._sample(key, age) for age in ages])
+        for camera, field_seen in self._spec.images.items():
+            height, width, _ = field_seen.shape
+            resized = [resize(picture, (height, width)) for picture in obs[camera]]
+            obs[camera] = np.stack(resized)
         seed = np.random.SeedSequence([self._seed, self._asked]).generate_state(1, np.uint64)[0]  # pyright: ignore
         self._runner.submit(
             Request(self._episode, obs, int(seed >> np.uint64(1)), now, self._prefix(now))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from PIL import Image
+
+from .spec import Spec
 
 
 def seen_size(shape: tuple[int, ...], side: int) -> tuple[int, int]:
@@ -23,3 +27,11 @@ def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(resized)
+
+
+def as_seen(spec: Spec, side: int) -> Spec:
+    """Return a Spec whose pictures have the size that `seen_size` gives them."""
+    observations = dict(spec.observations)
+    for key, field in spec.images.items():
+        observations[key] = replace(field, shape=(*seen_size(field.shape, side), 3))
+    return replace(spec, observations=observations)

@@ -10,9 +10,12 @@ from torch import Generator, Tensor, nn
 
 from ..envs import ConfigError, Spec
 from ..envs.errors import names
+from ..envs.pictures import as_seen
 from .diffusion.objectives import SINGLE_STEP, Denoiser, choose_objective
 from .diffusion.samplers import Sampler, require_fit, sample
-from .networks.encoders.table import STATE_ENCODERS, EncoderConfig
+from .networks.encoders.config import EncoderConfig
+from .networks.encoders.observation import ObservationEncoder
+from .networks.encoders.pictures import crop_size
 from .networks.network import Network
 from .networks.temporal_unet import TemporalUnet, UnetConfig
 from .normaliser import Normaliser
@@ -43,6 +46,11 @@ class PolicyConfig:
             )
         if self.observation_steps < 1:
             raise ConfigError(f"observation_steps must be at least 1, not {self.observation_steps}")
+        if self.encoders.images.frames > self.observation_steps:
+            raise ConfigError(
+                f"images.frames must be at most observation_steps ({self.observation_steps}), "
+                f"not {self.encoders.images.frames}"
+            )
         objective, path = choose_objective(self.objective, self.path)
         require_fit(self.drawn_by, path, objective.prediction_type)
 
@@ -79,12 +87,17 @@ class Policy(nn.Module):
         self.spec = spec
         self.config = config
         self.normaliser = normaliser or Normaliser(spec)
-        size = self.normaliser.observation_size
-        if not size:
-            raise ConfigError("a policy needs observations, and this Spec has none but images")
-        make_encoder = STATE_ENCODERS[config.encoders.states]
-        keys = list(spec.states)
-        self.encoder = make_encoder(keys, size, config.observation_steps, config.net.condition)
+        if not spec.observations:
+            raise ConfigError("a policy needs observations, and this Spec has none")
+        self.encoder = ObservationEncoder(
+            config.encoders,
+            list(spec.states),
+            self.normaliser.observation_size,
+            list(spec.images),
+            config.observation_steps,
+            config.net.condition,
+        )
+        self._require_visible()
         self.net = TemporalUnet(self.normaliser.action_size, config.horizon, config.net)
         self.objective, self.path = choose_objective(config.objective, config.path)
 
@@ -92,6 +105,11 @@ class Policy(nn.Module):
     def noise_size(self) -> int:
         """Return the numbers of noise per action, which angles and rotations make larger than A."""
         return self.normaliser.action_size
+
+    @property
+    def seen(self) -> Spec:
+        """Return the Spec with pictures at the size at which the policy sees them."""
+        return as_seen(self.spec, self.config.encoders.images.side)
 
     @property
     def device(self) -> torch.device:
@@ -103,23 +121,65 @@ class Policy(nn.Module):
         return Denoiser(net or self.net, self.path, self.objective.prediction_type)
 
     def features(self, obs: Mapping[str, Tensor]) -> Tensor:
-        """Return condition features (B, C) of obs[key] (B, O, ...) in robot units."""
+        """Return condition features (B, C) of obs[key] (B, O, ...) in robot units.
+
+        Pictures are at the size of `seen`, or further on, as `ObservationEncoder.look` says.
+        """
         return self.encoder(self.normaliser.encode_observations(obs))
 
-    def loss(self, batch: Mapping[str, Tensor], generator: Generator) -> Tensor:
-        """Return the loss per sample (B,) of batch[key] (B, O, ...) and batch["action"] (B, H, A).
+    def loss(
+        self,
+        batch: Mapping[str, Tensor],
+        generator: Generator,
+        noise_levels: int = 1,
+        state_noise: float = 0.0,
+    ) -> Tensor:
+        """Return the loss of batch[key] (B, O, ...) and batch["action"] (B, H, A), in robot units.
 
-        All in robot units. batch["noise"] (B, H, noise_size), where there is one: the noise from
-        which a teacher made the action. With net.prefix half of the chunks begin with a prefix,
-        which does not count.
+        It is (B noise_levels,): each observation is encoded once and serves for so many noise
+        levels. state_noise: deviation of noise on the states, whose range is 2. batch["noise"]
+        (B, H, noise_size), where there is one: the noise from which a teacher made the action.
+        With net.prefix half of the chunks begin with a prefix, which does not count.
         """
         x0 = self.normaliser.encode_actions(batch["action"])
+        encoded = self.normaliser.encode_observations(batch)
+        if state_noise:
+            encoded = self._disturb_states(encoded, state_noise, generator)
+        features = self.encoder(encoded)
+        noise = batch.get("noise")
+        if noise_levels > 1:
+            x0 = x0.repeat_interleave(noise_levels, 0)
+            features = features.repeat_interleave(noise_levels, 0)
+            noise = None if noise is None else noise.repeat_interleave(noise_levels, 0)
         if self.config.net.prefix:
             prefix_length = self.draw_prefix_length(len(x0), generator)
-            condition = self.net.condition(self.features(batch), x0, prefix_length)
+            condition = self.net.condition(features, x0, prefix_length)
         else:
-            condition = self.net.condition(self.features(batch))
-        return self.objective.loss(self.denoiser(), x0, condition, generator, batch.get("noise"))
+            condition = self.net.condition(features)
+        return self.objective.loss(self.denoiser(), x0, condition, generator, noise)
+
+    def _disturb_states(
+        self, encoded: Mapping[str, Tensor], deviation: float, generator: Generator
+    ) -> dict[str, Tensor]:
+        disturbed = dict(encoded)
+        for key in self.spec.states:
+            x = encoded[key]
+            noise = torch.randn(x.shape, generator=generator, device=generator.device)
+            disturbed[key] = x + deviation * noise.to(x)
+        return disturbed
+
+    def _require_visible(self) -> None:
+        """Raise ConfigError for pictures so small that a keypoint could lie in one place only."""
+        images = self.config.encoders.images
+        for camera, seen in self.seen.images.items():
+            height, width, _ = seen.shape
+            stride = self.encoder.encoder_of(camera).stride
+            smallest = min(crop_size(height, width, images.crop))
+            if smallest <= stride:
+                raise ConfigError(
+                    f"of camera {camera!r} only {smallest} px are seen, and {images.name} needs "
+                    f"more than {stride}: set a larger images.side or images.crop"
+                )
 
     def draw_prefix_length(self, count: int, generator: Generator) -> Tensor:
         """Draw prefix lengths (count,) to train with: 0 in half the chunks, else up to the longest.

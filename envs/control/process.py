@@ -20,6 +20,7 @@ from ..clock import WallClock
 from ..errors import FewstepError, RobotError
 from ..hardware.registry import make_live
 from ..loop import Actor
+from ..pictures import as_seen
 from ..robot import Robot
 from ..safety.calibration import Sweep
 from ..safety.homing import HomingRobot
@@ -45,7 +46,8 @@ MCL_CURRENT = 1  # of mlockall(2): what is in memory now stays there
 class PolicyActor:
     """A policy in another process.
 
-    requests, chunks, bell: file descriptors; the rest as in Agent.
+    side: of the pictures that it sees [px], as in `as_seen`; requests, chunks, bell: file
+    descriptors; the rest as in Agent.
     """
 
     observation_steps: int
@@ -54,13 +56,15 @@ class PolicyActor:
     patience: float
     actuation_delay: float
     horizon: int
+    side: int
     requests: int = -1
     chunks: int = -1
     bell: int = -1
 
     def make_messages(self, spec: Spec) -> Messages:
         """Return what is exchanged with a policy of this Spec."""
-        return Messages(spec, observation_steps=self.observation_steps, horizon=self.horizon)
+        seen = as_seen(spec, self.side)
+        return Messages(seen, observation_steps=self.observation_steps, horizon=self.horizon)
 
 
 @dataclass(frozen=True)
@@ -252,7 +256,7 @@ def _make_agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
     runner = ProcessRunner(messages, requests, chunks, policy.bell)
     agent = Agent(
         runner,
-        spec,
+        as_seen(spec, policy.side),
         observation_steps=policy.observation_steps,
         action_steps=policy.action_steps,
         prefix_length=policy.prefix_length,

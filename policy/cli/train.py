@@ -36,6 +36,7 @@ def run(settings: TrainSettings, console: Console) -> int:
             start=settings.policy or None,
             device=chosen_device(settings.device),
             report=progress.report,
+            on_frames=progress.show_pictures,
             log=progress.log,
         )
     size = sum(parameter.numel() for parameter in policy.parameters())

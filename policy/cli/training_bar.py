@@ -27,6 +27,11 @@ class TrainingBar(Bars):
         """Print what a training says of itself."""
         self.console.print(line, markup=False)
 
+    def show_pictures(self, camera: str, done: int, total: int) -> None:
+        """Hear how many pictures of a camera are cached."""
+        name = f"pictures of {camera}"
+        self.update(name, total, done, name)
+
     def report(self, row: dict[str, float]) -> None:
         """Hear a row of the training's log."""
         if not self._said_how_long:

@@ -30,6 +30,11 @@ class EagerEngine:
         return self._policy.spec
 
     @property
+    def seen(self) -> Spec:
+        """Return the same with pictures at the size at which `predict` takes them."""
+        return self._policy.seen
+
+    @property
     def config(self) -> PolicyConfig:
         """Return what the policy is, apart from its weights."""
         return self._policy.config

@@ -23,6 +23,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def seen(self) -> Spec:
+        """Return the same with pictures at the size at which `predict` takes them."""
+        ...
+
+    @property
     def config(self) -> PolicyConfig:
         """Return what the policy is, apart from its weights."""
         ...

@@ -14,6 +14,7 @@ from ...envs.errors import pick
 from ...envs.sim.registry import make_robot
 from ..diffusion.samplers import Sampler
 from ..engines.loading import ENGINES
+from ..policy_folder import load_spec
 from ..serving.runners import DelayedRunner
 
 GROUP = 25  # episodes that share a batch, which is the batch of every network evaluation
@@ -66,13 +67,17 @@ class Job:
         return [self.seeds[start : start + GROUP] for start in starts]
 
     def make_robot(self, pictures: bool = False) -> Robot:
-        """Return a fresh robot of the task; pictures: it can render."""
+        """Return a fresh robot of the task, with the cameras that the policy sees.
+
+        pictures: it can render.
+        """
         return make_robot(
             self.task,
             options=self.options,
             hz=self.hz,
             seconds=self.seconds,
             pictures=pictures,
+            cameras=list(load_spec(self.policy).images),
         )
 
     def delay_runner(self, runner: Runner, robot: Robot) -> DelayedRunner:

@@ -143,6 +143,7 @@ def _served(
         patience=policy.config.horizon / spec.policy_hz,
         actuation_delay=config.actuation_delay,
         horizon=policy.config.horizon,
+        side=policy.config.encoders.images.side,
     )
     inference = InferenceConfig(str(find_policy(config.policy)), config.threads)
     return replace(control, spec=spec.to_json(), policy=acting), inference

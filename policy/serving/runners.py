@@ -42,7 +42,7 @@ def draw_noise(engine: Engine, seed: int) -> np.ndarray:
 def blank_history(engine: Engine) -> dict[str, np.ndarray]:
     """Return an observation history (O, *shape) of zeros, to warm up and to measure with."""
     history = {}
-    for key, field in engine.spec.observations.items():
+    for key, field in engine.seen.observations.items():
         shape = (engine.config.observation_steps, *field.shape)
         history[key] = np.zeros(shape, field.dtype)
     return history
@@ -186,7 +186,7 @@ def make_agent(engine: Engine, runner: Runner, on_delay: str = "") -> Agent:
         raise ConfigError(f"on_delay={on_delay!r} is not for this policy; valid: {names(valid)}")
     return Agent(
         runner,
-        engine.spec,
+        engine.seen,
         observation_steps=config.observation_steps,
         action_steps=config.action_steps,
         prefix_length=config.longest_prefix if on_delay == "prefix" else 0,

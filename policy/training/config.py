@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ...envs import ConfigError
 from ..policy import PolicyConfig
+from .augmentation import AugmentationConfig
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,15 @@ class TrainConfig:
     weight_decay: float = 1e-5  # of AdamW
     clip: float = 1.0  # largest norm of the gradient
     ema: float = 0.999  # decay of the averaged weights, which become the policy
+    states: tuple[str, ...] | None = None  # fields that are learnt from; by default all but images
+    cameras: tuple[str, ...] | None = None  # cameras that are learnt from; by default all
+    weights: str = (
+        ""  # a file that image encoders begin with: safetensors, or PyTorch's pth, pt, bin
+    )
+    # learning rate of what has weights from a file, as a share of lr; 0 keeps it as it is
+    weights_rate: float = 0.1
+    noise_levels: int = 1  # at which each window is learnt in a step, its pictures encoded once
+    augment: AugmentationConfig = field(default_factory=AugmentationConfig)  # changes at random
     held_out: float = 0.04  # share of episodes that are not trained on but measure the loss
     seed: int = 0  # of all that is drawn
     save_seconds: float = 60.0  # [s] between two saves of the unfinished run
@@ -28,7 +38,8 @@ class TrainConfig:
     model: PolicyConfig = field(default_factory=PolicyConfig)  # what is trained
 
     def __post_init__(self) -> None:
-        for name, least in {"steps": 1, "batch": 1, "log_every": 1, "threads": 0}.items():
-            value = getattr(self, name)
-            if value < least:
-                raise ConfigError(f"{name} must be at least {least}, not {value}")
+        for name in ("steps", "batch", "noise_levels", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.threads < 0:
+            raise ConfigError(f"threads must be at least 0, not {self.threads}")

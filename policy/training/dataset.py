@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -13,11 +13,14 @@ from torch import Tensor
 
 from ...demos.store import DemoStore
 from ...demos.windows import Windows, make_windows, split_episodes
-from ...envs import DataError, Spec
-from ...envs.errors import names
+from ...envs import ConfigError, DataError, Spec
+from ...envs.errors import names, pick
 from ..normaliser import Normaliser
 from ..policy import PolicyConfig
+from .image_cache import CachedImages, cache_images
 from .mapped_arrays import map_arrays
+
+OnFrames = Callable[[str, int, int], None]  # is given a camera, pictures done, and of how many
 
 
 class Samples(Protocol):
@@ -36,10 +39,20 @@ class WindowSamples:
     """Windows over arrays of frames, moved to a device batch by batch."""
 
     def __init__(
-        self, arrays: Mapping[str, np.ndarray], chosen: Windows, device: torch.device
+        self,
+        arrays: Mapping[str, np.ndarray],
+        pictures: Mapping[str, CachedImages],
+        frames: int,
+        chosen: Windows,
+        device: torch.device,
     ) -> None:
-        """Sample arrays[key] (N, ...), the actions among them, in the chosen windows."""
+        """Sample arrays[key] (N, ...), the actions among them, in the chosen windows.
+
+        pictures: of each camera, of which the newest `frames` of a history are sampled.
+        """
         self._arrays = arrays
+        self._pictures = pictures
+        self._frames = frames
         self._windows = chosen
         self._device = device
 
@@ -56,6 +69,9 @@ class WindowSamples:
         for key, array in self._arrays.items():
             frames = chunk if key == "action" else history
             batch[key] = torch.from_numpy(array[frames]).to(self._device)
+        for camera, pictures in self._pictures.items():
+            newest = pictures[history[:, -self._frames :]]
+            batch[camera] = torch.from_numpy(newest).to(self._device)
         return batch
 
 
@@ -91,47 +107,71 @@ def read_dataset(
     config: PolicyConfig,
     device: torch.device,
     *,
+    states: Sequence[str] | None = None,
+    cameras: Sequence[str] | None = None,
     held_out: float = 0.0,
     seed: int = 0,
+    on_frames: OnFrames = lambda camera, done, total: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Dataset:
     """Open the fields of a DemoStore that a policy of this description reads.
 
-    held_out: share of episodes, drawn by `seed`, to validate on. log: is told in one line which
-    fields are used and which are not, and why. Raises DataError where there is nothing to learn.
+    states, cameras: fields to learn from, by default all. held_out: share of episodes, drawn by
+    `seed`, to validate on. on_frames: is told how many pictures are cached. log: is told in one
+    line each what is used and left out, and what it takes. Raises DataError where there is nothing
+    to learn from, and ConfigError for fields that the store has not.
     """
     store = DemoStore.open(path)
     store.require()
-    spec = replace(store.spec, observations=store.spec.states)
-    if not spec.observations:
-        raise DataError(
-            f"{path} holds images only: a policy needs at least one observation of another kind"
-        )
+    spec = choose_fields(store.spec, states, cameras)
     kept, held = split_episodes(len(store), held_out, seed)
     every = make_windows(store.ends, config.observation_steps, config.horizon, config.action_steps)
     train = _select_episodes(every, store.ends, kept)
     if not len(train):
         raise DataError(f"{path}: no episode is left to train on with held_out={held_out:g}")
-    log(describe_fields(store.spec))
-    arrays = map_arrays(store, [*spec.observations, "action"])
+    log(describe_fields(store.spec, spec))
+    arrays = map_arrays(store, [*spec.states, "action"])
+    images = config.encoders.images
+    pictures = cache_images(store, list(spec.images), images.side, on_frames=on_frames, log=log)
     normaliser = Normaliser.fit(spec, arrays, store.ends)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for key, array in [*arrays.items(), *pictures.items()]:
+        shapes[key] = tuple(array.shape)
     rest = _select_episodes(every, store.ends, held)
-    return Dataset(
-        spec,
-        normaliser,
-        WindowSamples(arrays, train, device),
-        WindowSamples(arrays, rest, device) if len(rest) else None,
-        {key: array.shape for key, array in arrays.items()},
-    )
+
+    def sample(chosen: Windows) -> WindowSamples:
+        return WindowSamples(arrays, pictures, images.frames, chosen, device)
+
+    return Dataset(spec, normaliser, sample(train), sample(rest) if len(rest) else None, shapes)
 
 
-def describe_fields(spec: Spec) -> str:
+def choose_fields(
+    spec: Spec, states: Sequence[str] | None = None, cameras: Sequence[str] | None = None
+) -> Spec:
+    """Return a Spec with some of its states and cameras, by default all; ConfigError for others."""
+    chosen = [*spec.states] if states is None else [*states]
+    for key in chosen:
+        pick(spec.states, key, "state")
+    seen = [*spec.images] if cameras is None else [*cameras]
+    for key in seen:
+        pick(spec.images, key, "camera")
+    if not chosen + seen:
+        raise ConfigError("states and cameras are both empty: there is nothing to learn from")
+    observations = {}
+    for key, field in spec.observations.items():
+        if key in chosen or key in seen:
+            observations[key] = field
+    return replace(spec, observations=observations)
+
+
+def describe_fields(all_of: Spec, used: Spec) -> str:
     """Return one line on the fields that training uses and those that it leaves out."""
-    used = spec.states
-    line = f"trains on {names(used)}"
-    left_out = spec.observations.keys() - used.keys()
+    line = f"trains on {names(used.states)}" if used.states else "trains on no state"
+    if used.images:
+        line += f", sees {names(used.images)}"
+    left_out = all_of.observations.keys() - used.observations.keys()
     if left_out:
-        line += f"; leaves out {names(left_out)}: no encoder here reads images"
+        line += f"; leaves out {names(left_out)}"
     return line
 
 

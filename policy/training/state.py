@@ -9,15 +9,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from ..checkpoint import save_policy
 from ..policy import Policy
+from .augmentation import augment
 from .config import TrainConfig
 from .dataset import Dataset
 from .threads import find_fastest
 
 MOST_VALIDATED = 2048  # held-out windows that the loss is measured on
+
+
+def group_weights(policy: Policy, config: TrainConfig) -> list[dict[str, Any]]:
+    """Return the weights that are trained, in groups of one `rate` each.
+
+    Those that came from a file have a rate of their own; where it is 0 they are set to stay.
+    """
+    given: list[nn.Parameter] = []
+    if config.weights:
+        given = policy.encoder.backbone_weights()
+    known = {id(weight) for weight in given}
+    own = [weight for weight in policy.parameters() if id(weight) not in known]
+    groups: list[dict[str, Any]] = [{"params": own, "rate": 1.0}]
+    if given and config.weights_rate:
+        groups.append({"params": given, "rate": config.weights_rate})
+    for weight in given:
+        weight.requires_grad_(config.weights_rate > 0)
+    return groups
 
 
 class TrainState:
@@ -31,9 +50,12 @@ class TrainState:
         self.policy = policy
         self.config = config
         self.device = policy.device
-        self.weights = list(policy.parameters())
+        groups = group_weights(policy, config)
+        self.weights: list[nn.Parameter] = []
+        for group in groups:
+            self.weights += group["params"]
         self.optimiser = torch.optim.AdamW(
-            self.weights,
+            groups,
             lr=config.lr,
             betas=(0.95, 0.999),
             weight_decay=config.weight_decay,
@@ -52,15 +74,24 @@ class TrainState:
     def take_step(self, batch: Mapping[str, Tensor], generator: Generator, step: int) -> Tensor:
         """Take one step of the optimiser and return the loss ()."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate(step)
+            group["lr"] = group["rate"] * self.learning_rate(step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss = self.policy.loss(batch, generator).mean()
+            loss = self._loss(batch, generator)
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, self.config.clip)
         self.optimiser.step()
         self.ema.step(self.weights)
         return loss.detach()
+
+    def _loss(self, batch: Mapping[str, Tensor], generator: Generator) -> Tensor:
+        """Return the loss () of a batch, augmented."""
+        config = self.config
+        crop = config.model.encoders.images.crop
+        changed = augment(batch, self.policy.spec, config.augment, crop, generator)
+        noise_levels = config.noise_levels
+        state_noise = config.augment.state_noise
+        return self.policy.loss(changed, generator, noise_levels, state_noise).mean()
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -102,7 +133,7 @@ class TrainState:
         batch = dataset.train.batch(rows)
 
         def work() -> None:
-            self.policy.loss(batch, Generator(self.device).manual_seed(0)).mean().backward()
+            self._loss(batch, Generator(self.device).manual_seed(0)).backward()
             self.optimiser.zero_grad()
 
         return find_fastest(work, os.cpu_count() or 1)

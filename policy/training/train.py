@@ -21,9 +21,10 @@ from ...envs import ConfigError
 from ...envs.interrupts import Interrupt
 from ...envs.schema import to_plain
 from ..checkpoint import load_policy, require_match
-from ..policy import Policy
+from ..networks.encoders.config import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageConfig
+from ..policy import Policy, PolicyConfig
 from .config import TrainConfig
-from .dataset import Dataset, read_dataset
+from .dataset import Dataset, OnFrames, read_dataset
 from .log import Log
 from .resume import RESUME, resume_run, save_run
 from .state import TrainState
@@ -38,18 +39,22 @@ def train(
     start: Path | str | None = None,
     device: str = "cpu",
     report: Callable[[dict[str, float]], None] = lambda row: None,
+    on_frames: OnFrames = lambda camera, done, total: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Policy:
     """Train on the demonstrations at `data`, and leave policy and log in `out`.
 
     start: a policy to continue from, which must fit the data and keeps its shape and statistics;
-    with net.prefix it learns to go on from a prefix. report: is given every row of the log. log: is
-    told what a person should know. An unfinished run in `out` goes on where it was saved; an
-    interrupt saves it, a second one gives up at once.
+    with net.prefix it learns to go on from a prefix. report: is given every row of the log.
+    on_frames: is told camera, done and total while pictures are cached. log: is told what a person
+    should know. An unfinished run in `out` goes on where it was saved; an interrupt saves it, a
+    second one gives up at once.
     """
     begun = None
     origin = {"data": str(data)}
     if start is not None:
+        if config.weights:
+            raise ConfigError("weights= is for a new policy: policy= has weights of its own")
         origin["start"] = str(start)
         begun = load_policy(start)
         if config.model.net.prefix:
@@ -59,11 +64,15 @@ def train(
         data,
         config.model,
         torch.device(device),
+        states=config.states if begun is None else list(begun.spec.states),
+        cameras=config.cameras if begun is None else list(begun.spec.images),
         held_out=config.held_out,
         seed=config.seed,
+        on_frames=on_frames,
         log=log,
     )
     if begun is None:
+        config = replace(config, model=_fit_to_weights(config))
         policy = _make_policy(dataset, config)
     else:
         require_match(begun, dataset.spec, f"the demonstrations at {data}")
@@ -157,7 +166,25 @@ def _make_policy(dataset: Dataset, config: TrainConfig) -> Policy:
     """Return a fresh policy, whose weights the seed alone decides."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Policy(dataset.spec, config.model, dataset.normaliser)
+        policy = Policy(dataset.spec, config.model, dataset.normaliser)
+    if config.weights:
+        if not dataset.spec.images:
+            raise ConfigError("weights= is for cameras, and none is learnt from")
+        policy.encoder.load_backbones(config.weights)
+    return policy
+
+
+def _fit_to_weights(config: TrainConfig) -> PolicyConfig:
+    """Return the policy's description, with pictures as weights from a file expect them.
+
+    These were trained on ImageNet, as nearly all are, unless the settings say otherwise.
+    """
+    if not config.weights:
+        return config.model
+    images = replace(config.model.encoders.images, norm="frozen")
+    if images.mean == ImageConfig.mean and images.deviation == ImageConfig.deviation:
+        images = replace(images, mean=IMAGENET_MEAN, deviation=IMAGENET_DEVIATION)
+    return replace(config.model, encoders=replace(config.model.encoders, images=images))
 
 
 def _make_fingerprint(dataset: Dataset, config: TrainConfig, origin: Mapping[str, Any]) -> str:

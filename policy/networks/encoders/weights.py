@@ -1,0 +1,82 @@
+"""Weights that an image encoder begins with, from a file that runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from ....envs import CheckpointError
+from ....envs.errors import names, refusing
+
+STATE_FILES = (".pth", ".pt", ".bin")
+
+
+def load_weights(backbone: nn.Module, path: Path | str) -> None:
+    """Give the backbone of an image encoder the weights of a file.
+
+    The file is safetensors, or a state file of PyTorch, which is read without running anything. All
+    names may begin alike, as in "backbone."; weights that the backbone has not, such as those of
+    classes, are left out. Raises CheckpointError where the file is neither, or of another network.
+    """
+    path = Path(path)
+    tensors = _find_prefixed(_read(path), "conv1.weight", "conv_stem.weight")
+    wanted = backbone.state_dict()
+    missing = wanted.keys() - tensors.keys()
+    if missing:
+        raise CheckpointError(
+            f"{path} holds no weights for this network: it lacks {names(sorted(missing)[:5])}"
+            f"{' and others' if len(missing) > 5 else ''}"
+        )
+    for name, tensor in wanted.items():
+        if tensors[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{path}: {name} is {tuple(tensors[name].shape)}, "
+                f"expected {tuple(tensor.shape)}: set images.width to that of the weights"
+            )
+        if not tensors[name].isfinite().all():
+            raise CheckpointError(f"{path}: {name} holds numbers that are not finite")
+    backbone.load_state_dict({name: tensors[name] for name in wanted})
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    if path.suffix not in (".safetensors", *STATE_FILES):
+        valid = names([".safetensors", *STATE_FILES])
+        raise CheckpointError(f"{path} is no file of weights: its name must end in one of {valid}")
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
+    with refusing(CheckpointError, f"{path} holds no weights that can be read safely"):
+        if path.suffix == ".safetensors":
+            return load(path.read_bytes())
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+            found = found["state_dict"]
+        tensors: dict[str, Tensor] = {}
+        for name, value in found.items():
+            if isinstance(value, Tensor):
+                tensors[name] = value
+        return tensors
+
+
+def _find_prefixed(tensors: Mapping[str, Tensor], *first: str) -> dict[str, Tensor]:
+    """Return tensors under the names that the encoders use, of the part that begins with `first`.
+
+    Underscores before a part of a name are left out.
+    """
+    plain: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        plain[".".join(part.lstrip("_") for part in name.split("."))] = tensor
+    prefix = ""
+    for name in plain:
+        if name.endswith(first) and (not prefix or len(name) < len(prefix)):
+            prefix = name
+    for beginning in first:
+        prefix = prefix.removesuffix(beginning)
+    found: dict[str, Tensor] = {}
+    for name, tensor in plain.items():
+        if name.startswith(prefix):
+            found[name.removeprefix(prefix)] = tensor
+    return found
