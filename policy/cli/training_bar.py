@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from ..training.train import RESUME, TrainConfig
+from .printing import say
 from .progress import Bars
 
 
@@ -25,7 +26,7 @@ class TrainingBar(Bars):
 
     def log(self, line: str) -> None:
         """Print what a training says of itself."""
-        self.console.print(line, markup=False)
+        say(self.console, line)
 
     def show_pictures(self, camera: str, done: int, total: int) -> None:
         """Hear how many pictures of a camera are cached."""

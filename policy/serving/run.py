@@ -23,6 +23,7 @@ from ...envs.atomic_files import write_file, writing
 from ...envs.control.control_loop import NOT_BEGUN
 from ...envs.control.process import ControlConfig, PolicyActor
 from ...envs.control.telemetry import LATENCY, RunLog, missed, read_ticks
+from ...envs.hardware.registry import is_driver
 from ...envs.interrupts import ended_by_signals, handled_signals
 from ...envs.safety.calibration import delays
 from ...envs.safety.limits import read_limits
@@ -125,7 +126,7 @@ def _acting(config: RunConfig) -> tuple[ControlConfig, InferenceConfig | None]:
     if config.actions:
         spec = DemoStore.open(config.actions).spec
         watchdog = replace(config.watchdog, action_seconds=math.inf)
-        return replace(control, watchdog=watchdog, spec=spec.to_json()), None
+        return _facing(replace(control, watchdog=watchdog), spec), None
     return _served(config, control)
 
 
@@ -146,7 +147,15 @@ def _served(
         side=policy.config.encoders.images.side,
     )
     inference = InferenceConfig(str(find_policy(config.policy)), config.threads)
-    return replace(control, spec=spec.to_json(), policy=acting), inference
+    return _facing(replace(control, policy=acting), spec), inference
+
+
+def _facing(control: ControlConfig, spec: Spec) -> ControlConfig:
+    """Return the same with the Spec of what acts; a simulated task gets the cameras that it has."""
+    options = dict(control.options)
+    if spec.images and not is_driver(control.robot):
+        options.setdefault("cameras", list(spec.images))
+    return replace(control, spec=spec.to_json(), options=options)
 
 
 def _write_recorded_actions(config: RunConfig, folder: Path) -> Path:
