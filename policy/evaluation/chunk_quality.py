@@ -37,7 +37,8 @@ class Nearby:
             DataError: There are too few episodes.
         """
         share = max(0.1, 1 / max(2, len(DemoStore.open(path))))
-        data = read_dataset(path, policy.config, torch.device("cpu"), held_out=share)
+        device = torch.device("cpu")
+        data = read_dataset(path, policy.config, device, known=policy.spec, held_out=share)
         require_match(policy, data.spec, f"the demonstrations at {path}")
         if data.held_out is None or len(data.train) < NEAR:
             raise DataError(f"{path} holds too few episodes to compare one part with the other")

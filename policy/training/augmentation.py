@@ -51,13 +51,20 @@ def augment(
     for camera in spec.images:
         pictures = batch[camera]
         if pictures.is_floating_point():
-            continue  # features, made before
-        if config.crop:
-            seen = to_floats(crop_at_random(pictures, crop, generator))
-        else:
-            seen = prepare(pictures, crop)
-        changed[camera] = colour(seen, config, generator)
+            continue  # maps, made before
+        changed[camera] = augment_pictures(pictures, config, crop, generator)
     return changed
+
+
+def augment_pictures(
+    pictures: Tensor, config: AugmentationConfig, crop: float, generator: Generator
+) -> Tensor:
+    """Return prepared pictures (B, P, 3, h', w'), changed at random, of (B, P, h, w, 3) uint8."""
+    if config.crop:
+        seen = to_floats(crop_at_random(pictures, crop, generator))
+    else:
+        seen = prepare(pictures, crop)
+    return colour(seen, config, generator)
 
 
 def crop_at_random(pictures: Tensor, crop: float, generator: Generator) -> Tensor:

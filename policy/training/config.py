@@ -27,6 +27,7 @@ class TrainConfig:
     )
     # learning rate of what has weights from a file, as a share of lr; 0 keeps it as it is
     weights_rate: float = 0.1
+    views: int = 4  # in which each picture is learnt where weights_rate is 0, changed at random
     noise_levels: int = 1  # at which each window is learnt in a step, its pictures encoded once
     augment: AugmentationConfig = field(default_factory=AugmentationConfig)  # changes at random
     held_out: float = 0.04  # share of episodes that are not trained on but measure the loss
@@ -38,7 +39,7 @@ class TrainConfig:
     model: PolicyConfig = field(default_factory=PolicyConfig)  # what is trained
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "noise_levels", "log_every"):
+        for name in ("steps", "batch", "noise_levels", "views", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.threads < 0:

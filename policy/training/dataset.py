@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ...demos.store import DemoStore
 from ...demos.windows import Windows, make_windows, split_episodes
 from ...envs import ConfigError, DataError, Spec
 from ...envs.errors import names, pick
+from ..networks.encoders.observation import ObservationEncoder
 from ..normaliser import Normaliser
 from ..policy import PolicyConfig
+from .augmentation import AugmentationConfig
 from .image_cache import CachedImages, cache_images
+from .map_cache import CachedMaps, cache_maps
 from .mapped_arrays import map_arrays
 
 OnFrames = Callable[[str, int, int], None]  # is given a camera, pictures done, and of how many
@@ -30,8 +33,11 @@ class Samples(Protocol):
         """Return the number of samples."""
         ...
 
-    def batch(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return samples `rows` (B,): observations (B, O, ...) and "action" (B, H, A)."""
+    def batch(self, rows: Tensor, generator: Generator | None = None) -> dict[str, Tensor]:
+        """Return samples `rows` (B,): observations (B, O, ...) and "action" (B, H, A).
+
+        generator: draws what training sees of them; without it, it is what acting sees.
+        """
         ...
 
 
@@ -41,14 +47,15 @@ class WindowSamples:
     def __init__(
         self,
         arrays: Mapping[str, np.ndarray],
-        pictures: Mapping[str, CachedImages],
+        pictures: Mapping[str, CachedImages | CachedMaps],
         frames: int,
         chosen: Windows,
         device: torch.device,
     ) -> None:
         """Sample arrays[key] (N, ...), the actions among them, in the chosen windows.
 
-        pictures: of each camera, of which the newest `frames` of a history are sampled.
+        pictures: of each camera, or their maps, of which the newest `frames` of a history are
+        sampled.
         """
         self._arrays = arrays
         self._pictures = pictures
@@ -60,8 +67,15 @@ class WindowSamples:
         """Return the number of windows."""
         return len(self._windows)
 
-    def batch(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return samples `rows` (B,): observations (B, O, ...) and "action" (B, H, A)."""
+    def seeing(self, pictures: Mapping[str, CachedMaps]) -> WindowSamples:
+        """Return the same windows with maps in place of pictures."""
+        return WindowSamples(self._arrays, pictures, self._frames, self._windows, self._device)
+
+    def batch(self, rows: Tensor, generator: Generator | None = None) -> dict[str, Tensor]:
+        """Return samples `rows` (B,): observations (B, O, ...) and "action" (B, H, A).
+
+        generator: draws the views in which maps are seen; without it, it is what acting sees.
+        """
         numbers = rows.cpu().numpy()
         history = self._windows.history(numbers)
         chunk = self._windows.chunk(numbers)
@@ -70,8 +84,12 @@ class WindowSamples:
             frames = chunk if key == "action" else history
             batch[key] = torch.from_numpy(array[frames]).to(self._device)
         for camera, pictures in self._pictures.items():
-            newest = pictures[history[:, -self._frames :]]
-            batch[camera] = torch.from_numpy(newest).to(self._device)
+            newest = history[:, -self._frames :]
+            if isinstance(pictures, CachedMaps):
+                seen = pictures.read(newest, _draw_views(len(rows), pictures.views, generator))
+            else:
+                seen = torch.from_numpy(pictures[newest])
+            batch[camera] = seen.to(self._device)
         return batch
 
 
@@ -86,7 +104,7 @@ class TensorSamples:
         """Return W."""
         return len(self._tensors["action"])
 
-    def batch(self, rows: Tensor) -> dict[str, Tensor]:
+    def batch(self, rows: Tensor, generator: Generator | None = None) -> dict[str, Tensor]:
         """Return samples `rows` (B,): observations, "action" (B, H, A), and all else."""
         return {key: tensor[rows] for key, tensor in self._tensors.items()}
 
@@ -100,6 +118,15 @@ class Dataset:
     train: Samples
     held_out: Samples | None
     shapes: Mapping[str, tuple[int, ...]]  # of the arrays that are sampled
+    pictures: Mapping[str, CachedImages] = field(default_factory=dict)  # of every camera
+
+
+def _draw_views(count: int, views: int, generator: Generator | None) -> np.ndarray:
+    """Draw for each sample a view (count,) that is changed at random; the first, if none draws."""
+    if generator is None or views == 1:
+        return np.zeros(count, int)
+    device = generator.device
+    return torch.randint(1, views, (count,), generator=generator, device=device).cpu().numpy()
 
 
 def read_dataset(
@@ -109,6 +136,7 @@ def read_dataset(
     *,
     states: Sequence[str] | None = None,
     cameras: Sequence[str] | None = None,
+    known: Spec | None = None,
     held_out: float = 0.0,
     seed: int = 0,
     on_frames: OnFrames = lambda camera, done, total: None,
@@ -116,14 +144,18 @@ def read_dataset(
 ) -> Dataset:
     """Open the fields of a DemoStore that a policy of this description reads.
 
-    states, cameras: fields to learn from, by default all. held_out: share of episodes, drawn by
-    `seed`, to validate on. on_frames: is told how many pictures are cached. log: is told in one
-    line each what is used and left out, and what it takes. Raises DataError where there is nothing
-    to learn from, and ConfigError for fields that the store has not.
+    states, cameras: fields to learn from, by default all. known: of a policy that is there already,
+    whose fields are taken, as far as the store has them, in place of these. held_out: share of
+    episodes, drawn by `seed`, to validate on. on_frames: is told how many pictures are cached. log:
+    is told in one line each what is used and left out, and what it takes. Raises DataError where
+    there is nothing to learn from, and ConfigError for fields that the store has not.
     """
     store = DemoStore.open(path)
     store.require()
-    spec = choose_fields(store.spec, states, cameras)
+    if known is None:
+        spec = choose_fields(store.spec, states, cameras)
+    else:
+        spec = keep_fields(store.spec, known.observations)
     kept, held = split_episodes(len(store), held_out, seed)
     every = make_windows(store.ends, config.observation_steps, config.horizon, config.action_steps)
     train = _select_episodes(every, store.ends, kept)
@@ -142,7 +174,33 @@ def read_dataset(
     def sample(chosen: Windows) -> WindowSamples:
         return WindowSamples(arrays, pictures, images.frames, chosen, device)
 
-    return Dataset(spec, normaliser, sample(train), sample(rest) if len(rest) else None, shapes)
+    held_out_samples = sample(rest) if len(rest) else None
+    return Dataset(spec, normaliser, sample(train), held_out_samples, shapes, pictures)
+
+
+def with_maps(
+    dataset: Dataset,
+    folder: Path,
+    encoder: ObservationEncoder,
+    augmentation: AugmentationConfig,
+    views: int,
+    on_frames: OnFrames = lambda camera, done, total: None,
+) -> Dataset:
+    """Return a dataset whose pictures are what the frozen backbones of `encoder` make of them.
+
+    folder: where these maps are kept. views: in which each picture is seen, changed at random,
+    beside the view that acting has.
+    """
+    maps: dict[str, CachedMaps] = {}
+    for camera, pictures in dataset.pictures.items():
+        maps[camera] = cache_maps(
+            folder, camera, pictures, encoder, augmentation, views, on_frames=on_frames
+        )
+    held_out = dataset.held_out
+    assert isinstance(dataset.train, WindowSamples)
+    if isinstance(held_out, WindowSamples):
+        held_out = held_out.seeing(maps)
+    return replace(dataset, train=dataset.train.seeing(maps), held_out=held_out)
 
 
 def choose_fields(
@@ -157,10 +215,15 @@ def choose_fields(
         pick(spec.images, key, "camera")
     if not chosen + seen:
         raise ConfigError("states and cameras are both empty: there is nothing to learn from")
+    return keep_fields(spec, chosen + seen)
+
+
+def keep_fields(spec: Spec, kept: Collection[str]) -> Spec:
+    """Return a Spec with those of its observations that are kept, in its own order."""
     observations = {}
-    for key, field in spec.observations.items():
-        if key in chosen or key in seen:
-            observations[key] = field
+    for key, observed in spec.observations.items():
+        if key in kept:
+            observations[key] = observed
     return replace(spec, observations=observations)
 
 

@@ -65,7 +65,9 @@ def distill(
     if teacher.config.objective in SINGLE_STEP:
         raise ConfigError(f"{policy} is asked once per chunk already: there is nothing to distill")
     with torch_threads(config.threads or 1):
-        demonstrations = read_dataset(data, teacher.config, torch.device(device), log=log)
+        demonstrations = read_dataset(
+            data, teacher.config, torch.device(device), known=teacher.spec, log=log
+        )
         require_match(teacher, demonstrations.spec, f"the demonstrations at {data}")
         generator = Generator(device).manual_seed(config.seed)
         labelled = label_windows(teacher, demonstrations, labels, generator)
@@ -100,11 +102,9 @@ def _label_once(
     teacher: Policy, samples: Samples, sampler: Sampler, perturb: float, generator: Generator
 ) -> Mapping[str, Tensor]:
     rows = torch.arange(len(samples), device=generator.device)
-    batch = samples.batch(rows)
-    obs: dict[str, Tensor] = {}
-    for key in batch:
-        if key in teacher.spec.observations:
-            obs[key] = _shift(batch[key], perturb, generator)
+    obs = _read_observations(teacher, samples, rows)
+    for key in teacher.spec.states:
+        obs[key] = _shift(obs[key], perturb, generator)
     shape = (len(rows), teacher.config.horizon, teacher.noise_size)
     noise = torch.randn(shape, generator=generator, device=generator.device)
     chunks: list[Tensor] = []
@@ -112,6 +112,22 @@ def _label_once(
         seen = {key: history[part] for key, history in obs.items()}
         chunks.append(teacher.act(seen, noise[None, part], sampler=sampler))
     return {**obs, "action": torch.cat(chunks), "noise": noise}
+
+
+@torch.no_grad()
+def _read_observations(teacher: Policy, samples: Samples, rows: Tensor) -> dict[str, Tensor]:
+    """Return the histories of all samples, of pictures their features: the encoder stays as it is.
+
+    Pictures themselves might not fit the memory.
+    """
+    parts: dict[str, list[Tensor]] = {key: [] for key in teacher.spec.observations}
+    for some in rows.split(LABELLED_TOGETHER):
+        batch = samples.batch(some)
+        for camera in teacher.spec.images:
+            batch[camera] = teacher.encoder.look(camera, batch[camera])
+        for key, found in parts.items():
+            found.append(batch[key])
+    return {key: torch.cat(found) for key, found in parts.items()}
 
 
 def _shift(x: Tensor, amount: float, generator: Generator) -> Tensor:

@@ -24,7 +24,8 @@ from ..checkpoint import load_policy, require_match
 from ..networks.encoders.config import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageConfig
 from ..policy import Policy, PolicyConfig
 from .config import TrainConfig
-from .dataset import Dataset, OnFrames, read_dataset
+from .dataset import Dataset, OnFrames, read_dataset, with_maps
+from .image_cache import cache_folder
 from .log import Log
 from .resume import RESUME, resume_run, save_run
 from .state import TrainState
@@ -53,19 +54,16 @@ def train(
     begun = None
     origin = {"data": str(data)}
     if start is not None:
-        if config.weights:
-            raise ConfigError("weights= is for a new policy: policy= has weights of its own")
+        begun = _load_begun(start, config)
         origin["start"] = str(start)
-        begun = load_policy(start)
-        if config.model.net.prefix:
-            begun = begun.with_prefix()
         config = replace(config, model=begun.config)
     dataset = read_dataset(
         data,
         config.model,
         torch.device(device),
-        states=config.states if begun is None else list(begun.spec.states),
-        cameras=config.cameras if begun is None else list(begun.spec.images),
+        states=config.states,
+        cameras=config.cameras,
+        known=None if begun is None else begun.spec,
         held_out=config.held_out,
         seed=config.seed,
         on_frames=on_frames,
@@ -77,7 +75,25 @@ def train(
     else:
         require_match(begun, dataset.spec, f"the demonstrations at {data}")
         policy = begun.requires_grad_(True).train()
-    return fit(policy.to(device), dataset, Path(out), config, origin, report)
+    policy.to(device)
+    if config.weights and not config.weights_rate:
+        dataset = with_maps(
+            dataset,
+            cache_folder(Path(data)),
+            policy.encoder,
+            config.augment,
+            config.views,
+            on_frames,
+        )
+    return fit(policy, dataset, Path(out), config, origin, report)
+
+
+def _load_begun(start: Path | str, config: TrainConfig) -> Policy:
+    """Load a policy to go on with; ConfigError where there are other weights to begin with."""
+    if config.weights:
+        raise ConfigError("weights= is for a new policy: policy= has weights of its own")
+    begun = load_policy(start)
+    return begun.with_prefix() if config.model.net.prefix else begun
 
 
 def fit(
@@ -139,7 +155,7 @@ def _loop(
         rows = torch.randint(
             len(dataset.train), (config.batch,), generator=generator, device=state.device
         )
-        loss = state.take_step(dataset.train.batch(rows), generator, step)
+        loss = state.take_step(dataset.train.batch(rows, generator), generator, step)
         step += 1
         if step % config.log_every == 0 or step in (first_logged, config.steps):
             _require_finite(loss, step)

@@ -41,7 +41,7 @@ class ObservationEncoder(nn.Module):
         self._places = {}
         for index, camera in enumerate(cameras):
             self._places[camera] = 0 if config.images.shared else index
-        self._config = config.images
+        self.config = config.images
         self.cameras = nn.ModuleList()
         for _ in {*self._places.values()}:
             self.cameras.append(ImageEncoder(config.images))
@@ -72,7 +72,7 @@ class ObservationEncoder(nn.Module):
         if pictures.ndim == 3:
             return pictures
         if not pictures.is_floating_point():
-            pictures = prepare(pictures[:, -self._config.frames :], self._config.crop)
+            pictures = prepare(pictures[:, -self.config.frames :], self.config.crop)
         encoder = self.encoder_of(camera)
         together = pictures.flatten(0, 1)
         if pictures.shape[2] == 3:
@@ -99,6 +99,6 @@ class ObservationEncoder(nn.Module):
 
     def centre(self, pictures: Tensor) -> Tensor:
         """Return pictures (n, 3, h, w) in [0, 1] about zero, as the weights expect them."""
-        mean = torch.tensor(self._config.mean, device=pictures.device).view(3, 1, 1)
-        deviation = torch.tensor(self._config.deviation, device=pictures.device).view(3, 1, 1)
+        mean = torch.tensor(self.config.mean, device=pictures.device).view(3, 1, 1)
+        deviation = torch.tensor(self.config.deviation, device=pictures.device).view(3, 1, 1)
         return (pictures - mean) / deviation

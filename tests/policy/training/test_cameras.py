@@ -1,8 +1,10 @@
 """Training on what cameras see."""
 
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +14,13 @@ from training_runs import CONFIG, TINY, finished, weights
 
 from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
-from fewstep.envs import CheckpointError, ConfigError, Field, Spec
+from fewstep.envs import CheckpointError, ConfigError, DataError, Field, Spec
 from fewstep.policy.checkpoint import load_policy
 from fewstep.policy.networks.encoders.config import EncoderConfig, ImageConfig
 from fewstep.policy.networks.encoders.resnet import ResNet18
 from fewstep.policy.training.augmentation import AugmentationConfig
+from fewstep.policy.training.distill import LabelConfig, distill
+from fewstep.policy.training.image_cache import cache_folder
 from fewstep.policy.training.state import TrainState
 from fewstep.policy.training.train import train
 
@@ -170,3 +174,53 @@ def test_a_policy_that_looks_goes_on_with_the_cameras_that_it_has(
     first = train(demos, tmp_path / "first", replace(SEEING, cameras=("wrist",)))
     second = train(demos, tmp_path / "second", SEEING, start=tmp_path / "first")
     assert second.spec == first.spec
+
+
+def test_a_student_learns_what_its_teacher_sees(demos: Path, tmp_path: Path) -> None:
+    teacher = train(demos, tmp_path / "teacher", SEEING)
+    labels = LabelConfig(copies=1, network_evaluations=2)
+    student = distill(tmp_path / "teacher", demos, tmp_path / "student", labels, SEEING)
+    assert student.spec == teacher.spec and student.config.drawn_by.cost == 1
+    for name, weight in teacher.encoder.cameras.state_dict().items():
+        assert torch.equal(student.encoder.cameras.state_dict()[name], weight)
+
+
+def test_what_a_frozen_backbone_sees_is_kept_and_found_again(
+    demos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    file = tmp_path / "given.safetensors"
+    save_file(ResNet18(ImageConfig(width=4, norm="frozen")).state_dict(), file)
+    frozen = replace(SEEING, weights=str(file), weights_rate=0.0, views=2)
+    looks = []
+
+    def count(camera: str, done: int, total: int) -> None:
+        looks.append((camera, done, total))
+
+    train(demos, tmp_path / "first", frozen, on_frames=count)
+    assert ("front", 48, 48) in looks and ("wrist", 48, 48) in looks
+    looks.clear()
+    train(demos, tmp_path / "second", frozen, on_frames=count)
+    assert not looks
+    assert weights(tmp_path / "second") == weights(tmp_path / "first")
+    lively = replace(frozen, augment=AugmentationConfig(hue=0.2))
+    train(demos, tmp_path / "third", lively, on_frames=count)
+    assert looks
+    for maps in cache_folder(demos).glob("*.maps"):
+        maps.write_bytes(maps.read_bytes()[:-1])  # cut off
+    looks.clear()
+    train(demos, tmp_path / "fourth", frozen, on_frames=count)
+    assert looks and weights(tmp_path / "fourth") == weights(tmp_path / "first")
+
+
+def test_maps_that_fit_no_disk_are_refused(
+    demos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(demos, tmp_path / "pictures", SEEING)  # so that these are cached
+    file = tmp_path / "given.safetensors"
+    save_file(ResNet18(ImageConfig(width=4, norm="frozen")).state_dict(), file)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    config = replace(SEEING, weights=str(file), weights_rate=0.0, views=7)
+    with pytest.raises(DataError, match=r"frozen encoder makes of front takes .* fewer views="):
+        train(demos, tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()

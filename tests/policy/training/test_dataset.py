@@ -1,5 +1,6 @@
 """What training samples is what the store holds, and little of it is in memory."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from fewstep.demos.windows import make_windows, split_episodes
 from fewstep.envs import DataError, Field, Spec
 from fewstep.policy.policy import PolicyConfig
 from fewstep.policy.training import mapped_arrays
-from fewstep.policy.training.dataset import describe_fields, read_dataset
+from fewstep.policy.training.dataset import describe_fields, keep_fields, read_dataset
 from fewstep.policy.training.mapped_arrays import map_arrays
 
 SPEC = Spec(
@@ -20,6 +21,7 @@ SPEC = Spec(
     {"reach": Field((2,), "m")},
     policy_hz=10,
 )
+CAMERA = {"camera": Field((4, 6, 3), kind="image")}
 CONFIG = PolicyConfig(horizon=4, action_steps=2)
 CPU = torch.device("cpu")
 
@@ -113,4 +115,12 @@ def test_a_full_disk_is_one_clear_error(store: DemoStore, monkeypatch) -> None:
 
 
 def test_a_line_names_what_is_used_and_what_is_not() -> None:
-    assert describe_fields(SPEC) == "trains on heading, pose"
+    assert describe_fields(SPEC, SPEC) == "trains on heading, pose"
+    seeing = replace(SPEC, observations={**SPEC.observations, **CAMERA})
+    assert describe_fields(seeing, seeing) == "trains on heading, pose, sees camera"
+    assert describe_fields(seeing, keep_fields(seeing, ["pose"])) == (
+        "trains on pose; leaves out camera, heading"
+    )
+    assert describe_fields(seeing, keep_fields(seeing, ["camera"])) == (
+        "trains on no state, sees camera; leaves out heading, pose"
+    )
