@@ -51,10 +51,9 @@ def train(
     should know. An unfinished run in `out` goes on where it was saved; an interrupt saves it, a
     second one gives up at once.
     """
-    begun = None
     origin = {"data": str(data)}
-    if start is not None:
-        begun = _load_begun(start, config)
+    begun = _load_begun(start, config)
+    if begun is not None:
         origin["start"] = str(start)
         config = replace(config, model=begun.config)
     dataset = read_dataset(
@@ -77,19 +76,16 @@ def train(
         policy = begun.requires_grad_(True).train()
     policy.to(device)
     if config.weights and not config.weights_rate:
-        dataset = with_maps(
-            dataset,
-            cache_folder(Path(data)),
-            policy.encoder,
-            config.augment,
-            config.views,
-            on_frames,
-        )
+        encoder = policy.encoder
+        folder = cache_folder(Path(data))
+        dataset = with_maps(dataset, folder, encoder, config.augment, config.views, on_frames)
     return fit(policy, dataset, Path(out), config, origin, report)
 
 
-def _load_begun(start: Path | str, config: TrainConfig) -> Policy:
+def _load_begun(start: Path | str | None, config: TrainConfig) -> Policy | None:
     """Load a policy to go on with; ConfigError where there are other weights to begin with."""
+    if start is None:
+        return None
     if config.weights:
         raise ConfigError("weights= is for a new policy: policy= has weights of its own")
     begun = load_policy(start)
