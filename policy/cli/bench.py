@@ -49,6 +49,10 @@ def run(settings: BenchSettings, console: Console) -> int:
         )
     write_file(out / "bench.json", json.dumps(result, indent=1).encode())
     console.print(_table(result))
+    encoder = result["encoder_ms"]
+    console.print(
+        f"of each chunk the encoder takes {encoder['median']:.2f} ms, p99 {encoder['p99']:.2f} ms"
+    )
     return 0
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ...envs.errors import ConfigError, pick
 from ..checkpoint import load_policy
+from ..engines.eager import EagerEngine
 from ..engines.engine import Engine
 from ..engines.loading import ENGINES
 from ..policy import Policy
@@ -31,6 +34,7 @@ class Mode:
 
 
 TEXTBOOK = Mode("eager", 100)  # what all others are compared with
+ENCODER = Mode("eager", 0)  # the encoder of the observation alone
 
 
 def bench(
@@ -53,8 +57,9 @@ def bench(
         on_round: Is given how many of ROUNDS rounds are over.
 
     Returns:
-        The content of bench.json. max_error: the largest difference between an action and the one
-        that the eager engine computes from the same noise [robot units].
+        The content of bench.json. encoder_ms: of each chunk, what encoding the observation takes.
+        max_error: the largest difference between an action and the one that the eager engine
+        computes from the same noise [robot units].
 
     Raises:
         ConfigError: For less than one call, or one evaluation.
@@ -62,7 +67,7 @@ def bench(
     if min(calls, *network_evaluations) < 1:
         raise ConfigError("calls and network_evaluations must be at least 1")
     policy = load_policy(policy_name)
-    calculations: dict[Mode, ComputeChunk] = {}
+    calculations: dict[Mode, ComputeChunk] = {ENCODER: prepare_encoding(policy)}
     for engine in engines:
         for count in network_evaluations:
             calculations[Mode(engine, count)] = prepare_chunk(policy, engine, count)
@@ -71,6 +76,7 @@ def bench(
     calculations[TEXTBOOK] = textbook
     with torch_threads(threads):
         times = measure_alternately(calculations, calls, on_round)
+        encoder = times.pop(ENCODER)
         rows: list[dict[str, Any]] = []
         for mode, milliseconds in times.items():
             exact = prepare_chunk(policy, "eager", mode.network_evaluations)
@@ -80,6 +86,10 @@ def bench(
         "policy": str(policy_name),
         "parameters": sum(parameter.numel() for parameter in policy.parameters()),
         "control_period_ms": 1e3 / policy.spec.command_hz,
+        "encoder_ms": {
+            "median": float(np.median(encoder)),
+            "p99": float(np.percentile(encoder, 99)),
+        },
         "rows": rows,
     }
 
@@ -126,8 +136,26 @@ def prepare_chunk(policy: Policy, engine_name: str, network_evaluations: int) ->
     """Return a function that computes a whole chunk for one observation."""
     make_engine = pick(ENGINES, engine_name, "engine")
     engine: Engine = make_engine(policy, policy.config.drawn_by.at(network_evaluations))
+    observation = _blank_observation(engine)
+    noise = draw_noise(engine, seed=0)[:, None]
+    return lambda: engine.predict(observation, noise)
+
+
+def prepare_encoding(policy: Policy) -> ComputeChunk:
+    """Return a function that encodes one observation, and no more."""
+    observation: dict[str, Tensor] = {}
+    for key, history in _blank_observation(EagerEngine(policy)).items():
+        observation[key] = torch.from_numpy(history)
+
+    @torch.no_grad()
+    def encode() -> np.ndarray:
+        return policy.features(observation).numpy()
+
+    return encode
+
+
+def _blank_observation(engine: Engine) -> dict[str, np.ndarray]:
     observation: dict[str, np.ndarray] = {}
     for key, history in blank_history(engine).items():
         observation[key] = history[None]
-    noise = draw_noise(engine, seed=0)[:, None]
-    return lambda: engine.predict(observation, noise)
+    return observation

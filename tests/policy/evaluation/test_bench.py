@@ -68,3 +68,8 @@ def test_rows_take_turns() -> None:
 def test_an_unknown_engine_lists_the_valid_ones(run: Path) -> None:
     with pytest.raises(ConfigError, match="unknown engine 'steam'; valid: eager"):
         bench(run, engines=("steam",))
+
+
+def test_the_encoder_is_timed_beside_the_chunks(run: Path) -> None:
+    encoder = bench(run, network_evaluations=(2,), calls=10)["encoder_ms"]
+    assert 0 < encoder["median"] <= encoder["p99"]
