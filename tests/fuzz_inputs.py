@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
+from older_lerobot import write_older
 
 from fewstep.demos import DemoStore, Episode
 from fewstep.demos.doctor.check import check
@@ -88,6 +89,12 @@ def lerobot_of_others(path: Path) -> None:
     info = json.loads((path / "meta/info.json").read_text())
     info["features"]["observation.images.top"] |= {"dtype": "image"}
     (path / "meta/info.json").write_text(json.dumps(info))
+
+
+def lerobot_v21(path: Path) -> None:
+    store(path.with_suffix(".store"), "lossless")
+    write_older(DemoStore.open(path.with_suffix(".store")), path)
+    shutil.rmtree(path.with_suffix(".store"))
 
 
 def buffer(path: Path) -> None:
@@ -199,6 +206,7 @@ def reads_store(path: Path, out: Path) -> None:
 TARGETS = {
     "lerobot": Target(lerobot, imports),
     "lerobot_of_others": Target(lerobot_of_others, imports),
+    "lerobot_v21": Target(lerobot_v21, imports),
     "buffer": Target(buffer, imports),
     "buffer_of_others": Target(buffer_of_others, imports),
     "pusht": Target(

@@ -73,7 +73,7 @@ TEXTS = (
     b"*a",
     b"&a [*a]",
 )
-WORDS = (".zarray", ".zattrs", ".zgroup", ".json")
+WORDS = (".zarray", ".zattrs", ".zgroup", ".json", ".jsonl")
 KEYS = ("x", "", "a.b.c", "hydra", "defaults", "_target_", "+x", "~x", "++a", "recipe", "-x", "--x")
 GIVEN = (
     "1",
@@ -151,8 +151,14 @@ def _file(file: Path, rng: np.random.Generator) -> str:
 
 
 def _structure(file: Path, rng: np.random.Generator) -> str:
-    """Another value, or none, at some place of a JSON file."""
-    content = json.loads(file.read_text())
+    """Another value, or none, at some place of a JSON file, or of one line of JSON lines."""
+    before, text, after = "", file.read_text(), ""
+    if file.suffix == ".jsonl":
+        lines = text.splitlines(keepends=True) or ["{}"]
+        number = int(rng.integers(len(lines)))
+        text = lines[number]
+        before, after = "".join(lines[:number]), "\n" + "".join(lines[number + 1 :])
+    content = json.loads(text)
     *path, last = pick(rng, list(_places(content))[1:] or [("x",)])
     inner = content
     for part in path:
@@ -162,7 +168,7 @@ def _structure(file: Path, rng: np.random.Generator) -> str:
         value = "(deleted)"
     else:
         inner[last] = value = pick(rng, VALUES)
-    file.write_text(json.dumps(content))
+    file.write_text(before + json.dumps(content) + after)
     return f"{[*path, last]} = {value!r:.50}"
 
 

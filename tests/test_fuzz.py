@@ -32,7 +32,15 @@ GROUPS = {
         "limits.yaml",
         "command line",
     ],
-    "others": ["lerobot", "lerobot_of_others", "store", "store_lossless", "policy", "log"],
+    "others": [
+        "lerobot",
+        "lerobot_of_others",
+        "lerobot_v21",
+        "store",
+        "store_lossless",
+        "policy",
+        "log",
+    ],
 }
 
 

@@ -19,8 +19,8 @@ BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 
 
 def is_lerobot(path: Path) -> bool:
-    """Return whether a LeRobot dataset lies here."""
-    return (path / "meta/info.json").exists()
+    """Return whether a LeRobot dataset lies here, one from before v2.0 too, which is refused."""
+    return (path / "meta/info.json").exists() or (path / "meta_data/info.json").exists()
 
 
 def is_replay_buffer(path: Path) -> bool:
@@ -60,7 +60,7 @@ class Format:
 
 
 FORMATS: Mapping[str, Format] = {
-    "LeRobot dataset v3.0": Format("lerobot.reading", is_lerobot),
+    "LeRobot dataset (v2.0, v2.1, v3.0)": Format("lerobot.reading", is_lerobot),
     "Diffusion Policy replay buffer (zarr, zip)": Format(
         "diffusion_policy.reading", is_replay_buffer
     ),

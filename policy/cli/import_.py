@@ -19,8 +19,8 @@ from .progress import Bars
 class ImportSettings:
     """Import demonstrations of another format; what lies at `source` says which.
 
-    A LeRobot v3.0 dataset, a replay buffer of Diffusion Policy (zarr, folder or zip), an HDF5 file
-    of robomimic or robosuite, a bag of ROS 1 or 2, or MCAP.
+    A LeRobot dataset (v2.0, v2.1 or v3.0), a replay buffer of Diffusion Policy (zarr, folder or
+    zip), an HDF5 file of robomimic or robosuite, a bag of ROS 1 or 2, or MCAP.
     """
 
     source: str = MISSING  # a file or folder

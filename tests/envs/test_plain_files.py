@@ -67,6 +67,10 @@ FOLDERS = {
             "videos/observation.images.top/chunk-000/file-000.mp4",
         ),
     ],
+    "lerobot_v21": [
+        *("meta/info.json", "meta/episodes.jsonl", "data/chunk-000/episode_000001.parquet"),
+        "videos/chunk-000/observation.images.top/episode_000001.mp4",
+    ],
     "buffer_of_others": [
         *(
             "data/state/.zarray",

@@ -1,1 +1,1 @@
-"""LeRobot datasets v3.0, read and written."""
+"""LeRobot datasets: v2.0, v2.1 and v3.0 are read, v3.0 is written."""

@@ -11,7 +11,8 @@ import numpy as np
 
 from ....envs import Field, Spec
 
-VERSION = "v3.0"
+VERSION = "v3.0"  # that is written
+INFO = "meta/info.json"
 OURS = "meta/fewstep.json"  # in an export of ours: Spec, provenance, and how each episode ended
 OBSERVATION = "observation."
 STATE = "observation.state"
@@ -82,11 +83,26 @@ def guess_field(feature: Mapping[str, Any]) -> Field:
 def _element_names(given: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
     """Return the names of the elements, where there is one for each.
 
-    They may lie one level deep.
+    () where two have the same, or anything else is given.
     """
-    listed = given or []
-    if isinstance(given, dict):
-        listed = next(iter(given.values()), [])
-    if not isinstance(listed, list) or len(listed) != np.prod(shape):
+    listed = _listed_names(given)
+    complete = len(listed) == np.prod(shape)
+    if not complete or len(set(listed)) < len(listed):
         return ()
-    return tuple(map(str, listed))
+    return tuple(listed)
+
+
+def _listed_names(given: Any) -> list[str]:
+    """Return the names in a list, in a table of numbers, or one level deep in either."""
+    if isinstance(given, dict):
+        if all(isinstance(place, int) for place in given.values()):
+            return sorted(given, key=given.__getitem__)
+        given = list(given.values())
+    if not isinstance(given, list):
+        return []
+    listed = []
+    for part in given:
+        listed += part if isinstance(part, list) else [part]
+    if not all(isinstance(name, str | int) for name in listed):
+        return []
+    return [str(name) for name in listed]

@@ -44,6 +44,10 @@ def read_batches(file: Path, widths: Mapping[str, int]) -> Iterator[pa.RecordBat
     """Yield some rows at a time. widths: the columns to read, and the numbers a row may have."""
     with refusing(DataError, f"cannot read {file} as parquet", file):
         parquet = pq.ParquetFile(file)
+        columns = parquet.schema_arrow.names
+        missing = widths.keys() - set(columns)
+        if missing:
+            raise DataError(f"{file} lacks {names(missing)}; it has {names(columns)}")
         rows = _rows_at_once(file, parquet.metadata, widths)
         yield from parquet.iter_batches(rows, columns=list(widths))
 
@@ -83,20 +87,3 @@ def _column_width(place: str, widths: Mapping[str, int]) -> int | None:
         if place == key or place.startswith(f"{key}."):
             return width
     return None
-
-
-def read_episode_rows(folder: Path) -> list[dict[str, Any]]:
-    """Return what the dataset says about every episode, in their order, statistics left out."""
-    rows: list[dict[str, Any]] = []
-    for file in sorted((folder / "meta/episodes").rglob("*.parquet")):
-        require_plain(file, folder)
-        with refusing(DataError, f"cannot read {file} as parquet", file):
-            kept = [name for name in pq.read_schema(file).names if not name.startswith("stats/")]
-            size = 0
-            for batch in read_batches(file, dict.fromkeys(kept, caps.FREE)):
-                size += batch.nbytes
-                require_ratio(size, file.stat().st_size, str(file))
-                rows += batch.to_pylist()
-    if not rows:
-        raise DataError(f"{folder} has no episodes: meta/episodes holds none")
-    return sorted(rows, key=lambda row: row["episode_index"])

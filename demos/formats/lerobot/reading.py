@@ -1,10 +1,9 @@
-"""LeRobot datasets v3.0: parquet for numbers, many episodes per video, read in order."""
+"""LeRobot datasets: parquet for numbers, videos or pictures beside them, read in order."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from ....envs import DataError, Spec
-from ....envs.errors import names
+from ....envs.errors import names, refusing
 from ....envs.tables import read_json
 from ...episode import ACTION, TIME, Episode
 from ...storage.image_files import open_picture
@@ -23,22 +22,23 @@ from ..source import Source, reader, select_observations
 from .features import (
     CLOCK,
     EPISODE,
+    INFO,
     OURS,
     SUCCESS,
-    VERSION,
     FeatureSlice,
     exported_slices,
     guess_field,
     guessed_slices,
     short_name,
 )
-from .files import fill_template, read_batches, read_episode_rows
+from .files import read_batches
+from .layouts import LAYOUTS, LENGTH, TASKS, Row, VideoPlace, choose_layout
 from .video import VideoReader
 
 Slices = Mapping[str, FeatureSlice]
 
 
-@reader(f"a LeRobot dataset {VERSION}")
+@reader("a LeRobot dataset")
 def read(path: Path, choice: Choice) -> Iterator[Source]:
     """Yield the episodes of a LeRobot dataset; every observation.* becomes an observation.
 
@@ -74,15 +74,10 @@ class Dataset:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.info = read_json(path / "meta/info.json", inside=path)
-        found = self.info.get("codebase_version")
-        if found != VERSION:
-            raise DataError(
-                f"{path} is a LeRobot dataset {found}, only {VERSION} is read:"
-                " lerobot itself converts it"
-            )
+        self.info = _read_info(path)
+        self.layout = choose_layout(path, self.info)
         self.features = self.info["features"]
-        self.rows = read_episode_rows(path)
+        self.rows = self.layout.read_rows()
         self._require_whole()
         self.success: list[bool | None] | None = None
         if (path / OURS).exists():
@@ -91,7 +86,8 @@ class Dataset:
             self.slices = exported_slices(self.spec)
             self.success = ours["success"]
             self.notes = ours["provenance"]
-        else:
+            return
+        with refusing(DataError, f"cannot read {path / INFO}"):
             self.slices = guessed_slices(self.features)
             action = guess_field(self.features[ACTION])
             self.spec = Spec({}, {ACTION: action}, float(self.info["fps"]))
@@ -103,16 +99,19 @@ class Dataset:
         said = self.info.get("total_episodes", len(self.rows))
         if said != len(self.rows):
             raise DataError(
-                f"{self.path} has {said} episodes, and meta/episodes tells of {len(self.rows)}:"
-                " fetch it whole"
+                f"{self.path} has {said} episodes, and {self.layout.index.relative_to(self.path)}"
+                f" tells of {len(self.rows)}: fetch it whole"
             )
 
     def _describe(self) -> dict[str, Any]:
         tasks: set[str] = set()
         for row in self.rows:
-            tasks.update(row.get("tasks") or [])
-        source = self.path.name
-        return {"source": source, "format": f"LeRobot dataset {VERSION}", "tasks": sorted(tasks)}
+            tasks.update(row.get(TASKS) or [])
+        return {
+            "source": self.path.name,
+            "format": f"LeRobot dataset {self.info['codebase_version']}",
+            "tasks": sorted(tasks),
+        }
 
     def is_video(self, part: FeatureSlice) -> bool:
         """Return whether an observation is in videos."""
@@ -131,22 +130,24 @@ class Dataset:
         wanted = {ACTION, clock, *(part.feature for part in tabular.values())}
         if SUCCESS in self.features:
             wanted.add(SUCCESS)
-        for index, (row, table) in enumerate(self._tables(wanted)):
+        for index, (row, file, table) in enumerate(self._tables(wanted)):
             data: dict[str, Any] = {}
             for key, video in videos.items():
                 data[key] = video.read(row, images)
-            for key, part in tabular.items():
-                data[key] = self._observation(table, part, images)
-            data[ACTION] = self._values(table, ACTION)
-            data[TIME] = self._values(table, clock)[:, 0].astype(float)
-            yield Episode(data, spec, self._succeeded(index, table))
+            with refusing(DataError, f"cannot read episode {row[EPISODE]} in {file}", file):
+                for key, part in tabular.items():
+                    data[key] = self._observation(table, part, images)
+                data[ACTION] = self._values(table, ACTION)
+                data[TIME] = self._values(table, clock)[:, 0].astype(float)
+                episode = Episode(data, spec, self._succeeded(index, table))
+            yield episode
 
     def _open_video(self, part: FeatureSlice) -> VideoReader:
+        def find(row: Row) -> VideoPlace:
+            return self.layout.find_video(row, part.feature)
+
         camera = short_name(part.feature)
-        find_file = partial(
-            fill_template, self.path, self.info["video_path"], video_key=part.feature
-        )
-        return VideoReader(find_file, part.feature, camera, part.field.shape, self.spec.policy_hz)
+        return VideoReader(find, camera, part.field.shape, self.spec.policy_hz)
 
     def _succeeded(self, index: int, table: pa.Table) -> bool | None:
         if self.success is not None:
@@ -170,29 +171,40 @@ class Dataset:
         shape = self.features[feature]["shape"]
         return column.to_numpy(zero_copy_only=False).reshape(len(table), *shape)
 
-    def _tables(self, features: Collection[str]) -> Iterator[tuple[Mapping[str, Any], pa.Table]]:
-        """Yield what is said about every episode, and its rows, in order."""
+    def _tables(self, features: Collection[str]) -> Iterator[tuple[Row, Path, pa.Table]]:
+        """Yield what is said about every episode, the file of its frames, and these, in order."""
         widths = {name: prod(self.features[name]["shape"]) for name in sorted(features)}
         widths[EPISODE] = 1
         file = Path()
         rest = RowQueue(iter(()))
         for row in self.rows:
-            place = fill_template(
-                self.path,
-                self.info["data_path"],
-                chunk_index=row["data/chunk_index"],
-                file_index=row["data/file_index"],
-            )
+            place = self.layout.find_table(row)
             if place != file:
                 file = place
                 rest = RowQueue(read_batches(file, widths))
-            table = rest.take(row["length"])
+            table = rest.take(row[LENGTH])
             numbers = {*table[EPISODE].to_pylist()}
-            if len(table) != row["length"] or numbers - {row[EPISODE]}:
+            if len(table) != row[LENGTH] or numbers - {row[EPISODE]}:
                 raise DataError(
-                    f"{file} does not hold the {row['length']} frames of episode {row[EPISODE]}"
+                    f"{file} does not hold the {row[LENGTH]} frames of episode {row[EPISODE]}"
                 )
-            yield row, table
+            if self.layout.whole and len(rest.take(1)):
+                raise DataError(
+                    f"{file} has more than the {row[LENGTH]} frames of episode {row[EPISODE]}"
+                )
+            yield row, file, table
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    if not (path / INFO).exists():
+        raise DataError(
+            f"{path} is a LeRobot dataset of a version before v2.0; valid: {names(LAYOUTS)}."
+            " lerobot itself converts others"
+        )
+    info = read_json(path / INFO, inside=path)
+    if not isinstance(info, dict) or not isinstance(info.get("features"), dict):
+        raise DataError(f"{path / INFO} describes no features")
+    return info
 
 
 class RowQueue:

@@ -1,8 +1,8 @@
-"""The videos of a LeRobot dataset: many episodes in a file, decoded in order."""
+"""The videos of a LeRobot dataset, decoded in order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import av
 from ....envs import DataError
 from ....envs.errors import refusing
 from ...storage.images import ENCODINGS, EncodedImages, Spool
+from .features import EPISODE
+from .layouts import LENGTH, Row, VideoPlace
 
 MARGIN = 64  # pixels at each side that a decoder may add to a picture
 
@@ -18,20 +20,13 @@ MARGIN = 64  # pixels at each side that a decoder may add to a picture
 class VideoReader:
     """The pictures of one camera, decoded in order.
 
-    find_file: the file of a chunk_index and file_index; shape: of each picture; hz: how many a
-    second.
+    find: where those of an episode are; shape: of each picture; hz: how many a second.
     """
 
     def __init__(
-        self,
-        find_file: Callable[..., Path],
-        feature: str,
-        camera: str,
-        shape: tuple[int, ...],
-        hz: float,
+        self, find: Callable[[Row], VideoPlace], camera: str, shape: tuple[int, ...], hz: float
     ) -> None:
-        self._find_file = find_file
-        self._feature = feature
+        self._find = find
         self._camera = camera
         self._shape = shape
         self._period = 1 / hz
@@ -39,15 +34,16 @@ class VideoReader:
         self._frames: Iterator[av.VideoFrame] = iter(())
         self._time = 0.0  # [s] up to which the file has been decoded
 
-    def read(self, row: Mapping[str, Any], encoding: str) -> EncodedImages:
-        """Return those of an episode, of which `row` says where they are."""
-        start = row[f"videos/{self._feature}/from_timestamp"]
-        count = row["length"]
-        self._open(row, start)
+    def read(self, row: Row, encoding: str) -> EncodedImages:
+        """Return those of an episode; DataError where the video has not as many as `row` says."""
+        place = self._find(row)
+        start = place.start
+        count = row[LENGTH]
+        self._open(place)
         images = Spool(count)
         encode = ENCODINGS[encoding].encode
         found = 0
-        for frame in self._frames if count else ():
+        for frame in self._frames:
             self._time = (frame.time or 0.0) + self._period / 2
             if self._time < start:
                 continue
@@ -57,18 +53,23 @@ class VideoReader:
             images.put(encode(self._pixels(frame)), found)
             found += 1
             if found == count:
-                return EncodedImages(images, self._shape, encoding)
-        raise DataError(f"{self._file} ends before episode {row['episode_index']} does")
+                break
+        if found < count:
+            raise DataError(
+                f"{self._file} ends before episode {row[EPISODE]} does:"
+                f" it has {found} pictures for {count} frames"
+            )
+        if place.whole and next(self._frames, None) is not None:
+            raise DataError(
+                f"{self._file} has more pictures than the {count} frames of episode {row[EPISODE]}"
+            )
+        return EncodedImages(images, self._shape, encoding)
 
-    def _open(self, row: Mapping[str, Any], start: float) -> None:
+    def _open(self, place: VideoPlace) -> None:
         """Go on in the open file where the episode follows in it, else open its file anew."""
-        file = self._find_file(
-            chunk_index=row[f"videos/{self._feature}/chunk_index"],
-            file_index=row[f"videos/{self._feature}/file_index"],
-        )
-        if file != self._file or start < self._time:
-            self._file = file
-            self._frames = decode_video(file, self._camera, self._shape[:2])
+        if place.file != self._file or place.start < self._time:
+            self._file = place.file
+            self._frames = decode_video(place.file, self._camera, self._shape[:2])
 
     def _pixels(self, frame: av.VideoFrame) -> Any:
         pixels = frame.to_ndarray(format="rgb24")

@@ -228,7 +228,7 @@ def broken(path: Path, damage: str) -> None:
     info = json.loads((path / "meta/info.json").read_text())
     match damage:
         case "version":
-            info["codebase_version"] = "v2.1"
+            info["codebase_version"] = "v1.6"
         case "action":
             del info["features"]["action"]
         case "no json":
@@ -258,7 +258,7 @@ def broken(path: Path, damage: str) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ("version", "v2.1, only v3.0"),
+        ("version", "of version 'v1.6'; valid: v2.0, v2.1, v3.0"),
         ("action", "no feature 'action'; it has"),
         ("no json", "cannot read .*meta/info.json"),
         ("half a parquet", r"cannot read .*data/chunk-000/file-000.parquet"),
