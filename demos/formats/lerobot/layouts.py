@@ -197,6 +197,8 @@ def read_json_lines(file: Path, inside: Path) -> Iterator[Mapping[str, Any]]:
         while True:
             line = lines.readline(caps.JSON)
             number += 1
+            if len(line) == caps.JSON:
+                raise DataError(f"line {number} of {file} is longer than {caps.JSON} bytes")
             if not line:
                 return
             if not line.strip():

@@ -76,7 +76,7 @@ class Dataset:
         self.path = path
         self.info = _read_info(path)
         self.layout = choose_layout(path, self.info)
-        self.features = self.info["features"]
+        self.features = _read_features(path, self.info)
         self.rows = self.layout.read_rows()
         self._require_whole()
         self.success: list[bool | None] | None = None
@@ -202,9 +202,16 @@ def _read_info(path: Path) -> dict[str, Any]:
             " lerobot itself converts others"
         )
     info = read_json(path / INFO, inside=path)
-    if not isinstance(info, dict) or not isinstance(info.get("features"), dict):
-        raise DataError(f"{path / INFO} describes no features")
+    if not isinstance(info, dict):
+        raise DataError(f"{path / INFO} describes no dataset")
     return info
+
+
+def _read_features(path: Path, info: Mapping[str, Any]) -> dict[str, Any]:
+    features = info.get("features")
+    if not isinstance(features, dict):
+        raise DataError(f"{path / INFO} describes no features")
+    return features
 
 
 class RowQueue:
