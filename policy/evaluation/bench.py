@@ -67,13 +67,10 @@ def bench(
     if min(calls, *network_evaluations) < 1:
         raise ConfigError("calls and network_evaluations must be at least 1")
     policy = load_policy(policy_name)
+    modes = [Mode(engine, count) for engine in engines for count in network_evaluations]
     calculations: dict[Mode, ComputeChunk] = {ENCODER: prepare_encoding(policy)}
-    for engine in engines:
-        for count in network_evaluations:
-            calculations[Mode(engine, count)] = prepare_chunk(policy, engine, count)
-    textbook = prepare_chunk(policy, TEXTBOOK.engine, TEXTBOOK.network_evaluations)
-    calculations.pop(TEXTBOOK, None)
-    calculations[TEXTBOOK] = textbook
+    for mode in [*(mode for mode in modes if mode != TEXTBOOK), TEXTBOOK]:
+        calculations[mode] = prepare_chunk(policy, mode.engine, mode.network_evaluations)
     with torch_threads(threads):
         times = measure_alternately(calculations, calls, on_round)
         encoder = times.pop(ENCODER)
@@ -86,11 +83,15 @@ def bench(
         "policy": str(policy_name),
         "parameters": sum(parameter.numel() for parameter in policy.parameters()),
         "control_period_ms": 1e3 / policy.spec.command_hz,
-        "encoder_ms": {
-            "median": float(np.median(encoder)),
-            "p99": float(np.percentile(encoder, 99)),
-        },
+        "encoder_ms": _summarise(encoder),
         "rows": rows,
+    }
+
+
+def _summarise(milliseconds: np.ndarray) -> dict[str, float]:
+    return {
+        "median": float(np.median(milliseconds)),
+        "p99": float(np.percentile(milliseconds, 99)),
     }
 
 

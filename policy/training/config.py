@@ -22,9 +22,8 @@ class TrainConfig:
     ema: float = 0.999  # decay of the averaged weights, which become the policy
     states: tuple[str, ...] | None = None  # fields that are learnt from; by default all but images
     cameras: tuple[str, ...] | None = None  # cameras that are learnt from; by default all
-    weights: str = (
-        ""  # a file that image encoders begin with: safetensors, or PyTorch's pth, pt, bin
-    )
+    # what image encoders begin with: a file (safetensors, pth, pt or bin), or the folder of a vit
+    weights: str = ""
     # learning rate of what has weights from a file, as a share of lr; 0 keeps it as it is
     weights_rate: float = 0.1
     views: int = 4  # in which each picture is learnt where weights_rate is 0, changed at random

@@ -21,7 +21,7 @@ from ...envs import ConfigError
 from ...envs.interrupts import Interrupt
 from ...envs.schema import to_plain
 from ..checkpoint import load_policy, require_match
-from ..networks.encoders.config import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageConfig
+from ..networks.encoders.weights import describe_weights
 from ..policy import Policy, PolicyConfig
 from .config import TrainConfig
 from .dataset import Dataset, OnFrames, read_dataset, with_maps
@@ -187,15 +187,10 @@ def _make_policy(dataset: Dataset, config: TrainConfig) -> Policy:
 
 
 def _fit_to_weights(config: TrainConfig) -> PolicyConfig:
-    """Return the policy's description, with pictures as weights from a file expect them.
-
-    These were trained on ImageNet, as nearly all are, unless the settings say otherwise.
-    """
+    """Return the policy's description, with pictures seen as weights from a file expect them."""
     if not config.weights:
         return config.model
-    images = replace(config.model.encoders.images, norm="frozen")
-    if images.mean == ImageConfig.mean and images.deviation == ImageConfig.deviation:
-        images = replace(images, mean=IMAGENET_MEAN, deviation=IMAGENET_DEVIATION)
+    images = describe_weights(config.weights, config.model.encoders.images)
     return replace(config.model, encoders=replace(config.model.encoders, images=images))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from ....envs import ConfigError
 from ....envs.errors import pick
@@ -16,7 +17,7 @@ NORMS = ("group", "frozen")
 class ImageConfig:
     """How pictures are seen."""
 
-    name: str = "resnet"  # the network: resnet (18) or efficientnet (lite0)
+    name: str = "resnet"  # the network: resnet (18), efficientnet (lite0) or vit
     side: int = 96  # [px] to which the shorter side of a larger picture is brought
     crop: float = 0.9  # share of height and width that the network sees
     frames: int = 1  # the newest pictures of each camera, at most observation_steps
@@ -24,6 +25,8 @@ class ImageConfig:
     shared: bool = False  # one encoder for all cameras, in place of one for each
     width: int = 16  # of resnet: channels of its first stage, 64 in given weights
     keypoints: int = 32  # places that an encoder looks for
+    # of vit: the network, as the config.json beside its weights describes it; filled from there
+    vit: dict[str, Any] = field(default_factory=dict)
     norm: str = "group"  # group, or frozen: the statistics that came with given weights
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of red, green and blue in [0, 1]
     deviation: tuple[float, float, float] = (0.5, 0.5, 0.5)  # by which they are divided

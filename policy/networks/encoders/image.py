@@ -1,4 +1,4 @@
-"""The encoder of one camera: a backbone, keypoints in its maps, and a linear layer."""
+"""The encoder of one camera: a backbone, a pool of its maps, and a linear layer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from torch import Tensor, nn
 from ....envs.errors import pick
 from .config import ImageConfig
 from .efficientnet import EfficientNetLite0
-from .keypoints import SpatialSoftmax
+from .pools import AttentionPool, SpatialSoftmax
 from .resnet import ResNet18
+from .vit import VisionTransformer
 
-BACKBONES = {"resnet": ResNet18, "efficientnet": EfficientNetLite0}
+BACKBONES = {
+    "resnet": ResNet18,
+    "efficientnet": EfficientNetLite0,
+    "vit": VisionTransformer,
+}
 
 
 class ImageEncoder(nn.Module):
@@ -21,8 +26,9 @@ class ImageEncoder(nn.Module):
         backbone = pick(BACKBONES, config.name, "image encoder")(config)
         self.backbone: nn.Module = backbone
         self.stride = backbone.stride
-        self.keypoints = SpatialSoftmax(backbone.channels, config.keypoints)
-        self.out = nn.Linear(2 * config.keypoints, config.features)
+        pool = AttentionPool if config.name == "vit" else SpatialSoftmax
+        self.pool = pool(backbone.channels, config.keypoints)
+        self.out = nn.Linear(self.pool.size, config.features)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return features (n, F) of pictures (n, 3, h, w), centred."""
@@ -30,8 +36,8 @@ class ImageEncoder(nn.Module):
 
     def read(self, maps: Tensor) -> Tensor:
         """Return features (n, F) of the backbone's maps (n, channels, h', w')."""
-        return self.out(self.keypoints(maps))
+        return self.out(self.pool(maps))
 
     def attention(self, pictures: Tensor) -> Tensor:
-        """Return where each keypoint looks, (n, K, h', w'), in pictures (n, 3, h, w), centred."""
-        return self.keypoints.attention(self.backbone(pictures))
+        """Return where the pool looks, (n, K, h', w'), in pictures (n, 3, h, w), centred."""
+        return self.pool.attention(self.backbone(pictures))

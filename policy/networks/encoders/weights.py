@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,19 +12,49 @@ from torch import Tensor, nn
 
 from ....envs import CheckpointError
 from ....envs.errors import names, refusing
+from ....envs.tables import read_json
+from .config import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageConfig
+from .vit import VisionTransformer, choose_facts
 
 STATE_FILES = (".pth", ".pt", ".bin")
+FIRST = ("conv1.weight", "conv_stem.weight")  # with which the networks begin
+
+
+def describe_weights(path: Path | str, images: ImageConfig) -> ImageConfig:
+    """Return how pictures are seen with the weights of a file, or of a vision transformer's folder.
+
+    Statistics are those that come with them. Unless the settings say otherwise, mean and deviation
+    are those of ImageNet, or what a preprocessor_config.json in the folder says.
+    """
+    path = Path(path)
+    images = replace(images, norm="frozen")
+    mean = IMAGENET_MEAN
+    deviation = IMAGENET_DEVIATION
+    if path.is_dir():
+        described = read_json(path / "config.json", CheckpointError, inside=path)
+        facts = choose_facts(described.get("vision_config") or described)
+        images = replace(images, name="vit", vit=facts)
+        preprocessor = path / "preprocessor_config.json"
+        if preprocessor.exists():
+            said = read_json(preprocessor, CheckpointError, inside=path)
+            mean = tuple(said.get("image_mean", mean))
+            deviation = tuple(said.get("image_std", deviation))
+    is_default = images.mean == ImageConfig.mean and images.deviation == ImageConfig.deviation
+    return replace(images, mean=mean, deviation=deviation) if is_default else images
 
 
 def load_weights(backbone: nn.Module, path: Path | str) -> None:
-    """Give the backbone of an image encoder the weights of a file.
+    """Give the backbone of an image encoder the weights of a file, or of a transformer's folder.
 
     The file is safetensors, or a state file of PyTorch, which is read without running anything. All
     names may begin alike, as in "backbone."; weights that the backbone has not, such as those of
     classes, are left out. Raises CheckpointError where the file is neither, or of another network.
     """
     path = Path(path)
-    tensors = _find_prefixed(_read(path), "conv1.weight", "conv_stem.weight")
+    if isinstance(backbone, VisionTransformer):
+        backbone.load(path)
+        return
+    tensors = _find_prefixed(_read(path))
     wanted = backbone.state_dict()
     missing = wanted.keys() - tensors.keys()
     if missing:
@@ -61,8 +92,8 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         return tensors
 
 
-def _find_prefixed(tensors: Mapping[str, Tensor], *first: str) -> dict[str, Tensor]:
-    """Return tensors under the names that the encoders use, of the part that begins with `first`.
+def _find_prefixed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors under the names that the encoders use, of the part that begins with FIRST.
 
     Underscores before a part of a name are left out.
     """
@@ -71,9 +102,9 @@ def _find_prefixed(tensors: Mapping[str, Tensor], *first: str) -> dict[str, Tens
         plain[".".join(part.lstrip("_") for part in name.split("."))] = tensor
     prefix = ""
     for name in plain:
-        if name.endswith(first) and (not prefix or len(name) < len(prefix)):
+        if name.endswith(FIRST) and (not prefix or len(name) < len(prefix)):
             prefix = name
-    for beginning in first:
+    for beginning in FIRST:
         prefix = prefix.removesuffix(beginning)
     found: dict[str, Tensor] = {}
     for name, tensor in plain.items():

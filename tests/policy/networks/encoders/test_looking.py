@@ -8,7 +8,7 @@ import torch
 from fewstep.envs import CheckpointError, ConfigError, Field, Spec
 from fewstep.policy.checkpoint import load_policy, require_match, save_policy
 from fewstep.policy.networks.encoders.config import EncoderConfig, ImageConfig
-from fewstep.policy.networks.encoders.keypoints import SpatialSoftmax
+from fewstep.policy.networks.encoders.pools import SpatialSoftmax
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
 
