@@ -8,6 +8,7 @@ import torch
 from omegaconf import MISSING
 from rich.console import Console
 
+from ..evaluation.held_out_error import HeldOutError
 from ..training.train import TrainConfig, train
 from .printing import say
 from .training_bar import TrainingBar
@@ -38,6 +39,7 @@ def run(settings: TrainSettings, console: Console) -> int:
             report=progress.report,
             on_frames=progress.show_pictures,
             log=progress.log,
+            held_out_error=HeldOutError(settings.data),
         )
     size = sum(parameter.numel() for parameter in policy.parameters())
     say(

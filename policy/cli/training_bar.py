@@ -23,6 +23,7 @@ class TrainingBar(Bars):
         self._config = config
         self._out = Path(out)
         self._said_how_long = False
+        self._held_out = ""  # what was measured last, in words
 
     def log(self, line: str) -> None:
         """Print what a training says of itself."""
@@ -38,7 +39,9 @@ class TrainingBar(Bars):
         if not self._said_how_long:
             self._say_how_long(row)
             self._said_how_long = True
-        description = f"training, loss {row['loss']:.4f}"
+        if "held_out_error" in row:
+            self._held_out = f", held-out error {100 * row['held_out_error']:.1f} %"
+        description = f"training, loss {row['loss']:.4f}{self._held_out}"
         self.update("training", self._config.steps, int(row["step"]), description)
 
     def _say_how_long(self, row: dict[str, float]) -> None:

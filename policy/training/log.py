@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
@@ -39,8 +39,10 @@ class Log:
         """Return the CPU time of the whole run [s], parts before a resume included."""
         return self._last_before["cpu_seconds"] + time.process_time() - self._cpu_began
 
-    def write(self, step: int, loss: float, learning_rate: float, held_out: float) -> None:
-        """Add a row; held_out is NaN where it was not measured."""
+    def write(
+        self, step: int, loss: float, learning_rate: float, measured: Mapping[str, float]
+    ) -> None:
+        """Add a row; measured: what else is known at this step, of which NaN is left out."""
         seconds = time.monotonic() - self._began
         row = {
             "step": step,
@@ -50,8 +52,9 @@ class Log:
             "cpu_seconds": self.cpu_seconds,
             "steps_per_second": (step - self._first_step) / seconds,
         }
-        if math.isfinite(held_out):
-            row["held_out_loss"] = held_out
+        for key, value in measured.items():
+            if math.isfinite(value):
+                row[key] = value
         with writing(self._path), self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         for key, value in row.items():

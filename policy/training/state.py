@@ -15,7 +15,7 @@ from ..checkpoint import save_policy
 from ..policy import Policy
 from .augmentation import augment
 from .config import TrainConfig
-from .dataset import Dataset
+from .dataset import Dataset, Samples
 from .threads import find_fastest
 
 MOST_VALIDATED = 2048  # held-out windows that the loss is measured on
@@ -104,15 +104,13 @@ class TrainState:
             self.ema.restore(self.weights)
 
     @torch.no_grad()
-    def measure_held_out_loss(self, dataset: Dataset) -> float:
-        """Return the loss of the averaged weights on held-out episodes, NaN where there are none.
+    def measure_held_out_loss(self, held_out: Samples) -> float:
+        """Return the loss of the averaged weights on held-out samples.
 
         The noise is the same every time.
         """
-        if dataset.held_out is None:
-            return float("nan")
-        count = min(MOST_VALIDATED, len(dataset.held_out))
-        batch = dataset.held_out.batch(torch.arange(count, device=self.device))
+        count = min(MOST_VALIDATED, len(held_out))
+        batch = held_out.batch(torch.arange(count, device=self.device))
         generator = Generator(self.device).manual_seed(0)
         with self.averaged_weights():
             return self.policy.loss(batch, generator).mean().item()

@@ -6,7 +6,6 @@ Killed at any moment and started again, it ends in the same weights.
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -24,12 +23,14 @@ from ..checkpoint import load_policy, require_match
 from ..networks.encoders.weights import describe_weights
 from ..policy import Policy, PolicyConfig
 from .config import TrainConfig
-from .dataset import Dataset, OnFrames, read_dataset, with_maps
+from .dataset import Dataset, OnFrames, Samples, read_dataset, with_maps
 from .image_cache import cache_folder
 from .log import Log
 from .resume import RESUME, resume_run, save_run
 from .state import TrainState
 from .threads import torch_threads
+
+HeldOutMeasure = Callable[[Policy, Samples], float]  # what is measured of held-out samples
 
 
 def train(
@@ -42,14 +43,16 @@ def train(
     report: Callable[[dict[str, float]], None] = lambda row: None,
     on_frames: OnFrames = lambda camera, done, total: None,
     log: Callable[[str], None] = lambda line: None,
+    held_out_error: HeldOutMeasure | None = None,
 ) -> Policy:
     """Train on the demonstrations at `data`, and leave policy and log in `out`.
 
     start: a policy to continue from, which must fit the data and keeps its shape and statistics;
     with net.prefix it learns to go on from a prefix. report: is given every row of the log.
     on_frames: is told camera, done and total while pictures are cached. log: is told what a person
-    should know. An unfinished run in `out` goes on where it was saved; an interrupt saves it, a
-    second one gives up at once.
+    should know. held_out_error: is asked wherever the held-out loss is measured, with the averaged
+    weights in place, and must draw nothing from a global stream. An unfinished run in `out` goes on
+    where it was saved; an interrupt saves it, a second one gives up at once.
     """
     origin = {"data": str(data)}
     begun = _load_begun(start, config)
@@ -76,10 +79,16 @@ def train(
         policy = begun.requires_grad_(True).train()
     policy.to(device)
     if config.weights and not config.weights_rate:
-        encoder = policy.encoder
-        folder = cache_folder(Path(data))
-        dataset = with_maps(dataset, folder, encoder, config.augment, config.views, on_frames)
-    return fit(policy, dataset, Path(out), config, origin, report)
+        dataset = _see_maps(dataset, Path(data), policy, config, on_frames)
+    return fit(policy, dataset, Path(out), config, origin, report, held_out_error)
+
+
+def _see_maps(
+    dataset: Dataset, data: Path, policy: Policy, config: TrainConfig, on_frames: OnFrames
+) -> Dataset:
+    """Return the dataset with what frozen backbones make of its pictures, kept beside the store."""
+    folder = cache_folder(data)
+    return with_maps(dataset, folder, policy.encoder, config.augment, config.views, on_frames)
 
 
 def _load_begun(start: Path | str | None, config: TrainConfig) -> Policy | None:
@@ -99,10 +108,12 @@ def fit(
     config: TrainConfig,
     origin: Mapping[str, Any],
     report: Callable[[dict[str, float]], None] = lambda row: None,
+    held_out_error: HeldOutMeasure | None = None,
 ) -> Policy:
     """Train a policy on what it is given, and return it as it was written.
 
-    origin: plain values that go into its provenance and mark the run.
+    origin: plain values that go into its provenance and mark the run. report and held_out_error: as
+    `train` says.
     """
     state = TrainState(policy, config)
     fingerprint = _make_fingerprint(dataset, config, origin)
@@ -119,6 +130,7 @@ def fit(
             run_log,
             interrupt,
             lambda step: save_run(state, out, step, fingerprint),
+            held_out_error,
         )
     provenance = {
         **origin,
@@ -140,6 +152,7 @@ def _loop(
     log: Log,
     interrupt: Interrupt,
     save_at: Callable[[int], None],
+    held_out_error: HeldOutMeasure | None,
 ) -> None:
     config = state.config
     first_logged = step + 10  # early, to say how long it will take
@@ -156,8 +169,8 @@ def _loop(
         if step % config.log_every == 0 or step in (first_logged, config.steps):
             _require_finite(loss, step)
             validated = step % (10 * config.log_every) == 0 or step == config.steps
-            held_out_loss = state.measure_held_out_loss(dataset) if validated else math.nan
-            log.write(step, loss.item(), state.learning_rate(step), held_out_loss)
+            measured = _validate(state, dataset, held_out_error) if validated else {}
+            log.write(step, loss.item(), state.learning_rate(step), measured)
         stop = interrupt.asked
         if stop or time.monotonic() - saved > config.save_seconds:
             _require_finite(loss, step)
@@ -165,6 +178,19 @@ def _loop(
             saved = time.monotonic()
         if stop:
             raise KeyboardInterrupt
+
+
+def _validate(
+    state: TrainState, dataset: Dataset, held_out_error: HeldOutMeasure | None
+) -> dict[str, float]:
+    """Return what is measured of held-out episodes, by its name in the log."""
+    if dataset.held_out is None:
+        return {}
+    measured = {"held_out_loss": state.measure_held_out_loss(dataset.held_out)}
+    if held_out_error is not None:
+        with state.averaged_weights():
+            measured["held_out_error"] = held_out_error(state.policy, dataset.held_out)
+    return measured
 
 
 def _require_finite(loss: Tensor, step: int) -> None:

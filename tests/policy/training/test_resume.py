@@ -30,6 +30,7 @@ from training_runs import (
 from fewstep.envs import CheckpointError, ConfigError, FewstepError
 from fewstep.envs import atomic_files as files
 from fewstep.envs.schema import to_plain
+from fewstep.policy.evaluation.held_out_error import HeldOutError
 from fewstep.policy.policy_folder import read_meta
 from fewstep.policy.training.log import LOG
 from fewstep.policy.training.train import RESUME, TrainConfig, train
@@ -89,6 +90,21 @@ def test_killed_at_random_and_started_again_it_ends_in_the_same_weights(
     assert trainer.run(data, out)["code"] == 0
     assert weights(out) == whole
     assert [row["step"] for row in rows(out) if row["step"] % 5 == 0] == [5, 10, 15, 20]
+
+
+def test_what_is_measured_of_held_out_episodes_is_the_same_after_a_stop(
+    data: Path, whole: str, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, log_every=1)
+    train(data, tmp_path / "at once", config, held_out_error=HeldOutError(data))
+    stopped(data, tmp_path / "parts", config, at=15, held_out_error=HeldOutError(data))
+    train(data, tmp_path / "parts", config, held_out_error=HeldOutError(data))
+    measured = []
+    for out in (tmp_path / "at once", tmp_path / "parts"):
+        assert weights(out) == whole
+        found = {row["step"]: row["held_out_error"] for row in rows(out) if "held_out_error" in row}
+        measured.append(found)
+    assert measured[0] == measured[1] and list(measured[0]) == [10, 20, 24]
 
 
 def test_killed_at_any_change_of_a_file_it_ends_in_the_same_weights(

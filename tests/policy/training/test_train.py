@@ -24,6 +24,7 @@ from fewstep.demos.store import DemoStore
 from fewstep.envs import CheckpointError, ConfigError, DataError, Field, Spec
 from fewstep.envs.schema import to_plain
 from fewstep.policy.checkpoint import load_policy
+from fewstep.policy.evaluation.held_out_error import HeldOutError
 from fewstep.policy.normaliser import Normaliser
 from fewstep.policy.policy import Policy
 from fewstep.policy.policy_folder import META, MODEL, read_meta
@@ -68,6 +69,29 @@ def test_runs_repeat_bit_by_bit_whatever_the_global_stream(
     assert weights(tmp_path / "again") == whole
     train(data, tmp_path / "other", replace(CONFIG, seed=1))
     assert weights(tmp_path / "other") != whole
+
+
+def test_the_error_on_held_out_episodes_is_logged_and_changes_nothing(
+    data: Path, whole: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    config = replace(CONFIG, log_every=1)
+    with torch.random.fork_rng(devices=[]):
+        before = torch.random.get_rng_state()
+        train(data, out, config, held_out_error=HeldOutError(data))
+        assert torch.equal(torch.random.get_rng_state(), before)
+    assert weights(out) == whole
+    logged = {row["step"]: row["held_out_error"] for row in rows(out) if "held_out_error" in row}
+    assert list(logged) == [row["step"] for row in rows(out) if "held_out_loss" in row]
+    assert all(0 < error < 3 for error in logged.values())
+
+
+def test_without_held_out_episodes_no_error_is_logged(data: Path, tmp_path: Path) -> None:
+    def never(policy: Policy, samples: object) -> float:
+        raise AssertionError
+
+    train(data, tmp_path, replace(CONFIG, steps=2, held_out=0.0), held_out_error=never)
+    assert not any("held_out_error" in row for row in rows(tmp_path))
 
 
 def test_statistics_are_those_of_the_demonstrations(data: Path, tmp_path: Path) -> None:
