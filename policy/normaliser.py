@@ -67,18 +67,21 @@ class Normaliser(nn.Module):
     def encode_observations(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return obs[key] (..., *shape), in robot units, as (..., width); images as they are."""
         encoded: dict[str, Tensor] = {}
-        for key, field in self.spec.observations.items():
-            encoded[key] = obs[key]
-            if key in self._places["observation"]:
-                flat = _flatten(field, obs[key])
-                encoded[key] = self._scale("observation", key, expand_field(field, flat))
-                encoded[key] = encoded[key].clamp(-FARTHEST, FARTHEST)
+        for key in self.spec.observations:
+            is_state = key in self._places["observation"]
+            encoded[key] = self._encode_state(key, obs[key]) if is_state else obs[key]
         return encoded
 
     def encode_states(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Return all state fields of obs[key] (..., *shape), encoded and end to end, (..., D)."""
-        encoded = self.encode_observations(obs)
-        return torch.cat([encoded[key] for key in self._places["observation"]], -1)
+        places = self._places["observation"]
+        return torch.cat([self._encode_state(key, obs[key]) for key in places], -1)
+
+    def _encode_state(self, key: str, values: Tensor) -> Tensor:
+        """Return a state (..., *shape), in robot units, as (..., width)."""
+        field = self.spec.observations[key]
+        expanded = expand_field(field, _flatten(field, values))
+        return self._scale("observation", key, expanded).clamp(-FARTHEST, FARTHEST)
 
     def encode_actions(self, actions: Tensor) -> Tensor:
         """Return actions (..., A), in robot units, encoded: (..., action_size)."""

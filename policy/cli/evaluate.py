@@ -13,34 +13,42 @@ from rich.console import Console
 
 from ...envs import ConfigError, FewstepError
 from ...envs.atomic_files import write_file, writing
-from ...envs.errors import refusing
+from ...envs.errors import names, refusing
 from ...envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from ..checkpoint import load_policy
 from ..diffusion.samplers import Sampler
 from ..evaluation.evaluate import evaluate
 from ..evaluation.job import Job
+from ..evaluation.open_loop import default_samplers
 from ..evaluation.replay import film_failures, read_evaluation
 from ..evaluation.same_starts import require_comparable, require_same_seeds
+from .open_loop import run_open_loop
 from .progress import Bars
 from .tables import print_comparison, print_differences, results_table
 
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """Roll a policy out on seeded starts: success, score, latency, with 95 % intervals.
+    """Roll a policy out on seeded starts, or set its chunks beside demonstrations.
 
-    Writes evaluation.json.
+    With task=: success, score and latency, with 95 % intervals, in evaluation.json. With data= no
+    simulator is needed: errors on held-out episodes, in open_loop.json and open_loop.html.
     """
 
     policy: str = MISSING  # a run folder, or a policy that comes with the package
-    task: str = MISSING  # a built-in task, metaworld/<name>, or any gymnasium id, also module:Id
+    task: str = ""  # a built-in task, metaworld/<name>, or any gymnasium id, also module:Id
+    data: str = ""  # demonstrations, in place of a task
     # what the environment's constructor takes: task.options={x:1}
     task_options: dict[str, Any] = field(default_factory=dict)
-    out: str = "out/evaluation"  # folder of evaluation.json, and of videos
-    episodes: int = 50  # per number of network evaluations and delay
-    # of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting
+    out: str = "out/evaluation"  # folder of what is written
+    # rollouts per number of network evaluations and delay, by default 50; of data= at most so many
+    # episodes, by default all that are held out
+    episodes: int | None = None
+    # of the first start; 0 to 9999 are for choosing, 100000 upwards for reporting; with data= that
+    # of the noise
     seed: int = FIRST_TEST_SEED
-    network_evaluations: Any = None  # per chunk, a number or a list; by default the policy's own
+    # per chunk, a number or a list; by default the policy's own, with data= also 1, 2, 3 and 10
+    network_evaluations: Any = None
     sampler: str = ""  # step rule; by default the policy's own
     times: tuple[float, ...] = ()  # a grid from 1 to 0, in place of network_evaluations
     start: float | None = None  # scale of the noise that a chunk starts from
@@ -56,12 +64,35 @@ class EvaluateSettings:
     seconds: float | None = None  # [s] of an episode, at most; by default as the environment says
     replay: str = ""  # an evaluation.json whose failed episodes are rolled out again and filmed
     videos: int = 4  # most videos of replay
-    report: bool = False  # whether report.html, with videos, is written beside evaluation.json
+    # whether report.html, with videos, is written beside evaluation.json; data= always has a page
+    report: bool = False
     compare: str = ""  # an evaluation.json on the same seeds to set beside this one
+
+
+ROLLOUTS = 50  # by default
+OF_ROLLOUTS = (  # settings that say nothing where demonstrations stand in for a task
+    "task_options",
+    "workers",
+    "delay",
+    "jitter",
+    "recorded",
+    "on_delay",
+    "hz",
+    "seconds",
+    "replay",
+    "videos",
+    "compare",
+)
 
 
 def run(settings: EvaluateSettings, console: Console) -> int:
     """Evaluate a policy with one or several numbers of network evaluations and delays."""
+    if settings.task and settings.data:
+        raise ConfigError("`fewstep evaluate` takes task= or data=, not both")
+    if settings.data:
+        return _evaluate_open_loop(settings, console)
+    if not settings.task:
+        raise ConfigError("`fewstep evaluate` needs task=... or data=...")
     jobs = jobs_of(settings)
     out = Path(settings.out)
     if settings.replay:
@@ -88,6 +119,28 @@ def run(settings: EvaluateSettings, console: Console) -> int:
     return 0
 
 
+def _evaluate_open_loop(settings: EvaluateSettings, console: Console) -> int:
+    given = _given(settings)
+    useless = [name.replace("task_", "task.") for name in OF_ROLLOUTS if name in given]
+    if useless:
+        raise ConfigError(f"data= is evaluated without rollouts: leave out {names(useless)}")
+    policy = load_policy(settings.policy)
+    samplers = samplers_of(settings, policy.config.drawn_by)
+    if settings.network_evaluations is None and not settings.times:
+        samplers = default_samplers(policy, samplers[0])
+    return run_open_loop(
+        settings.policy,
+        settings.data,
+        samplers,
+        console,
+        out=Path(settings.out),
+        episodes=settings.episodes,
+        engine=settings.engine,
+        seed=settings.seed,
+        command=_command(settings),
+    )
+
+
 def _read_comparable(path: str, job: Job) -> dict[str, Any]:
     """Read the evaluation to compare with, and refuse it before anything is rolled out."""
     earlier = read_evaluation(path)
@@ -103,15 +156,30 @@ def _write_report(
     from ..evaluation.evaluation_report import report_evaluation  # draws with matplotlib
 
     path = Path(settings.out) / "report.html"
-    command = ["fewstep evaluate"]
+    report_evaluation(path, jobs, evaluation, _command(settings), console.print)
+    console.print(f"written to {path}")
+
+
+def _given(settings: EvaluateSettings) -> dict[str, Any]:
+    """Return the settings that are not the default ones."""
+    given: dict[str, Any] = {}
     for setting in fields(settings):
         value = getattr(settings, setting.name)
-        if setting.name == "task_options":
-            command += [f"'task.options={value}'"] if value else []
-        elif value != setting.default:
-            command.append(f"{setting.name}={value}".replace(" ", ""))
-    report_evaluation(path, jobs, evaluation, " ".join(command), console.print)
-    console.print(f"written to {path}")
+        default = {} if setting.name == "task_options" else setting.default
+        if value != default:
+            given[setting.name] = value
+    return given
+
+
+def _command(settings: EvaluateSettings) -> str:
+    """Return the command line that does the same again."""
+    command = ["fewstep evaluate"]
+    for name, value in _given(settings).items():
+        if name == "task_options":
+            command.append(f"'task.options={value}'")
+        else:
+            command.append(f"{name}={value}".replace(" ", ""))
+    return " ".join(command)
 
 
 def advance(bars: Bars, job: Job, count: int) -> None:
@@ -126,7 +194,8 @@ def advance(bars: Bars, job: Job, count: int) -> None:
 def jobs_of(settings: EvaluateSettings) -> list[Job]:
     """Return a job for every sampler and delay that the settings name."""
     policy = load_policy(settings.policy)
-    seeds = evaluation_seeds(settings.seed, settings.episodes)
+    episodes = ROLLOUTS if settings.episodes is None else settings.episodes
+    seeds = evaluation_seeds(settings.seed, episodes)
     jobs = []
     for sampler in samplers_of(settings, policy.config.drawn_by):
         for delay in _whole_numbers("delay", settings.delay):

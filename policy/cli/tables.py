@@ -42,6 +42,46 @@ def results_table(evaluation: Mapping[str, Any]) -> Table:
     return table
 
 
+def open_loop_table(content: Mapping[str, Any]) -> Table:
+    """Return a table of open_loop.json [%]: a row per number of network evaluations and reference.
+
+    A second line of each cell is its interval.
+    """
+    first = f"first {content['action_steps']} [%]"
+    table = _table("evals", first, f"all {content['horizon']} [%]", "minus hold", "minus nearest")
+    for result in content["results"]:
+        cells = [str(result["network_evaluations"]), *_open_loop_errors(result)]
+        cells += [_open_loop_difference(result[f"minus_{name}"]) for name in ("hold", "nearest")]
+        table.add_row(*cells)
+    for name, reference in content["references"].items():
+        if reference is not None:
+            table.add_row(name, *_open_loop_errors(reference))
+    return table
+
+
+def _open_loop_errors(result: Mapping[str, Any]) -> list[str]:
+    cells = []
+    for key in ("executed", "chunk"):
+        interval = _percent_interval(result[key]["interval"])
+        cells.append(f"{100 * result[key]['share']:.2f}{interval}")
+    return cells
+
+
+def _open_loop_difference(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "–"
+    interval = _percent_interval(found["interval"], sign="+")
+    return f"{100 * found['difference']:+.2f} {found['verdict']}{interval}"
+
+
+def _percent_interval(ends: Sequence[float | None], sign: str = "") -> str:
+    """Return an interval [%] as a line of its own, nothing where it is not known."""
+    low, high = ends
+    if low is None or high is None:
+        return ""
+    return f"\n[{100 * low:{sign}.2f}, {100 * high:{sign}.2f}]"
+
+
 def tuning_tables(tuning: Tuning) -> list[Table]:
     """Return what `tune` found of rollouts and of chunks, as far as there is."""
     rows = tuning.rows

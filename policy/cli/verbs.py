@@ -12,7 +12,7 @@ VERBS = {  # each has a module of its name in this folder
     "view": "Look through demonstrations in the browser, and sort bad ones out; nothing is erased.",
     "train": "Train a policy on demonstrations; the same command goes on with an unfinished run.",
     "distill": "Distill a policy into a student that needs one network evaluation per chunk.",
-    "evaluate": "Roll a policy out on seeded starts: success, score, latency, with 95 % intervals.",
+    "evaluate": "Roll a policy out on seeded starts, or set its chunks beside demonstrations.",
     "tune": "Find the fewest network evaluations that are not worse than ten, and keep them.",
     "run": "Run a policy, or recorded actions, on a robot, within limits and with a log.",
     "bench": "Measure the latency of a policy here, batch 1, against its control period.",

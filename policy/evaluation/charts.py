@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ GRID = "#dfe3e8"
 CARD = "#ffffff"
 ACCENT = "#2563eb"
 WARM = "#c2570c"
-VARIABLES = {  # of report.html, which stand for these colours
+VARIABLES = {  # of report_style.html, which stand for these colours
     INK: "ink",
     MUTED: "muted",
     GRID: "grid",
@@ -73,6 +74,16 @@ class Point:
     estimate: Estimate | None
     own: bool = True  # filled
     plain: bool = True  # its label is a number alone
+
+
+@dataclass(frozen=True)
+class StepLine:
+    """An error against steps ahead."""
+
+    label: str
+    shares: Sequence[float | None]  # (H,) None where nothing was recorded so far ahead
+    own: bool = False  # of the policy as it is
+    reference: bool = False  # of no policy
 
 
 def draw_outcome(
@@ -197,6 +208,31 @@ def draw_action(plan: Plan, index: int) -> Figure:
     return figure
 
 
+def draw_steps_ahead(lines: Sequence[StepLine], action_steps: int, hz: float) -> Figure:
+    """Draw errors against steps ahead; the first action_steps, which would run, are shaded.
+
+    hz: of the policy [1/s].
+    """
+    figure, axes = _open_axes(WIDTH, 3.0)
+    axes.axvspan(-0.5, action_steps - 0.5, color=ACCENT, alpha=0.07, lw=0)
+    dashes = cycle((":", "-.", (0, (6, 1)), (0, (3, 1))))
+    colours = cycle((WARM, MUTED))
+    for line in lines:
+        percent = [np.nan if share is None else 100 * share for share in line.shares]
+        if line.reference:
+            axes.plot(percent, color=next(colours), ls="--", lw=1.5, label=line.label)
+        elif line.own:
+            axes.plot(percent, color=ACCENT, lw=2.2, label=line.label)
+        else:
+            axes.plot(percent, color=ACCENT, ls=next(dashes), lw=1.2, label=line.label)
+    horizon = max(len(line.shares) for line in lines)
+    axes.set(xlim=(-0.5, horizon - 0.5), xlabel=f"steps ahead, {1e3 / hz:g} ms each")
+    axes.set(ylabel="error [% of range]")
+    axes.set_ylim(bottom=0)
+    _add_legend(axes, columns=3)
+    return figure
+
+
 def to_svg(figure: Figure) -> str:
     """Return a chart as an element of the page, with the page's colours and font."""
     file = BytesIO()
@@ -224,11 +260,11 @@ def _make_logarithmic(axes: Axes, name: str) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _add_legend(axes: Axes) -> None:
+def _add_legend(axes: Axes, columns: int = 4) -> None:
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=4,
+        ncols=columns,
         borderaxespad=0,
         handlelength=1.5,
         columnspacing=1.2,

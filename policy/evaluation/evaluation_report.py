@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from .comparison import Result, is_paired
 from .films import film
 from .job import Job
 from .plan import play_plan
-from .report import write_report
+from .report import collect_facts, write_report
 
 
 def report_evaluation(
@@ -47,7 +45,7 @@ def report_evaluation(
         title=job.task,
         evaluation=evaluation,
         control_period_ms=1e3 / policy.spec.command_hz,
-        facts=_collect_facts(policy, evaluation, command),
+        facts=collect_facts(policy, evaluation, command),
         log=_read_log(job.policy),
         plan=play_plan(policy, job, job.seeds[0]),
         videos=_film_examples(job, evaluation, evaluation["results"][index], path.parent, log),
@@ -69,16 +67,6 @@ def _read_log(policy: str) -> list[dict[str, float]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _collect_facts(policy: Policy, evaluation: Mapping[str, Any], command: str) -> dict[str, str]:
-    libraries = [f"{library} {version}" for library, version in evaluation["versions"].items()]
-    facts = {
-        "parameters": f"{sum(parameter.numel() for parameter in policy.parameters()):,}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": ", ".join(libraries),
-    }
-    return {"command": command, **facts} if command else facts
 
 
 def _film_examples(

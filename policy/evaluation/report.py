@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import jinja2
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from ..policy import Policy
 from .charts import (
     STYLE,
     Estimate,
@@ -106,7 +109,7 @@ def write_report(
     """
     rows = read_rows(evaluation)
     chosen = _find_own(rows, own)
-    page = _open_template().render(
+    page = open_template("report.html").render(
         title=title,
         evaluation=evaluation,
         rows=rows,
@@ -135,6 +138,17 @@ def _find_own(rows: Sequence[Row], own: int | None) -> Row:
 def _embed(video: Path) -> tuple[str, str]:
     """Return the name of a video and its content, in base64."""
     return video.name, b64encode(video.read_bytes()).decode()
+
+
+def collect_facts(policy: Policy, evaluation: Mapping[str, Any], command: str) -> dict[str, str]:
+    """Return what a page says of how it came about; command: that does it again."""
+    libraries = [f"{library} {version}" for library, version in evaluation["versions"].items()]
+    facts = {
+        "parameters": f"{sum(parameter.numel() for parameter in policy.parameters()):,}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": ", ".join(libraries),
+    }
+    return {"command": command, **facts} if command else facts
 
 
 def write_success_picture(evaluation: Mapping[str, Any], path: Path) -> None:
@@ -195,7 +209,8 @@ def _draw_outcome(rows: Sequence[Row], own: Row | None, control_period_ms: float
     return draw_outcome(points, "success [%]" if judged else "score", judged, control_period_ms)
 
 
-def _open_template() -> jinja2.Template:
+def open_template(name: str) -> jinja2.Template:
+    """Return a page of this folder, to be rendered with what it shows."""
     page = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -204,14 +219,20 @@ def _open_template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     page.filters["percent"] = _format_percent
+    page.filters["share"] = format_share
     page.filters["ms"] = _format_milliseconds
     page.filters["interval"] = _format_interval
     page.filters["span"] = _format_span
-    return page.get_template("report.html")
+    return page.get_template(name)
 
 
 def _format_percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def format_share(share: float) -> str:
+    """Return a share in percent, a small one with more digits."""
+    return f"{100 * share:.1f} %" if abs(share) >= 0.1 else f"{100 * share:.2f} %"
 
 
 def _format_milliseconds(time: float) -> str:

@@ -166,7 +166,50 @@ def test_hydras_own_advice_is_left_out(wrong: str, says: str, capsys):
 
 def test_a_key_without_a_value_is_asked_for(capsys):
     assert main(["evaluate"]) == 2
-    assert "policy=... task=..." in capsys.readouterr().err
+    assert "needs policy=..." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([], "needs task=... or data=..."),
+        (["task=pickplace", "data=demos"], "task= or data=, not both"),
+        (["data=demos", "delay=2"], "without rollouts: leave out delay"),
+        (["data=demos", "replay=e.json", "compare=e.json"], "leave out compare, replay"),
+        (["data=demos", "task.options={x: 1}", "hz=5"], "leave out hz, task.options"),
+        (["data=demos", "workers=2", "seconds=3"], "leave out seconds, workers"),
+    ],
+)
+def test_what_an_evaluation_would_ignore_is_refused(given: list[str], says: str, capsys):
+    assert main(["evaluate", "policy=pusht", *given]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_demonstrations_stand_in_for_a_task(workshop: Path, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    command = [f"policy={workshop}/run", f"data={workshop}/demos", f"out={tmp_path}/out"]
+    assert main(["evaluate", *command]) == 0
+    shown = capsys.readouterr().out
+    for words in ("first 8 [%]", "all 16 [%]", "minus hold", "minus nearest", "largest errors"):
+        assert words in shown
+    assert "1 episode, " in shown and "held out: 1 of 3 episodes" in shown
+    content = json.loads((tmp_path / "out" / "open_loop.json").read_text())
+    assert [row["network_evaluations"] for row in content["results"]] == [1, 2, 3, 10]
+    page = (tmp_path / "out" / "open_loop.html").read_text()
+    assert f"fewstep evaluate {' '.join(command)}" in page
+
+
+def test_an_evaluation_of_demonstrations_takes_a_sampler(workshop: Path, tmp_path: Path):
+    command = [f"policy={workshop}/run", f"data={workshop}/demos", f"out={tmp_path}"]
+    assert main(["evaluate", *command, "times=[1,.5,0]", "seed=3", "episodes=1"]) == 0
+    content = json.loads((tmp_path / "open_loop.json").read_text())
+    assert [row["sampler"]["times"] for row in content["results"]] == [[1, 0.5, 0]]
+    assert content["seed"] == 3
+
+
+def test_training_tells_the_error_on_held_out_episodes(workshop: Path):
+    log = (workshop / "run" / "log.jsonl").read_text().splitlines()
+    assert 0 < json.loads(log[-1])["held_out_error"] < 3
 
 
 def test_a_wrong_type_names_the_key(capsys):

@@ -12,7 +12,7 @@ from fewstep.policy.evaluation.post import make_post_panel
 from fewstep.policy.evaluation.report import write_report, write_success_picture
 from fewstep.policy.evaluation.statistics import mean_interval, wilson
 
-TEMPLATE = Path(__file__).parents[3] / "policy" / "evaluation" / "report.html"
+STYLE_SHEET = Path(__file__).parents[3] / "policy" / "evaluation" / "report_style.html"
 
 
 def result(
@@ -173,7 +173,7 @@ def test_charts_follow_the_theme_of_the_page(full: str) -> None:
     for chart in charts:
         assert ElementTree.fromstring(chart).get("viewBox")
         assert not re.findall('#[0-9a-f]{6}[;"]', chart)
-    style = TEMPLATE.read_text(encoding="utf-8")
+    style = STYLE_SHEET.read_text(encoding="utf-8")
     assert all(style.count(f"--{name}:") == 2 for name in VARIABLES.values())
 
 

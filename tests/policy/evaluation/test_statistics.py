@@ -11,6 +11,9 @@ from fewstep.policy.evaluation.statistics import (
     mean_interval,
     paired_mean,
     paired_success,
+    paired_t,
+    t_interval,
+    t_quantile,
     wilson,
 )
 
@@ -205,3 +208,29 @@ def test_so_many_episodes_tell_in_four_of_five_cases(rate: float, margin: float)
 def test_two_hundred_episodes_of_a_task_at_seven_tenths_are_too_few_for_a_twentieth() -> None:
     needed = episodes_to_tell(0.05, math.sqrt(2 * 0.7 * 0.3))
     assert 1300 < needed < 1340
+
+
+@pytest.mark.parametrize(
+    "freedom, quantile",
+    [(1, 12.7062), (2, 4.30265), (3, 3.18245), (8, 2.30600), (29, 2.04523), (120, 1.97993)],
+)
+def test_student_has_the_quantiles_of_the_tables(freedom: int, quantile: float) -> None:
+    assert t_quantile(freedom) == pytest.approx(quantile, rel=1e-5)
+
+
+def test_student_becomes_normal() -> None:
+    assert t_quantile(10_000) == pytest.approx(1.959964, abs=5e-4)
+    assert t_quantile(10**9) == pytest.approx(1.959964)
+
+
+def test_few_values_have_wide_intervals() -> None:
+    low, high = t_interval([1.0, 2.0])
+    assert (low, high) == pytest.approx((1.5 - 12.7062 / 2, 1.5 + 12.7062 / 2), rel=1e-5)
+    difference = paired_t([3.0, 5.0, 4.0], [1.0, 2.0, 3.0])
+    half = 4.30265 / math.sqrt(3)
+    assert difference == pytest.approx((2.0, 2.0 - half, 2.0 + half), rel=1e-5)
+
+
+@pytest.mark.parametrize("values", [[1.0], [2.0, 2.0]])
+def test_values_that_do_not_differ_leave_the_mean_open(values: list[float]) -> None:
+    assert t_interval(values) == (-math.inf, math.inf)
