@@ -219,12 +219,19 @@ def choose_fields(
 
 
 def keep_fields(spec: Spec, kept: Collection[str]) -> Spec:
-    """Return a Spec with those of its observations that are kept, in its own order."""
+    """Return a Spec with those of its observations that are kept, in its own order.
+
+    An action that was measured by another one is measured by none.
+    """
     observations = {}
     for key, observed in spec.observations.items():
         if key in kept:
             observations[key] = observed
-    return replace(spec, observations=observations)
+    actions = {}
+    for key, action in spec.actions.items():
+        is_measured = action.measured_by in observations
+        actions[key] = action if is_measured else replace(action, measured_by="")
+    return replace(spec, observations=observations, actions=actions)
 
 
 def describe_fields(all_of: Spec, used: Spec) -> str:

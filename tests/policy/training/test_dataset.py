@@ -124,3 +124,10 @@ def test_a_line_names_what_is_used_and_what_is_not() -> None:
     assert describe_fields(seeing, keep_fields(seeing, ["camera"])) == (
         "trains on no state, sees camera; leaves out heading, pose"
     )
+
+
+def test_an_action_whose_measurement_is_left_out_is_measured_by_none() -> None:
+    actions = {"pose": Field((2, 2), "m", measured_by="pose")}
+    seeing = replace(SPEC, observations={**SPEC.observations, **CAMERA}, actions=actions)
+    assert keep_fields(seeing, ["pose"]).actions == actions
+    assert keep_fields(seeing, ["camera"]).actions["pose"].measured_by == ""
