@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib import rc_context
-from PIL import Image
 
 from ...demos.windows import Windows
-from ..networks.encoders.pictures import prepare
 from .charts import STYLE, Plan, StepLine, draw_action, draw_steps_ahead, to_svg
 from .open_loop import OpenLoop
 from .report import MOST_ACTIONS, collect_facts, format_share, open_template
+from .sight import draw_sight
 
 PICTURES = 5  # of each camera and episode
 
@@ -122,22 +118,14 @@ def _make_plan(found: OpenLoop, windows: Windows, chunks: np.ndarray) -> Plan:
 
 
 def _look(found: OpenLoop, windows: Windows) -> dict[str, list[str]]:
-    """Return pictures of each camera over an episode, resized and cropped as the network does."""
+    """Return pictures of each camera over an episode, as the network sees them."""
     last = int(windows.ends[0]) - 1
     frames = np.linspace(windows.starts[0], last, PICTURES).round().astype(int)
     seen: dict[str, list[str]] = {}
     for camera in found.policy.spec.images:
-        resized = torch.from_numpy(found.reader.look(camera, np.unique(frames)))
-        floats = prepare(resized, found.policy.config.encoders.images.crop)
-        cropped = (255 * floats).round().to(torch.uint8).movedim(-3, -1).numpy()
-        seen[camera] = [_encode_png(picture) for picture in cropped]
+        pictures = found.reader.look(camera, np.unique(frames))
+        seen[camera] = draw_sight(found.policy, camera, pictures)
     return seen
-
-
-def _encode_png(picture: np.ndarray) -> str:
-    file = BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return b64encode(file.getvalue()).decode()
 
 
 def _collect_facts(found: OpenLoop, command: str) -> dict[str, str]:

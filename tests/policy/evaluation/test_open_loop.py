@@ -27,6 +27,7 @@ from fewstep.policy.evaluation.open_loop import OpenLoop, default_samplers, eval
 from fewstep.policy.evaluation.open_loop_report import report_open_loop
 from fewstep.policy.evaluation.prediction import HistoryReader
 from fewstep.policy.evaluation.references import hold_chunks, nearest_chunks
+from fewstep.policy.evaluation.sight import ENLARGED
 
 HELD = split_episodes(4, 0.5, 0)[1].tolist()  # two of the four
 
@@ -472,7 +473,8 @@ def test_pictures_are_shown_as_the_network_sees_them(seeing: tuple[OpenLoop, str
     crop = found.policy.config.encoders.images.crop
     height, width, _ = found.policy.seen.images["front"].shape
     shown = Image.open(BytesIO(b64decode(pictures[0])))
-    assert shown.size == (round(crop * width), round(crop * height))
+    seen = (round(crop * width), round(crop * height))
+    assert shown.size == (ENLARGED * seen[0], ENLARGED * seen[1])
 
 
 def test_pictures_are_read_at_the_size_that_an_agent_sends(seeing: tuple[OpenLoop, str]) -> None:
