@@ -17,6 +17,7 @@ LIBRARIES = {  # by extra, as pyproject.toml has them; each by the name it is im
     "metaworld": ("metaworld",),
     "formats": ("av", "h5py", "imagecodecs", "pyarrow", "rosbags"),
     "teleop": ("hid", "pygame"),
+    "vit": ("transformers",),
 }
 
 
