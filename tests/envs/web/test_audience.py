@@ -8,14 +8,14 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from chromium import until
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from fewstep.envs.sim.push_t_geometry import SPEC
@@ -194,7 +194,11 @@ def test_closing_waits_for_no_client_and_the_last_words_are_heard(show: Show) ->
         show.page.close()
         assert time.perf_counter() - began < 5
         assert not show.audience._thread.is_alive()
-        texts = [json.loads(said).get("text") for said in reader if isinstance(said, str)]
+        texts = []
+        with suppress(ConnectionClosed):  # on a busy machine it is cut off before it says goodbye
+            for said in reader:
+                if isinstance(said, str):
+                    texts.append(json.loads(said).get("text"))
         assert "the end" in texts
         show.page.log("to nobody")
         show.picture()
