@@ -94,8 +94,10 @@ class ObservationEncoder(nn.Module):
 
     def load_backbones(self, path: Path | str) -> None:
         """Give every camera's backbone the weights of a file, as `load_weights` says."""
-        for encoder in self.cameras:
-            load_weights(cast(ImageEncoder, encoder).backbone, path)
+        first, *others = [cast(ImageEncoder, encoder).backbone for encoder in self.cameras]
+        load_weights(first, path)
+        for backbone in others:
+            backbone.load_state_dict(first.state_dict())
 
     def centre(self, pictures: Tensor) -> Tensor:
         """Return pictures (n, 3, h, w) in [0, 1] about zero, as the weights expect them."""

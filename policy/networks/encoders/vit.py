@@ -40,6 +40,7 @@ MODELS = {
     "siglip_vision_model": ("SiglipVisionConfig", "SiglipVisionModel"),
 }
 WITHOUT_HEAD = {"siglip_vision_model": {"vision_use_head": False}}
+ANY_SIZE = {"siglip_vision_model": {"interpolate_pos_encoding": True}}  # the others do so unasked
 
 
 class VisionTransformer(nn.Module):
@@ -52,11 +53,11 @@ class VisionTransformer(nn.Module):
         super().__init__()
         facts = choose_facts(config.vit)
         kind = facts.pop("model_type")
-        names_of_kind = pick(MODELS, kind, "vision transformer (model_type)")
+        description, network = pick(MODELS, kind, "vision transformer (model_type)")
         library = _import_transformers()
-        description, network = names_of_kind
         self._network = getattr(library, network)
         self._description = getattr(library, description)(**facts, **WITHOUT_HEAD.get(kind, {}))
+        self._asked = ANY_SIZE.get(kind, {})
         self.model: nn.Module = self._network(self._description)
         self.channels = int(facts["hidden_size"])
         self.stride = int(facts["patch_size"])
@@ -66,10 +67,7 @@ class VisionTransformer(nn.Module):
         rows = pictures.shape[2] // self.stride
         columns = pictures.shape[3] // self.stride
         whole = pictures[:, :, : rows * self.stride, : columns * self.stride]
-        if self._interpolates_when_asked():
-            tokens = self.model(whole, interpolate_pos_encoding=True).last_hidden_state
-        else:
-            tokens = self.model(whole).last_hidden_state
+        tokens = self.model(whole, **self._asked).last_hidden_state
         patches = tokens[:, -rows * columns :]  # behind those of the whole picture
         return patches.transpose(1, 2).unflatten(2, (rows, columns))
 
@@ -87,9 +85,6 @@ class VisionTransformer(nn.Module):
             lacking = names(sorted(report["missing_keys"])[:5])
             raise CheckpointError(f"{folder} holds no weights for this network: it lacks {lacking}")
         self.model.load_state_dict(found.state_dict())
-
-    def _interpolates_when_asked(self) -> bool:
-        return type(self.model).__name__ == "SiglipVisionModel"
 
 
 def _import_transformers() -> Any:

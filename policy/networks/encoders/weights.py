@@ -100,12 +100,10 @@ def _find_prefixed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     plain: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         plain[".".join(part.lstrip("_") for part in name.split("."))] = tensor
-    prefix = ""
-    for name in plain:
-        if name.endswith(FIRST) and (not prefix or len(name) < len(prefix)):
-            prefix = name
-    for beginning in FIRST:
-        prefix = prefix.removesuffix(beginning)
+    prefixes: list[str] = []
+    for first in FIRST:
+        prefixes += [name.removesuffix(first) for name in plain if name.endswith(first)]
+    prefix = min(prefixes, key=len, default="")
     found: dict[str, Tensor] = {}
     for name, tensor in plain.items():
         if name.startswith(prefix):

@@ -14,11 +14,9 @@ from hypothesis import strategies as st
 from fewstep.demos.doctor import cameras as check_cameras
 from fewstep.demos.doctor.check import Finding, broken, check
 from fewstep.demos.episode import Episode
-from fewstep.demos.formats import import_demonstrations
 from fewstep.demos.store import DemoStore
 from fewstep.envs import Field, Spec
 
-HUMAN = Path(__file__).parents[4] / "shared/data/pusht/pusht_cchi_v7_replay.zarr"
 HZ, EPISODES = 20, 12
 BAD, FAST = (
     7,
@@ -404,15 +402,6 @@ def test_broken_episodes_do_not_hide_faults_of_others(
         ("joints", 2, 5),
         ("time", BAD, FAST),
     ]
-
-
-@pytest.fixture(scope="module")
-def human(tmp_path_factory: pytest.TempPathFactory) -> DemoStore:
-    if not HUMAN.exists():
-        pytest.skip(f"the human Push-T demonstrations are not at {HUMAN}")
-    path = tmp_path_factory.mktemp("pusht") / "out"
-    import_demonstrations(HUMAN, path, task="pusht")
-    return DemoStore.open(path)
 
 
 @pytest.mark.parametrize(

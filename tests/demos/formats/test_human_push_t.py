@@ -18,23 +18,12 @@ from fewstep.envs import ConfigError, DataError
 from fewstep.envs.sim.push_t_geometry import PIXELS_SPEC
 from fewstep.envs.sim.push_t_geometry import SPEC as PUSHT
 
-HUMAN = Path(__file__).parents[4] / "shared/data/pusht/pusht_cchi_v7_replay.zarr"
-
-
-@pytest.fixture(scope="module")
-def human(tmp_path_factory: pytest.TempPathFactory) -> DemoStore:
-    if not HUMAN.exists():
-        pytest.skip(f"the human Push-T demonstrations are not at {HUMAN}")
-    path = tmp_path_factory.mktemp("pusht") / "out"
-    import_demonstrations(HUMAN, path, task="pusht")
-    return DemoStore.open(path)
-
 
 def test_the_human_push_t_set_is_whole_and_healthy(human: DemoStore) -> None:
     assert (len(human), human.frames, human.spec) == (206, 25_650, PUSHT)
     assert human.provenance["licence"] == "MIT"
     assert "Chi" in human.provenance["authors"]
-    assert human.provenance["source"] == HUMAN.name
+    assert human.provenance["source"] == "pusht_cchi_v7_replay.zarr"
     assert check(human) == []
 
 
@@ -91,11 +80,9 @@ def test_push_t_from_pixels_is_refused_where_it_is_something_else(
         import_demonstrations(source, tmp_path / "out", task="pusht-pixels")
 
 
-def test_the_human_push_t_pictures_come_as_they_were_recorded() -> None:
-    if not HUMAN.exists():
-        pytest.skip(f"the human Push-T demonstrations are not at {HUMAN}")
-    recorded: Any = zarr.open_group(HUMAN, mode="r")
-    with read_pixels(HUMAN, Choice()) as source:
+def test_the_human_push_t_pictures_come_as_they_were_recorded(human_source: Path) -> None:
+    recorded: Any = zarr.open_group(human_source, mode="r")
+    with read_pixels(human_source, Choice()) as source:
         assert source.count == 206
         episode = next(iter(source.episodes))
     pixels = episode.data["pixels"]
