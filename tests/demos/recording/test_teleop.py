@@ -1,5 +1,6 @@
 """Teleoperation: devices, what a hand moves, and a sitting with a robot on a clock of its own."""
 
+import gc
 import io
 import math
 import os
@@ -304,6 +305,7 @@ def test_two_hundred_episodes_leave_nothing_in_memory(tmp_path: Path) -> None:
     session.run(200)
     tracemalloc.start()
     session.run(400)
+    gc.collect()
     grown = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert (len(store), grown < 300_000) == (400, True), f"{grown} bytes more after 200 episodes"

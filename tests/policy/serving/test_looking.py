@@ -55,12 +55,12 @@ def save_looking(folder: Path, spec: Spec) -> Path:
 @pytest.fixture
 def seeing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Spec]:
     """A folder with a policy that looks, and a robot that sees, as in the user's own folder."""
-    (tmp_path / "my_arm.py").write_text(DRIVER)
+    (tmp_path / "seeing_arm.py").write_text(DRIVER)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     from fewstep.envs.hardware.registry import make_live
 
-    spec = make_live("my_arm:SeeingArm", {}).spec
+    spec = make_live("seeing_arm:SeeingArm", {}).spec
     return save_looking(tmp_path / "policy", spec), spec
 
 
@@ -71,7 +71,7 @@ def run(policy: Path, *settings: str) -> int:
 
 def test_what_a_camera_sees_reaches_the_policy(seeing: tuple[Path, Spec]) -> None:
     policy, spec = seeing
-    assert run(policy, "robot=my_arm:SeeingArm") == 0
+    assert run(policy, "robot=seeing_arm:SeeingArm") == 0
     said = [json.loads(line) for line in Path("log/events.jsonl").read_text().splitlines()]
     assert not [event for event in said if event["event"] == "fault"]
     ended = [event for event in said if event["event"] == "ended"]
@@ -93,7 +93,7 @@ def test_a_robot_that_does_not_see_the_same_is_refused(
     seeing: tuple[Path, Spec], options: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     policy, _ = seeing
-    assert run(policy, "robot=my_arm:SeeingArm", options) != 0
+    assert run(policy, "robot=seeing_arm:SeeingArm", options) != 0
     assert message in capsys.readouterr().err
 
 
