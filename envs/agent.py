@@ -21,9 +21,10 @@ RECENT = 20  # answers whose delay an Agent remembers
 class Request:
     """What a policy needs to know for one chunk.
 
-    episode: of the Agent that asks; obs[key] (O, ...), oldest first; seed: of the noise; time: of
-    the latest observation [s, robot's clock]; prefix (n, A): the actions that will be sent from
-    `time` on, a policy's period apart, until the answer is there.
+    episode: of the Agent that asks; obs[key] (O, ...), oldest first, and of a camera the newest
+    pictures (P, h, w, 3) only; seed: of the noise; time: of the latest observation [s, robot's
+    clock]; prefix (n, A): the actions that will be sent from `time` on, a policy's period apart,
+    until the answer is there.
     """
 
     episode: int
@@ -82,6 +83,8 @@ class Agent:
         runner: Who answers its requests.
         spec: Of the policy; pictures are brought to the size that it gives them.
         observation_steps: Observations that a request holds.
+        frames: Pictures of each camera that a request holds; where it is the newest one alone, no
+            other is looked at.
         action_steps: Actions of a chunk that run before the next is asked for.
         prefix_length: Of the longest prefix, the actions that will be sent before the answer is
             there; as many as the slowest of the last answers took.
@@ -97,6 +100,7 @@ class Agent:
         *,
         observation_steps: int,
         action_steps: int,
+        frames: int = 1,
         prefix_length: int = 0,
         wait: bool = False,
         patience: float = math.inf,
@@ -105,6 +109,8 @@ class Agent:
         self._runner = runner
         self._spec = spec
         self._observation_steps = observation_steps
+        self._frames = frames
+        self._remembered = spec.states if frames == 1 else spec.observations
         self._action_steps = action_steps
         self._prefix_length = prefix_length
         self._wait = wait
@@ -136,7 +142,7 @@ class Agent:
         self._remember(obs)
         self._receive(obs.time)
         if self._due(obs.time):
-            self._ask(obs.time)
+            self._ask(obs)
             self._receive(obs.time)
         if self._pending and self._runner.stalls():
             return None
@@ -154,7 +160,7 @@ class Agent:
             return
         oldest = obs.time - self._observation_steps / self._spec.policy_hz
         copied = {}
-        for key in self._spec.observations:
+        for key in self._remembered:
             copied[key] = np.array(obs.data[key])  # a driver may fill its arrays again
         self._history = [kept for kept in self._history if kept.time > oldest]
         self._history.append(Obs(obs.time, copied, obs.stamps))
@@ -168,28 +174,34 @@ class Agent:
         dt = 1 / self._spec.policy_hz
         return now > self.chunk.time + (self._action_steps - 0.5 / ticks_per_action) * dt
 
-    def _ask(self, now: float) -> None:
-        ages = np.arange(self._observation_steps - 1, -1, -1) / self._spec.policy_hz
-        obs = {}
-        for key in self._spec.observations:
-            obs[key] = np.stack([self._sample(key, age) for age in ages])
+    def _ask(self, obs: Obs) -> None:
+        now = obs.time
+        asked = {}
+        for key in self._spec.states:
+            asked[key] = np.stack(self._samples(key, self._observation_steps))
         for camera, field_seen in self._spec.images.items():
             height, width, _ = field_seen.shape
-            resized = [resize(picture, (height, width)) for picture in obs[camera]]
-            obs[camera] = np.stack(resized)
+            if self._frames == 1:
+                pictures = [obs.data[camera]]
+            else:
+                pictures = self._samples(camera, self._frames)
+            asked[camera] = np.stack([resize(each, (height, width)) for each in pictures])
         seed = np.random.SeedSequence([self._seed, self._asked]).generate_state(1, np.uint64)[0]  # pyright: ignore
         self._runner.submit(
-            Request(self._episode, obs, int(seed >> np.uint64(1)), now, self._prefix(now))
+            Request(self._episode, asked, int(seed >> np.uint64(1)), now, self._prefix(now))
         )
         self._asked += 1
         self._pending = True
         self._since = now
 
-    def _sample(self, key: str, age: float) -> np.ndarray:
-        """Return what a stream measured nearest to `age` [s] before its newest sample."""
-        stamps = [o.stamps.get(key, o.time) for o in self._history]
-        k = min(range(len(stamps)), key=lambda i: abs(stamps[i] - (stamps[-1] - age)))
-        return self._history[k].data[key]
+    def _samples(self, key: str, count: int) -> list[np.ndarray]:
+        """Return the last samples of a stream, a policy's period apart, the newest last."""
+        stamps = np.array([kept.stamps.get(key, kept.time) for kept in self._history])
+        samples: list[np.ndarray] = []
+        for age in np.arange(count - 1, -1, -1) / self._spec.policy_hz:
+            nearest = int(np.abs(stamps - (stamps[-1] - age)).argmin())
+            samples.append(self._history[nearest].data[key])
+        return samples
 
     def _prefix(self, now: float) -> np.ndarray:
         """Return the actions (n, A) that will be sent until the answer is there."""

@@ -16,8 +16,8 @@ class Obs:
     """The latest sample of every stream.
 
     time: of this observation [s, robot's clock]; data: arrays in robot units, as Spec.observations
-    says;
-    stamps: when each stream was really measured [s, robot's clock].
+    says; stamps: when each stream was really measured [s, robot's clock]. A simulation may draw a
+    picture when it is first read, which has to be before time goes on.
     """
 
     time: float

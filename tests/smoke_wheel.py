@@ -39,6 +39,7 @@ WITH_MUJOCO = (
     "pick_place",
     "pick_place_expert",
     "push_t",
+    "push_t_pixels",
     "gym_robot",
     "gym_spec",
     "metaworld",

@@ -52,6 +52,7 @@ class PolicyActor:
 
     observation_steps: int
     action_steps: int
+    frames: int
     prefix_length: int
     patience: float
     actuation_delay: float
@@ -64,7 +65,12 @@ class PolicyActor:
     def make_messages(self, spec: Spec) -> Messages:
         """Return what is exchanged with a policy of this Spec."""
         seen = as_seen(spec, self.side)
-        return Messages(seen, observation_steps=self.observation_steps, horizon=self.horizon)
+        return Messages(
+            seen,
+            observation_steps=self.observation_steps,
+            frames=self.frames,
+            horizon=self.horizon,
+        )
 
 
 @dataclass(frozen=True)
@@ -259,6 +265,7 @@ def _make_agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
         as_seen(spec, policy.side),
         observation_steps=policy.observation_steps,
         action_steps=policy.action_steps,
+        frames=policy.frames,
         prefix_length=policy.prefix_length,
         patience=policy.patience,
         actuation_delay=policy.actuation_delay,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import gymnasium as gym
@@ -35,13 +35,37 @@ class SimClock:
             self._ticks += 1
 
 
+class Measured(Mapping[str, np.ndarray]):
+    """What one tick measures; pictures on demand are drawn when they are first read."""
+
+    def __init__(self, robot: GymRobot, data: dict[str, np.ndarray]) -> None:
+        self._robot = robot
+        self._tick = robot.ticks
+        self._data = data
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        if key in self._robot.spec.images and key not in self._data:
+            if self._robot.ticks != self._tick:
+                raise RobotError(f"the picture {key!r} of an earlier tick was never read")
+            self._data[key] = self._robot.draw_camera(key)
+        return self._data[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._robot.spec.observations)
+
+    def __len__(self) -> int:
+        return len(self._robot.spec.observations)
+
+
 class GymRobot:
     """A gymnasium environment with Box or Dict observations and Box actions.
 
     spec: by default what the environment's spaces say, or its own `spec_fewstep` attribute. hz:
     steps per second, by default metadata["render_fps"]. seconds: time limit, by default the
     environment's. relative: actions that are differences, where neither `spec` nor the environment
-    says so. Success is info["is_success"] or info["success"] of the last step.
+    says so. Success is info["is_success"] or info["success"] of the last step. An environment that
+    has `pictures_on_demand` is told so: it leaves pictures out of its observations, and its
+    `draw_camera(name)` is asked for those that are read, because most ticks look at none.
     """
 
     def __init__(
@@ -62,9 +86,15 @@ class GymRobot:
         self.seconds = seconds or self._own_time_limit()
         self.clock = SimClock(self)
         self.info: dict[str, Any] = {}
+        self.ticks = 0  # resets and steps since it was made
+        inner: Any = env.unwrapped
+        self._on_demand = hasattr(inner, "pictures_on_demand")
+        if self._on_demand:
+            inner.pictures_on_demand = True
 
     def reset(self, seed: int | None = None) -> None:
         """Begin at a state drawn by `seed`."""
+        self.ticks += 1
         self._raw, self.info = self.env.reset(seed=seed)
         self._outcome: Outcome | None = None
         self._steps = 0
@@ -79,9 +109,15 @@ class GymRobot:
         raw = self._raw if isinstance(self._raw, dict) else {"state": self._raw}
         data = {}
         for key, field in self.spec.observations.items():
-            data[key] = np.array(raw[key], field.dtype).reshape(field.shape)
+            if not (self._on_demand and field.is_image):
+                data[key] = np.array(raw[key], field.dtype).reshape(field.shape)
         now = self.clock.now()
-        return Obs(now, data, dict.fromkeys(data, now))
+        measured = Measured(self, data)
+        return Obs(now, measured, dict.fromkeys(measured, now))
+
+    def draw_camera(self, camera: str) -> np.ndarray:
+        """Return what a camera of the environment sees now."""
+        return cast(Any, self.env.unwrapped).draw_camera(camera)
 
     def command(self, command: Command) -> np.ndarray:
         """Latch an action, clipped to the action space; None holds.
@@ -120,6 +156,7 @@ class GymRobot:
         """Step the environment with the latched action; do nothing once the episode is over."""
         if self._outcome is not None:
             return
+        self.ticks += 1
         action = self._measured_action() if self._latched is None else self._latched
         space = cast(spaces.Box, self.env.action_space)
         exact = np.clip(action.reshape(space.shape).astype(space.dtype), space.low, space.high)

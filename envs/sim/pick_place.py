@@ -90,7 +90,8 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
     `spec()` says. Success: the cube rests on the pad, released, for half a second, and nothing has
     touched the post in this episode. A touched post ends nothing, but from then on the episode
     cannot succeed. `info`: is_success; post_touched (so far); side ("left" or "right" of the post
-    as the robot sees it, "" before).
+    as the robot sees it, "" before). pictures_on_demand: leave the pictures out of the
+    observations; see GymRobot.
     """
 
     metadata = {  # noqa: RUF012  (gymnasium's own way)
@@ -109,6 +110,7 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
     ) -> None:
         self.render_mode = render_mode
         self.cameras = tuple(cameras)
+        self.pictures_on_demand = False
         self.model = load_model()
         self.data = mujoco.MjData(self.model)
         self.spec_fewstep = spec(self.cameras)
@@ -209,9 +211,14 @@ class PickPlace(gym.Env[dict[str, Any], np.ndarray]):
             "cube_rotation": (qpos[3:7] * sign).astype(np.float32),
             "target": self.data.body("pad").xpos.astype(np.float32),
         }
-        for camera in self.cameras:
-            observation[camera] = self._pictures.draw(self.data, camera)
+        if not self.pictures_on_demand:
+            for camera in self.cameras:
+                observation[camera] = self.draw_camera(camera)
         return observation
+
+    def draw_camera(self, camera: str) -> np.ndarray:
+        """Return what a camera sees now, uint8 (PICTURE, PICTURE, 3)."""
+        return self._pictures.draw(self.data, camera)
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """Return the whole scene, uint8 (height, width, 3), in render mode "rgb_array"."""

@@ -62,10 +62,9 @@ TASKS = {
         spec="fewstep.envs.sim.push_t_geometry:SPEC",
     ),
     "pusht-pixels": Task(
-        "gym_pusht/PushT-v0",
-        "gym_pusht",
+        "fewstep/PushTPixels-v0",
+        "fewstep.envs.sim.push_t_pixels",
         "pusht",
-        {"obs_type": "pixels_agent_pos"},
         spec="fewstep.envs.sim.push_t_geometry:PIXELS_SPEC",
         cameras=("pixels",),
     ),

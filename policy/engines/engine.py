@@ -49,7 +49,8 @@ class Engine(Protocol):
     ) -> np.ndarray:
         """Return chunks (B, H, A) in robot units; the same inputs give the same chunks.
 
-        obs[key]: (B, O, ...) in robot units. noise: (K, B, H, E) float32. prefix: (B, H, A),
+        obs[key]: (B, O, ...) in robot units, of a camera (B, P, h, w, 3), its newest pictures at
+        the size of `seen`. noise: (K, B, H, E) float32. prefix: (B, H, A),
         actions that are promised already, the first prefix_length (B,) of each chunk.
         """
         ...

@@ -80,7 +80,7 @@ def evaluate_open_loop(
     engines = [make_engine(loaded, sampler) for sampler in chosen]
     used = held_out.episodes[:episodes]
     windows = make_asked_windows(store.ends, used, loaded.config)
-    reader = HistoryReader(store, loaded.seen, arrays)
+    reader = HistoryReader(store, loaded.seen, arrays, loaded.config.encoders.images.frames)
     numbers = store.numbers[np.searchsorted(store.ends, windows.frames, side="right")]
     predicted = predict_chunks(engines, reader, windows, numbers, seed, on_windows)
     own = _find_own(chosen, loaded.config.drawn_by)

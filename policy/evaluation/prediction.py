@@ -20,8 +20,14 @@ BATCH = 64  # situations that are read and answered together
 class HistoryReader:
     """Reads observation histories of a store as an Agent would have sent them."""
 
-    def __init__(self, store: DemoStore, seen: Spec, states: Mapping[str, np.ndarray]) -> None:
-        """Read states from arrays (N, ...) and pictures from the store, at the size of `seen`."""
+    def __init__(
+        self, store: DemoStore, seen: Spec, states: Mapping[str, np.ndarray], pictures: int
+    ) -> None:
+        """Read states from arrays (N, ...) and pictures from the store, at the size of `seen`.
+
+        pictures: of each camera, how many the policy sees, the newest.
+        """
+        self._newest = pictures
         self._states = {key: states[key] for key in seen.states}
         self._pictures = {camera: store.pictures(camera) for camera in seen.images}
         self._sizes: dict[str, tuple[int, int]] = {}
@@ -30,10 +36,10 @@ class HistoryReader:
             self._sizes[camera] = (height, width)
 
     def read(self, frames: np.ndarray) -> dict[str, np.ndarray]:
-        """Return obs[key] (B, O, ...) of histories that consist of some frames (B, O)."""
+        """Return obs[key] (B, O, ...), pictures (B, P, ...), of histories of frames (B, O)."""
         obs = {key: array[frames] for key, array in self._states.items()}
         for camera in self._pictures:
-            obs[camera] = self.look(camera, frames)
+            obs[camera] = self.look(camera, frames[:, -self._newest :])
         return obs
 
     def look(self, camera: str, frames: np.ndarray) -> np.ndarray:

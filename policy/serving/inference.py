@@ -35,7 +35,10 @@ def main(settings: InferenceConfig) -> None:
     engine = load_engine(settings.policy)
     config = engine.config
     messages = Messages(
-        engine.seen, observation_steps=config.observation_steps, horizon=config.horizon
+        engine.seen,
+        observation_steps=config.observation_steps,
+        frames=config.encoders.images.frames,
+        horizon=config.horizon,
     )
     asked = Mailbox(messages.request, settings.requests)
     given = Mailbox(messages.chunk, settings.chunks)

@@ -140,6 +140,7 @@ def _served(
     acting = PolicyActor(
         observation_steps=policy.config.observation_steps,
         action_steps=policy.config.action_steps,
+        frames=policy.config.encoders.images.frames,
         prefix_length=policy.config.longest_prefix,
         patience=policy.config.horizon / spec.policy_hz,
         actuation_delay=config.actuation_delay,

@@ -40,11 +40,13 @@ def draw_noise(engine: Engine, seed: int) -> np.ndarray:
 
 
 def blank_history(engine: Engine) -> dict[str, np.ndarray]:
-    """Return an observation history (O, *shape) of zeros, to warm up and to measure with."""
+    """Return the observations of a request, all zeros, to warm up and to measure with."""
     history = {}
     for key, field in engine.seen.observations.items():
-        shape = (engine.config.observation_steps, *field.shape)
-        history[key] = np.zeros(shape, field.dtype)
+        count = engine.config.observation_steps
+        if field.is_image:
+            count = engine.config.encoders.images.frames
+        history[key] = np.zeros((count, *field.shape), field.dtype)
     return history
 
 
@@ -189,6 +191,7 @@ def make_agent(engine: Engine, runner: Runner, on_delay: str = "") -> Agent:
         engine.seen,
         observation_steps=config.observation_steps,
         action_steps=config.action_steps,
+        frames=config.encoders.images.frames,
         prefix_length=config.longest_prefix if on_delay == "prefix" else 0,
         wait=on_delay == "hold",
         patience=config.horizon / engine.spec.policy_hz,

@@ -48,7 +48,7 @@ def draw(env: Any, state: np.ndarray) -> np.ndarray:
     env.agent.velocity = (0, 0)
     env.space.reindex_shapes_for_body(env.block)
     env.space.reindex_shapes_for_body(env.agent)
-    return env.get_obs()["pixels"].astype(float)
+    return env.draw_camera("pixels").astype(float)
 
 
 if __name__ == "__main__":

@@ -154,7 +154,35 @@ def test_a_history_has_the_shape_of_the_spec_and_nothing_else() -> None:
     oracle = Oracle()
     agent_for(oracle, spec, steps=3).act(Obs(0.0, data, {}))
     found = {k: (v.shape, v.dtype) for k, v in oracle.asked[0].obs.items()}
-    assert found == {"camera": ((3, 4, 4, 3), np.uint8), "joint": ((3, 1), np.float32)}
+    assert found == {"camera": ((1, 4, 4, 3), np.uint8), "joint": ((3, 1), np.float32)}
+
+
+class Counted(dict):
+    """Measurements that count how often the camera is read."""
+
+    read = 0
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        self.read += key == "camera"
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize(("frames", "seen", "looked"), [(1, [4], 2), (2, [3, 4], 5)])
+def test_only_pictures_that_are_asked_for_are_looked_at(
+    frames: int, seen: list[int], looked: int
+) -> None:
+    spec = Spec({"camera": Field((4, 4, 3), kind="image"), "joint": FREE}, {"a": FREE}, 10)
+    oracle = Oracle()
+    agent = Agent(oracle, spec, observation_steps=2, action_steps=4, frames=frames)
+    agent.reset(0)
+    ticks = []
+    for k in range(5):
+        picture = np.full((4, 4, 3), k, np.uint8)
+        ticks.append(Counted(camera=picture, joint=np.zeros(1, np.float32)))
+        agent.act(Obs(k / 10, ticks[-1], {}))
+    assert [request.time for request in oracle.asked] == [0.0, 0.4]
+    assert oracle.asked[-1].obs["camera"][:, 0, 0, 0].tolist() == seen
+    assert sum(data.read for data in ticks) == looked
 
 
 def test_a_driver_may_fill_the_same_array_again() -> None:

@@ -32,14 +32,14 @@ SPEC = Spec(
     {"q": Field((2,), "rad"), "eye": Field((4, 4, 3), kind="image")}, {"q": Field((2,), "rad")}, 10
 )
 STATE = Spec({"q": Field((2,), "rad")}, {"q": Field((2,), "rad")}, 10)
-MESSAGES = Messages(SPEC, observation_steps=2, horizon=8)
+MESSAGES = Messages(SPEC, observation_steps=2, frames=1, horizon=8)
 
 
 def request(seed: int, spec: Spec = SPEC, prefix: int = 0) -> Request:
     rng = np.random.default_rng(seed)
     obs = {
         "q": rng.normal(size=(2, 2)).astype(np.float32),
-        "eye": rng.integers(0, 256, (2, 4, 4, 3), np.uint8),
+        "eye": rng.integers(0, 256, (1, 4, 4, 3), np.uint8),
     }
     promise = rng.normal(size=(prefix, 2))
     return Request(seed, {k: obs[k] for k in spec.observations}, seed * 2**40, seed / 7, promise)
@@ -62,7 +62,7 @@ class Node:
     """A worker process with its mailboxes."""
 
     def __init__(self, policy: Path) -> None:
-        self.messages = Messages(STATE, observation_steps=2, horizon=8)
+        self.messages = Messages(STATE, observation_steps=2, frames=1, horizon=8)
         self.requests, self.chunks = Mailbox(self.messages.request), Mailbox(self.messages.chunk)
         self.runner = self.start(policy)
 

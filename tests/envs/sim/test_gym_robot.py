@@ -329,3 +329,71 @@ def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch,
         FewstepError, match=r"gymnasium is not installed: pip install 'fewstep\[sim\]'"
     ):
         make_robot(task)
+
+
+# Pictures
+
+
+class Drawing(Scripted):
+    """Has a camera, which shows how many steps were made, and counts its pictures."""
+
+    def __init__(self) -> None:
+        position, picture = spaces.Box(-1, 1, (2,)), spaces.Box(0, 255, (4, 4, 3), np.uint8)
+        super().__init__(observation=spaces.Dict(position=position, camera=picture))
+        self.pictures_on_demand, self.drawn = False, 0
+
+    def step(self, action: Any) -> Any:
+        raw, *rest = super().step(action)
+        del raw["camera"]
+        return raw, *rest
+
+    def draw_camera(self, camera: str) -> np.ndarray:
+        self.drawn += 1
+        return np.full((4, 4, 3), len(self.actions), np.uint8)
+
+
+def test_pictures_are_drawn_once_and_only_where_they_are_read() -> None:
+    env = Drawing()
+    robot = robot_for(env)
+    run(robot, 3)
+    data = robot.observe().data
+    assert env.drawn == 0
+    assert list(data) == ["position", "camera"]
+    assert data["camera"].max() == 3 and data["camera"] is data["camera"]
+    assert env.drawn == 1
+
+
+def test_a_picture_of_an_earlier_tick_is_never_drawn_later() -> None:
+    robot = robot_for(Drawing())
+    seen, unseen = robot.observe().data, robot.observe().data
+    assert seen["camera"].max() == 0
+    run(robot, 1)
+    assert seen["camera"].max() == 0
+    with pytest.raises(RobotError, match="'camera' of an earlier tick was never read"):
+        unseen["camera"]
+    robot.reset(0)
+    assert robot.observe().data["camera"].max() == 1
+
+
+@pytest.mark.parametrize("task", ["pickplace", "pusht-pixels"])
+def test_pictures_on_demand_are_those_that_the_environment_observes(task: str) -> None:
+    pytest.importorskip("gym_pusht")
+    known = TASKS[task]
+    robot = make_robot(task, cameras=known.cameras)
+    options = {known.camera_option: known.cameras} if known.camera_option else {}
+    env = gym.make(known.id, disable_env_checker=True, **options)
+    action = env.action_space.sample()
+    try:
+        robot.reset(3)
+        env.reset(seed=3)
+        run(robot, 5, action)
+        for _ in range(5):
+            observed, *_ = env.step(action)
+        data = robot.observe().data
+        for camera in known.cameras:
+            np.testing.assert_array_equal(data[camera], observed[camera])
+    except RobotError as error:
+        pytest.skip(str(error))
+    finally:
+        robot.close()
+        env.close()

@@ -97,7 +97,7 @@ def draw(env: Any, state: np.ndarray) -> np.ndarray:
     env.block.velocity = env.agent.velocity = (0, 0)
     env.space.reindex_shapes_for_body(env.block)
     env.space.reindex_shapes_for_body(env.agent)
-    return env.get_obs()["pixels"]
+    return env.draw_camera("pixels")
 
 
 def test_from_pixels_it_is_the_same_task(task: Any, pictured: Any) -> None:

@@ -479,7 +479,8 @@ def test_pictures_are_shown_as_the_network_sees_them(seeing: tuple[OpenLoop, str
 
 def test_pictures_are_read_at_the_size_that_an_agent_sends(seeing: tuple[OpenLoop, str]) -> None:
     found, _ = seeing
-    obs = found.reader.read(np.array([[0, 0], [3, 4]]))
-    assert obs["front"].shape == (2, 2, *found.policy.seen.images["front"].shape)
-    assert np.array_equal(obs["front"][0, 0], obs["front"][0, 1])
+    histories = np.array([[0, 0], [3, 4]])
+    obs = found.reader.read(histories)
+    assert obs["front"].shape == (2, 1, *found.policy.seen.images["front"].shape)
+    assert np.array_equal(obs["front"], found.reader.look("front", histories[:, -1:]))
     assert isinstance(found.reader, HistoryReader)
