@@ -120,10 +120,40 @@ def lock(owner: object, file: Path) -> weakref.finalize:
     try:
         if _try_lock(handle, file):
             return release
-        raise DataError(f"{file.parent} is being written already; wait for it, or write elsewhere")
+        raise _written_already(file.parent)
     except DataError:
         release()
         raise
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Be the only process that fills a folder, which is made; DataError where there is another.
+
+    Where nothing can be locked nobody is refused.
+    """
+    file = folder / ".writing.lock"
+    is_new = not folder.exists()
+    with writing(file):
+        _make_folder(folder)
+    handle = _open(file, os.O_CREAT)
+    try:
+        with suppress(ImportError):
+            if not _try_lock(handle, file):
+                raise _written_already(folder)
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+            if is_new:
+                with suppress(OSError):
+                    folder.rmdir()  # as long as nothing is in it
+    finally:
+        os.close(handle)
+
+
+def _written_already(folder: Path) -> DataError:
+    return DataError(f"{folder} is being written already; wait for it, or write elsewhere")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from ...envs import ConfigError
+from ...envs.atomic_files import only_writer
 from ..checkpoint import load_policy, require_match
 from ..diffusion.objectives import SINGLE_STEP
 from ..diffusion.samplers import Sampler
@@ -57,25 +58,37 @@ def distill(
     policy: the teacher's run folder. data: demonstrations, of which only the observations are used.
     out: the student's folder. config: its model is not used, since the student has its teacher's
     shape. report: is given every row of the log. log: is told what a person should know. Raises
-    ConfigError where the teacher is asked once per chunk already, or `out` holds a policy.
+    ConfigError where the teacher is asked once per chunk already, or `out` holds a policy,
+    DataError where another process writes there.
     """
     out = Path(out)
     require_unused(out)
     teacher = load_policy(policy, device)
     if teacher.config.objective in SINGLE_STEP:
         raise ConfigError(f"{policy} is asked once per chunk already: there is nothing to distill")
+    with only_writer(out):
+        labelled = _label(teacher, data, labels, config, log)
+        model = replace(teacher.config, objective="one_step", path="", sampler=None)
+        student = Policy(teacher.spec, model, teacher.normaliser).to(device)
+        student.load_state_dict(teacher.state_dict())
+        origin = {"teacher": str(policy), "data": str(data), "labels": asdict(labels)}
+        return fit(student.train(), labelled, out, replace(config, model=model), origin, report)
+
+
+def _label(
+    teacher: Policy,
+    data: Path | str,
+    labels: LabelConfig,
+    config: TrainConfig,
+    log: Callable[[str], None],
+) -> Dataset:
+    """Return the demonstrations with the teacher's chunks in place of the demonstrated ones."""
+    device = teacher.device
     with torch_threads(config.threads or 1):
-        demonstrations = read_dataset(
-            data, teacher.config, torch.device(device), known=teacher.spec, log=log
-        )
+        demonstrations = read_dataset(data, teacher.config, device, known=teacher.spec, log=log)
         require_match(teacher, demonstrations.spec, f"the demonstrations at {data}")
         generator = Generator(device).manual_seed(config.seed)
-        labelled = label_windows(teacher, demonstrations, labels, generator)
-    model = replace(teacher.config, objective="one_step", path="", sampler=None)
-    student = Policy(teacher.spec, model, teacher.normaliser).to(device)
-    student.load_state_dict(teacher.state_dict())
-    origin = {"teacher": str(policy), "data": str(data), "labels": asdict(labels)}
-    return fit(student.train(), labelled, out, replace(config, model=model), origin, report)
+        return label_windows(teacher, demonstrations, labels, generator)
 
 
 def label_windows(

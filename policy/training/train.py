@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from ...envs import ConfigError
+from ...envs.atomic_files import only_writer
 from ...envs.interrupts import Interrupt
 from ...envs.schema import to_plain
 from ..checkpoint import load_policy, require_match
@@ -52,35 +53,37 @@ def train(
     on_frames: is told camera, done and total while pictures are cached. log: is told what a person
     should know. held_out_error: is asked wherever the held-out loss is measured, with the averaged
     weights in place, and must draw nothing from a global stream. An unfinished run in `out` goes on
-    where it was saved; an interrupt saves it, a second one gives up at once.
+    where it was saved; an interrupt saves it, a second one gives up at once. DataError where
+    another training writes into `out`.
     """
     origin = {"data": str(data)}
     begun = _load_begun(start, config)
     if begun is not None:
         origin["start"] = str(start)
         config = replace(config, model=begun.config)
-    dataset = read_dataset(
-        data,
-        config.model,
-        torch.device(device),
-        states=config.states,
-        cameras=config.cameras,
-        known=None if begun is None else begun.spec,
-        held_out=config.held_out,
-        seed=config.seed,
-        on_frames=on_frames,
-        log=log,
-    )
-    if begun is None:
-        config = replace(config, model=_fit_to_weights(config))
-        policy = _make_policy(dataset, config)
-    else:
-        require_match(begun, dataset.spec, f"the demonstrations at {data}")
-        policy = begun.requires_grad_(True).train()
-    policy.to(device)
-    if config.weights and not config.weights_rate:
-        dataset = _see_maps(dataset, Path(data), policy, config, on_frames)
-    return fit(policy, dataset, Path(out), config, origin, report, held_out_error)
+    with only_writer(Path(out)):
+        dataset = read_dataset(
+            data,
+            config.model,
+            torch.device(device),
+            states=config.states,
+            cameras=config.cameras,
+            known=None if begun is None else begun.spec,
+            held_out=config.held_out,
+            seed=config.seed,
+            on_frames=on_frames,
+            log=log,
+        )
+        if begun is None:
+            config = replace(config, model=_fit_to_weights(config))
+            policy = _make_policy(dataset, config)
+        else:
+            require_match(begun, dataset.spec, f"the demonstrations at {data}")
+            policy = begun.requires_grad_(True).train()
+        policy.to(device)
+        if config.weights and not config.weights_rate:
+            dataset = _see_maps(dataset, Path(data), policy, config, on_frames)
+        return fit(policy, dataset, Path(out), config, origin, report, held_out_error)
 
 
 def _see_maps(

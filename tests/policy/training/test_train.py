@@ -207,6 +207,24 @@ def test_holding_out_all_that_is_long_enough_is_refused(tmp_path: Path) -> None:
     assert outcomes == {"trained", "refused"}
 
 
+def test_two_trainings_never_share_a_folder(data: Path, tmp_path: Path) -> None:
+    refused = []
+
+    def begin_another(row: dict[str, float]) -> None:
+        with pytest.raises(DataError, match="out is being written already"):
+            train(data, tmp_path / "out", CONFIG)
+        refused.append(row)
+
+    train(data, tmp_path / "out", CONFIG, report=begin_another)
+    assert refused == rows(tmp_path / "out")
+
+
+def test_a_training_that_never_began_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        train(tmp_path / "none", tmp_path / "out", CONFIG)
+    assert not (tmp_path / "out").exists()
+
+
 def test_numbers_that_are_none_stop_the_training(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="loss is no number any more at step"):
         train(data, tmp_path / "out", replace(CONFIG, lr=1e38, warmup=0, clip=1e30))
