@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ..evaluation.memory import private_memory
 from ..training.train import RESUME, TrainConfig
 from .printing import say
 from .progress import Bars
@@ -48,8 +49,10 @@ class TrainingBar(Bars):
         rate = row["steps_per_second"]
         seconds = (self._config.steps - row["step"]) / rate
         time = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+        memory = private_memory()
+        taken = f", {memory / 1e9:.1f} GB of memory" if memory else ""
         self.console.print(
-            f"{rate:.1f} steps of {self._config.batch} windows a second here: about {time}"
+            f"{rate:.1f} steps of {self._config.batch} windows a second here: about {time}{taken}"
         )
 
     def __exit__(self, *exception: Any) -> None:

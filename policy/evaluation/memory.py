@@ -55,6 +55,11 @@ def resident_memory() -> float:
     return _read_kilobytes("/proc/self/status", "VmRSS", 0.0)
 
 
+def private_memory() -> float:
+    """Return how many bytes nobody else could use, files that are mapped left out; 0 if unknown."""
+    return _read_kilobytes("/proc/self/status", "RssAnon", 0.0)
+
+
 def _read_kilobytes(path: str, name: str, unknown: float) -> float:
     """Return the entry `name` of a file of the Linux kernel in bytes, or `unknown`."""
     try:

@@ -17,9 +17,9 @@ from ...envs import ConfigError, DataError, Spec
 from ...envs.errors import names, pick
 from ..networks.encoders.observation import ObservationEncoder
 from ..normaliser import Normaliser
-from ..policy import PolicyConfig
+from ..policy import Policy, PolicyConfig
 from .augmentation import AugmentationConfig
-from .image_cache import CachedImages, cache_images
+from .image_cache import CachedImages, cache_folder, cache_images, needed_bytes
 from .map_cache import CachedMaps, cache_maps
 from .mapped_arrays import map_arrays
 
@@ -162,9 +162,13 @@ def read_dataset(
     if not len(train):
         raise DataError(f"{path}: no episode is left to train on with held_out={held_out:g}")
     log(describe_fields(store.spec, spec))
+    with torch.device("meta"):
+        Policy(spec, config)  # what cannot be built is refused before pictures are decoded
     arrays = map_arrays(store, [*spec.states, "action"])
     images = config.encoders.images
     pictures = cache_images(store, list(spec.images), images.side, on_frames=on_frames, log=log)
+    if pictures:
+        log(_describe_cache(store, list(pictures), images.side))
     normaliser = Normaliser.fit(spec, arrays, store.ends)
     shapes: dict[str, tuple[int, ...]] = {}
     for key, array in [*arrays.items(), *pictures.items()]:
@@ -243,6 +247,14 @@ def describe_fields(all_of: Spec, used: Spec) -> str:
     if left_out:
         line += f"; leaves out {names(left_out)}"
     return line
+
+
+def _describe_cache(store: DemoStore, cameras: Sequence[str], side: int) -> str:
+    """Return one line on the disk that pictures take."""
+    size = needed_bytes(store, cameras, side)
+    taken = f"{size / 1e9:.3g} GB" if size > 1e9 else f"{size / 1e6:.3g} MB"
+    folder = cache_folder(store.path)
+    return f"pictures take {taken} in {folder} and are read from there as they are needed"
 
 
 def _select_episodes(every: Windows, ends: np.ndarray, episodes: np.ndarray) -> Windows:

@@ -61,6 +61,8 @@ def train(
     if begun is not None:
         origin["start"] = str(start)
         config = replace(config, model=begun.config)
+    elif config.weights:
+        config = replace(config, model=_fit_to_weights(config))
     with only_writer(Path(out)):
         dataset = read_dataset(
             data,
@@ -75,7 +77,6 @@ def train(
             log=log,
         )
         if begun is None:
-            config = replace(config, model=_fit_to_weights(config))
             policy = _make_policy(dataset, config)
         else:
             require_match(begun, dataset.spec, f"the demonstrations at {data}")
@@ -217,8 +218,6 @@ def _make_policy(dataset: Dataset, config: TrainConfig) -> Policy:
 
 def _fit_to_weights(config: TrainConfig) -> PolicyConfig:
     """Return the policy's description, with pictures seen as weights from a file expect them."""
-    if not config.weights:
-        return config.model
     images = describe_weights(config.weights, config.model.encoders.images)
     return replace(config.model, encoders=replace(config.model.encoders, images=images))
 

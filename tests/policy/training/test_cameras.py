@@ -77,6 +77,7 @@ def test_it_says_what_it_sees_and_what_it_leaves_out(demos: Path, tmp_path: Path
     config = replace(SEEING, states=("pose",), cameras=("wrist",))
     policy = train(demos, tmp_path, config, log=said.append)
     assert said[0] == "trains on pose, sees wrist; leaves out front, load"
+    assert said[-1].startswith("pictures take ") and str(cache_folder(demos)) in said[-1]
     assert list(policy.spec.observations) == ["pose", "wrist"]
     assert load_policy(tmp_path).spec == policy.spec
 
@@ -166,6 +167,16 @@ def test_weights_of_another_model_are_refused_before_anything_is_written(
     with pytest.raises(CheckpointError, match="it lacks bn1"):
         train(demos, tmp_path / "run", replace(SEEING, weights=str(file)))
     assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_seen_is_refused_before_pictures_are_decoded(
+    demos: Path, tmp_path: Path
+) -> None:
+    store = shutil.copytree(demos, tmp_path / "demos")
+    tiny = EncoderConfig(images=ImageConfig(side=32))
+    with pytest.raises(ConfigError, match=r"set a larger images\.side"):
+        train(store, tmp_path / "run", replace(SEEING, model=replace(MODEL, encoders=tiny)))
+    assert not cache_folder(store).exists()
 
 
 def test_a_policy_that_looks_goes_on_with_the_cameras_that_it_has(
