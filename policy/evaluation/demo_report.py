@@ -21,7 +21,7 @@ from ..policy_folder import read_meta
 from ..training.log import LOG
 from .films import draw_rollouts
 from .job import Job
-from .plan import play_plan
+from .plan import play_episode
 from .post import make_post_panel
 from .report import write_report, write_success_picture
 from .statistics import wilson
@@ -69,7 +69,7 @@ def write_demo_report(
         log=[json.loads(line) for line in training_log],
         control_period_ms=1e3 / policy.spec.command_hz,
         panels=[] if panel is None else [panel],
-        plan=play_plan(policy, job, FIRST_TEST_SEED),
+        played=play_episode(policy, job, FIRST_TEST_SEED),
         videos=_film_sides(job, evaluation, out / "video.mp4", log),
         facts=_collect_facts(out, job, policy, sides) | dict(cost),
         own=job.sampler.cost,

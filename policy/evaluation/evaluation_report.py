@@ -15,7 +15,7 @@ from ..training.log import LOG
 from .comparison import Result, is_paired
 from .films import film
 from .job import Job
-from .plan import play_plan
+from .plan import play_episode
 from .report import collect_facts, write_report
 
 
@@ -47,7 +47,7 @@ def report_evaluation(
         control_period_ms=1e3 / policy.spec.command_hz,
         facts=collect_facts(policy, evaluation, command),
         log=_read_log(job.policy),
-        plan=play_plan(policy, job, job.seeds[0]),
+        played=play_episode(policy, job, job.seeds[0]),
         videos=_film_examples(job, evaluation, evaluation["results"][index], path.parent, log),
         own=job.sampler.cost,
     )

@@ -14,9 +14,7 @@ from ...demos.windows import Windows
 from .charts import STYLE, Plan, StepLine, draw_action, draw_steps_ahead, to_svg
 from .open_loop import OpenLoop
 from .report import MOST_ACTIONS, collect_facts, format_share, open_template
-from .sight import draw_sight
-
-PICTURES = 5  # of each camera and episode
+from .sight import MOMENTS, draw_sight
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,6 @@ def report_open_loop(path: Path, found: OpenLoop, command: str = "") -> None:
         episodes=episodes,
         names=found.policy.spec.element_names(),
         most=MOST_ACTIONS,
-        pictures=PICTURES,
         facts=_collect_facts(found, command),
     )
     path.write_text(page, encoding="utf-8")
@@ -120,7 +117,7 @@ def _make_plan(found: OpenLoop, windows: Windows, chunks: np.ndarray) -> Plan:
 def _look(found: OpenLoop, windows: Windows) -> dict[str, list[str]]:
     """Return pictures of each camera over an episode, as the network sees them."""
     last = int(windows.ends[0]) - 1
-    frames = np.linspace(windows.starts[0], last, PICTURES).round().astype(int)
+    frames = np.linspace(windows.starts[0], last, MOMENTS).round().astype(int)
     seen: dict[str, list[str]] = {}
     for camera in found.policy.spec.images:
         pictures = found.reader.look(camera, np.unique(frames))

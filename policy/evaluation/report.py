@@ -19,7 +19,6 @@ from .charts import (
     STYLE,
     Estimate,
     LogRow,
-    Plan,
     Point,
     draw_action,
     draw_outcome,
@@ -27,6 +26,7 @@ from .charts import (
     to_svg,
 )
 from .comparison import Result, compare, is_paired, label_results
+from .plan import Played
 
 MOST_ACTIONS = 7  # action elements that are drawn
 VERDICTS = {
@@ -87,7 +87,7 @@ def write_report(
     control_period_ms: float,
     facts: Mapping[str, str],
     log: Sequence[LogRow] = (),
-    plan: Plan | None = None,
+    played: Played | None = None,
     videos: Sequence[Path] = (),
     panels: Sequence[Panel] = (),
     own: int | None = None,
@@ -101,7 +101,7 @@ def write_report(
         control_period_ms: Of the robot [ms].
         facts: Shown in their order, "command..." as command lines; "cpu_seconds" stands in for log.
         log: Rows of log.jsonl.
-        plan: One rollout's actions.
+        played: One rollout.
         videos: mp4 files.
         panels: Sections that the task adds.
         own: Network evaluations of the policy as it is, for the headline; by default those of the
@@ -115,13 +115,13 @@ def write_report(
         rows=rows,
         own=chosen,
         compared=_compare(chosen, rows) if is_paired(evaluation) else {},
-        charts=_draw_charts(rows, chosen, control_period_ms, log, plan),
+        charts=_draw_charts(rows, chosen, control_period_ms, log, played),
         panels=panels,
         panel_charts=[to_svg(panel.chart) for panel in panels],
         period=control_period_ms,
         log=log,
         cost=f"{log[-1]['cpu_seconds']:,.0f}" if log else facts.get("cpu_seconds"),
-        plan=plan,
+        played=played,
         films=[_embed(video) for video in videos],
         facts=facts,
     )
@@ -190,16 +190,16 @@ def _draw_charts(
     own: Row,
     control_period_ms: float,
     log: Sequence[LogRow],
-    plan: Plan | None,
+    played: Played | None,
 ) -> dict[str, Any]:
     charts: dict[str, Any] = {"training": "", "plan": []}
     with rc_context(STYLE):
         charts["outcome"] = to_svg(_draw_outcome(rows, own, control_period_ms))
         if log:
             charts["training"] = to_svg(draw_training(log))
-        if plan is not None:
-            for index in range(min(MOST_ACTIONS, len(plan.names))):
-                charts["plan"].append(to_svg(draw_action(plan, index)))
+        if played is not None:
+            for index in range(min(MOST_ACTIONS, len(played.plan.names))):
+                charts["plan"].append(to_svg(draw_action(played.plan, index)))
     return charts
 
 

@@ -13,6 +13,7 @@ from ..networks.encoders.pictures import prepare
 from ..networks.encoders.pools import mean_places
 from ..policy import Policy
 
+MOMENTS = 5  # of an episode that a page shows, from each camera
 ENLARGED = 3  # so that a mark hides little of a picture
 RADIUS = 4  # of a mark [px of the enlarged picture]
 COLOUR = (255, 122, 0)

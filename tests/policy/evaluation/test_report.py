@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fewstep.policy.evaluation.charts import STYLE, VARIABLES, Plan
+from fewstep.policy.evaluation.plan import Played
 from fewstep.policy.evaluation.post import make_post_panel
 from fewstep.policy.evaluation.report import write_report, write_success_picture
 from fewstep.policy.evaluation.statistics import mean_interval, wilson
@@ -97,7 +98,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> str:
     ]
     more = {
         "demonstrated": 0.52,
-        "plan": plan(),
+        "played": Played(plan(), {}),
         "videos": [video],
         "own": 2,
         "log": log_rows(),
@@ -186,7 +187,11 @@ def test_missing_parts_are_left_out(tmp_path: Path) -> None:
 def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
     bad = '<i>"$x'
     written = page(
-        tmp_path, result(1, 5), title=bad, plan=plan(name=bad), facts={bad: bad, "command": bad}
+        tmp_path,
+        result(1, 5),
+        title=bad,
+        played=Played(plan(name=bad), {}),
+        facts={bad: bad, "command": bad},
     )
     assert "<i>" not in written and "&lt;i&gt;" in written
     assert all(
@@ -195,7 +200,7 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
 
 
 def test_at_most_seven_actions_are_drawn(tmp_path: Path) -> None:
-    written = page(tmp_path, result(1, 5), plan=plan(9))
+    written = page(tmp_path, result(1, 5), played=Played(plan(9), {}))
     assert written.count("<svg") == 1 + 7 and "the first 7 of 9 action elements" in written
 
 
