@@ -78,7 +78,9 @@ def _read_description(folder: Path) -> Policy:
     try:
         with refusing(CheckpointError, "it describes no policy"):
             spec = Spec.from_json(meta["spec"])
-            config = from_plain(PolicyConfig, meta["config"], "config")
+            # What does not say so was trained before there was preconditioning.
+            plain = {"precondition": False, **meta["config"]}
+            config = from_plain(PolicyConfig, plain, "config")
             with torch.device("meta"):
                 return Policy(spec, config)
     except FewstepError as error:

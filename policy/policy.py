@@ -34,6 +34,7 @@ class PolicyConfig:
     # what the network learns: flow_atoms, flow, regression, one_step, eps, x0 or v
     objective: str = "flow_atoms"
     path: str = ""  # how noise is mixed in: linear, cosine or beta; empty: what fits
+    precondition: bool = True  # the network adds to the best linear guess, see Denoiser
     encoders: EncoderConfig = field(default_factory=EncoderConfig)  # of the observations
     net: UnetConfig = field(default_factory=UnetConfig)  # the network
     sampler: Sampler | None = None  # how chunks are drawn; none: what fits the objective
@@ -118,7 +119,12 @@ class Policy(nn.Module):
 
     def denoiser(self, net: Network | None = None) -> Denoiser:
         """Return the network with the meaning of its output."""
-        return Denoiser(net or self.net, self.path, self.objective.prediction_type)
+        return Denoiser(
+            net or self.net,
+            self.path,
+            self.objective.prediction_type,
+            self.config.precondition,
+        )
 
     def features(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Return condition features (B, C) of obs[key] (B, O, ...) in robot units.

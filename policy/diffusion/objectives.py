@@ -22,15 +22,25 @@ DrawTimes = Callable[[Path, int, Generator], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Denoiser:
-    """A network together with what its output means."""
+    """A network together with what its output means.
+
+    preconditioned: the network adds to the best linear guess, and so need not hand noise through
+    its layers, which are too narrow for that where an action has many elements.
+    """
 
     net: Network
     path: Path
     prediction_type: str  # "x0", "eps" or "v"
+    preconditioned: bool = False
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Return what `prediction_type` says (B, H, A), of x (B, H, A) at times t (B,)."""
+        out = self.net(x, t, condition)
+        return out + self.path.guess(x, t, self.prediction_type) if self.preconditioned else out
 
     def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         """Return (x0, eps), each (B, H, A), as the network sees them in x at times t (B,)."""
-        return self.path.split(x, t, self.net(x, t, condition), self.prediction_type)
+        return self.path.split(x, t, self.predict(x, t, condition), self.prediction_type)
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class Objective:
         if noise is None:
             noise = torch.randn(x0.shape, generator=generator, device=generator.device).to(x0)
         eps = noise * ~silent[:, None, None]
-        out = denoiser.net(denoiser.path.mix(x0, eps, t), t, condition)
+        out = denoiser.predict(denoiser.path.mix(x0, eps, t), t, condition)
         error = (out - denoiser.path.target(x0, eps, t, self.prediction_type)).square()
         if condition.mask is None:
             return error.mean((1, 2))

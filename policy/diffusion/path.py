@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 PREDICTION_TYPES = ("x0", "eps", "v")
+DATA_VARIANCE = 0.25  # of normalised actions, about
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,18 @@ class Path:
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor, prediction_type: str) -> Tensor:
         """Return what a network of this prediction_type should say at x_t."""
-        if prediction_type == "x0":
-            return x0
-        if prediction_type == "eps":
-            return eps
-        p, q = self._velocity(t, x0)
+        p, q = self._weights(t, x0, prediction_type)
         return p * x0 + q * eps
+
+    def guess(self, x_t: Tensor, t: Tensor, prediction_type: str) -> Tensor:
+        """Return the best guess of the target that is linear in x_t.
+
+        It is c_skip x_t of Karras et al. 2022 (EDM, table 1) for x0 of DATA_VARIANCE.
+        """
+        alpha, sigma = self._coefficients_like(t, x_t)
+        p, q = self._weights(t, x_t, prediction_type)
+        variance = alpha.square() * DATA_VARIANCE + sigma.square()
+        return (p * alpha * DATA_VARIANCE + q * sigma) / variance * x_t
 
     def split(
         self, x_t: Tensor, t: Tensor, out: Tensor, prediction_type: str
@@ -64,6 +71,13 @@ class Path:
             return t
         alpha, sigma = self.coefficients(t)
         return torch.atan2(sigma, alpha)
+
+    def _weights(self, t: Tensor, like: Tensor, prediction_type: str) -> tuple[Tensor, Tensor]:
+        """Return p, q of the target p x0 + q eps."""
+        if prediction_type == "v":
+            return self._velocity(t, like)
+        one, zero = torch.ones_like(like[..., :1]), torch.zeros_like(like[..., :1])
+        return (one, zero) if prediction_type == "x0" else (zero, one)
 
     def _velocity(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return p, q of v = p x0 + q eps."""

@@ -79,6 +79,16 @@ def test_a_loaded_policy_acts_as_the_saved_one(objective: str, tmp_path: Path) -
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
 
 
+def test_a_description_from_before_preconditioning_has_none(folder: Path) -> None:
+    assert load_policy(folder).config.precondition
+    path = folder / META
+    meta = json.loads(path.read_text())
+    del meta["config"]["precondition"]
+    path.write_text(json.dumps(meta))
+    policy = load_policy(folder)
+    assert not policy.config.precondition and not policy.denoiser().preconditioned
+
+
 def test_loading_leaves_the_global_stream_alone(folder: Path) -> None:
     before = torch.random.get_rng_state()
     load_policy(folder)

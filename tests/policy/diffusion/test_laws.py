@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -312,3 +313,29 @@ def test_names_come_from_closed_tables() -> None:
     assert (
         choose_objective("eps")[1].name == "cosine" and choose_objective("flow_atoms")[1] is LINEAR
     )
+
+
+@each_pair
+def test_a_preconditioned_network_learns_what_the_guess_leaves(name: str, path: str) -> None:
+    objective, chosen = choose_objective(name, path)
+    kind = objective.prediction_type
+    generator = Generator().manual_seed(1)
+    x0 = torch.randn(4, 8, 3, generator=generator, dtype=torch.float64)
+
+    class Rest:
+        """A network that knows x0, and says what has to be added to the guess."""
+
+        condition = None
+
+        def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+            alpha, sigma = (part.reshape(-1, 1, 1) for part in chosen.coefficients(t))
+            eps = torch.where(sigma > 0, (x - alpha * x0) / sigma, 0.0)
+            return chosen.target(x0, eps, t, kind) - chosen.guess(x, t, kind)
+
+    net: Any = Rest()
+    denoiser = Denoiser(net, chosen, kind, preconditioned=True)
+    loss = objective.loss(denoiser, x0, COND, Generator().manual_seed(2))
+    torch.testing.assert_close(loss, torch.zeros(4).double(), rtol=0, atol=1e-12)
+    t = torch.full((4,), 0.4, dtype=torch.float64)
+    found, _ = denoiser(chosen.mix(x0, torch.ones_like(x0), t), t, COND)
+    torch.testing.assert_close(found, x0)

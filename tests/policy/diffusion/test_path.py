@@ -9,7 +9,15 @@ from diffusers.schedulers import scheduling_ddpm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewstep.policy.diffusion.path import BETA, COSINE, LINEAR, PATHS, PREDICTION_TYPES, Path
+from fewstep.policy.diffusion.path import (
+    BETA,
+    COSINE,
+    DATA_VARIANCE,
+    LINEAR,
+    PATHS,
+    PREDICTION_TYPES,
+    Path,
+)
 
 each_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 each_type = pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
@@ -146,3 +154,24 @@ def test_beta_is_log_linear_between_its_discrete_times() -> None:
 def test_linear_velocity_is_noise_minus_data() -> None:
     x0, eps = pair(3)
     assert torch.equal(LINEAR.target(x0, eps, torch.tensor(0.7), "v"), eps - x0)
+
+
+@each_path
+@each_type
+@pytest.mark.parametrize("time", [0.05, 0.2, 0.7, 1.0])
+def test_no_other_linear_guess_is_better(path: Path, prediction_type: str, time: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(2, 1, 100_000, 1, generator=generator, dtype=torch.float64)
+    noise = (noise - noise.mean(2, keepdim=True)) / noise.std(2, correction=0, keepdim=True)
+    x0 = DATA_VARIANCE**0.5 * noise[0]
+    eps = noise[1] - (noise[0] * noise[1]).mean() * noise[0]  # exactly uncorrelated
+    eps = eps / eps.std(correction=0)
+    t = torch.tensor([time], dtype=torch.float64)
+    x_t = path.mix(x0, eps, t)
+    rest = path.target(x0, eps, t, prediction_type) - path.guess(x_t, t, prediction_type)
+    assert (rest * x_t).mean().item() == pytest.approx(0, abs=1e-9)
+
+
+def test_from_pure_noise_the_guess_of_the_slope_is_the_noise() -> None:
+    noise, _ = pair(0)
+    assert torch.equal(LINEAR.guess(noise, torch.ones(3).double(), "v"), noise)
