@@ -35,18 +35,24 @@ def run(settings: DemoSettings, console: Console) -> int:
     """Run every stage that is not done yet, and say where the report lies."""
     out = Path(settings.out)
     config = DemoConfig(
-        settings.demonstrations, settings.episodes, settings.steps, settings.workers
+        settings.cameras,
+        settings.demonstrations,
+        settings.episodes,
+        settings.steps,
+        settings.workers,
     )
-    training = replace(recipe(), steps=settings.steps)
+    training = recipe("pickplace-pixels" if config.cameras else "pickplace")
+    if config.steps:
+        training = replace(training, steps=config.steps)
     with Stages(console, config, training, out) as stages:
         report = demo(out, config, training, device=chosen_device("auto"), events=stages.events())
     console.print(f"open {report} in a browser")
     return 0
 
 
-def recipe() -> TrainConfig:
-    """Return the settings of configs/recipe/pickplace.yaml."""
-    settings = settings_from("train", TrainSettings, ["recipe=pickplace", "data=."])
+def recipe(name: str) -> TrainConfig:
+    """Return the settings of a file in configs/recipe."""
+    settings = settings_from("train", TrainSettings, [f"recipe={name}", "data=."])
     return training_config(settings)
 
 
@@ -73,6 +79,7 @@ class Stages:
         return DemoEvents(
             on_stage=self._begin,
             on_episode=self._episode,
+            on_frames=self._show_pictures,
             on_training=self._report_training,
             on_rollouts=self._rollouts,
             on_tuned=self._tuned,
@@ -92,8 +99,11 @@ class Stages:
         self._bars.__exit__(None, None, None)
 
     def _episode(self, outcome: Outcome, episode: Episode | None) -> None:
-        total = self._config.demonstrations
+        total = self._config.recorded
         self._bars.advance("recording", total, int(episode is not None))
+
+    def _show_pictures(self, camera: str, done: int, total: int) -> None:
+        self._bars.show_pictures(camera, done, total)
 
     def _report_training(self, row: dict[str, float]) -> None:
         self._bars.report(row)

@@ -6,6 +6,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ from typing import Any
 from ...demos.episode import Episode
 from ...demos.recording.experts import record_expert
 from ...demos.store import DemoStore
-from ...envs import Outcome
+from ...envs import ConfigError, Outcome
 from ...envs.atomic_files import write_file
+from ...envs.errors import names
 from ...envs.seeds import FIRST_TEST_SEED, evaluation_seeds
-from ...envs.sim.registry import make_expert, make_robot
+from ...envs.sim.registry import TASKS, make_expert, make_robot
 from ...envs.versions import versions
 from ..checkpoint import load_policy
 from ..policy import Policy
 from ..policy_folder import MODEL
+from ..training.dataset import OnFrames
 from ..training.train import TrainConfig, train
 from .demo_report import write_demo_report
 from .evaluate import OnRollouts, evaluate
@@ -35,11 +38,18 @@ NETWORK_EVALUATIONS = (1, 2, 3, 10)  # that the report compares
 class DemoConfig:
     """How much is done."""
 
-    demonstrations: int = 100  # of the scripted expert
+    # see with two cameras, and know of the scene nothing else: an hour or two in place of minutes
+    cameras: bool = False
+    demonstrations: int = 0  # of the scripted expert; 0 for 100, with cameras 200
     # test starts per number of network evaluations, which is chosen on four times as many
     episodes: int = 50
-    steps: int = 4000  # of training
+    steps: int = 0  # of training; 0 for those of the recipe
     workers: int = 0  # processes, 0 for one per core
+
+    @property
+    def recorded(self) -> int:
+        """Return how many demonstrations are recorded."""
+        return self.demonstrations or (200 if self.cameras else 100)
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,7 @@ class DemoEvents:
 
     on_stage: Callable[[str], None] = lambda title: None
     on_episode: Callable[[Outcome, Episode | None], None] = lambda outcome, episode: None
+    on_frames: OnFrames = lambda camera, done, total: None
     on_training: Callable[[dict[str, float]], None] = lambda row: None
     on_rollouts: OnRollouts = lambda job, count: None
     on_tuned: Callable[[Tuning], None] = lambda tuning: None
@@ -70,7 +81,7 @@ def demo(
     events = events or DemoEvents()
     began = time.monotonic()
     events.on_stage("1. Demonstrations: a scripted expert, left or right past the post")
-    _record(out / "demos", config.demonstrations, events)
+    _record(out / "demos", config, events)
     events.on_stage("2. Training")
     _train(out, training, device, events)
     events.on_stage("3. How many network evaluations? Validation starts tell")
@@ -92,22 +103,34 @@ def demo(
         "CPU time": f"{_measure_cpu_seconds():.0f} s",
     }
     own = _make_job(out, policy, policy.config.drawn_by.cost, config.episodes)
-    return write_demo_report(out, policy, own, evaluation, cost, events.log)
+    command = "fewstep demo cameras=true" if config.cameras else "make demo"
+    return write_demo_report(out, policy, own, evaluation, command, cost, events.log)
 
 
-def _record(data: Path, demonstrations: int, events: DemoEvents) -> None:
-    recorded = len(DemoStore.open(data)) if data.exists() else 0
-    if recorded >= demonstrations:
-        return
-    record_expert(
-        make_robot(TASK),
-        make_expert(TASK),
-        data,
-        demonstrations - recorded,
-        notes={"task": TASK, "actor": "scripted expert", **versions()},
-        repeats=2,
-        on_episode=events.on_episode,
-    )
+def _record(data: Path, config: DemoConfig, events: DemoEvents) -> None:
+    """Record what is missing; ConfigError where there are demonstrations of another kind."""
+    cameras = TASKS[TASK].cameras if config.cameras else ()
+    with closing(make_robot(TASK, cameras=cameras)) as robot:
+        recorded = 0
+        if data.exists():
+            store = DemoStore.open(data)
+            if store.spec != robot.spec:
+                raise ConfigError(
+                    f"{data} holds demonstrations of another kind, which see "
+                    f"{names(store.spec.images)}: choose another out="
+                )
+            recorded = len(store)
+        if recorded >= config.recorded:
+            return
+        record_expert(
+            robot,
+            make_expert(TASK),
+            data,
+            config.recorded - recorded,
+            notes={"task": TASK, "actor": "scripted expert", **versions()},
+            repeats=2,
+            on_episode=events.on_episode,
+        )
 
 
 def _train(out: Path, training: TrainConfig, device: str, events: DemoEvents) -> None:
@@ -115,7 +138,15 @@ def _train(out: Path, training: TrainConfig, device: str, events: DemoEvents) ->
     if (run / MODEL).exists():
         events.log(f"{run} is trained already")
     else:
-        train(out / "demos", run, training, device=device, report=events.on_training)
+        train(
+            out / "demos",
+            run,
+            training,
+            device=device,
+            report=events.on_training,
+            on_frames=events.on_frames,
+            log=events.log,
+        )
 
 
 def _test(out: Path, policy: Policy, config: DemoConfig, events: DemoEvents) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def write_demo_report(
     policy: Policy,
     job: Job,
     evaluation: Mapping[str, Any],
+    command: str,
     cost: Mapping[str, str],
     log: Callable[[str], None] = lambda text: None,
 ) -> Path:
@@ -55,6 +56,7 @@ def write_demo_report(
         policy: What was trained.
         job: Test rollouts of the policy as it is.
         evaluation: Content of evaluation.json.
+        command: That does it again.
         cost: Facts on what it took.
         log: Is told what had to be left out.
     """
@@ -71,7 +73,7 @@ def write_demo_report(
         panels=[] if panel is None else [panel],
         played=play_episode(policy, job, FIRST_TEST_SEED),
         videos=_film_sides(job, evaluation, out / "video.mp4", log),
-        facts=_collect_facts(out, job, policy, sides) | dict(cost),
+        facts={"command": command} | _collect_facts(out, job, policy, sides) | dict(cost),
         own=job.sampler.cost,
     )
     write_success_picture(evaluation, out / "success.png")
@@ -138,7 +140,6 @@ def _collect_facts(out: Path, job: Job, policy: Policy, sides: Sides) -> dict[st
     libraries = [f"{library} {version}" for library, version in versions().items()]
     again = f"fewstep evaluate policy={run} task={job.task} network_evaluations=[1,2,3,10]"
     return {
-        "command": "make demo",
         "command to evaluate again": again,
         "demonstrations": f"{sides.episodes} of a scripted expert, left past the post:"
         f" {sides.share:.2f} (95 % {low:.2f} to {high:.2f})",

@@ -152,10 +152,7 @@ def read_dataset(
     """
     store = DemoStore.open(path)
     store.require()
-    if known is None:
-        spec = choose_fields(store.spec, states, cameras)
-    else:
-        spec = keep_fields(store.spec, known.observations)
+    spec = _find_spec(store.spec, states, cameras, known)
     kept, held = split_episodes(len(store), held_out, seed)
     every = make_windows(store.ends, config.observation_steps, config.horizon, config.action_steps)
     train = _select_episodes(every, store.ends, kept)
@@ -205,6 +202,15 @@ def with_maps(
     if isinstance(held_out, WindowSamples):
         held_out = held_out.seeing(maps)
     return replace(dataset, train=dataset.train.seeing(maps), held_out=held_out)
+
+
+def _find_spec(
+    spec: Spec, states: Sequence[str] | None, cameras: Sequence[str] | None, known: Spec | None
+) -> Spec:
+    """Return what is learnt from: what is chosen, or what a policy knows already."""
+    if known is None:
+        return choose_fields(spec, states, cameras)
+    return keep_fields(spec, known.observations)
 
 
 def choose_fields(

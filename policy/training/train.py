@@ -60,9 +60,7 @@ def train(
     begun = _load_begun(start, config)
     if begun is not None:
         origin["start"] = str(start)
-        config = replace(config, model=begun.config)
-    elif config.weights:
-        config = replace(config, model=_fit_to_weights(config))
+    config = replace(config, model=_fit_to_weights(config) if begun is None else begun.config)
     with only_writer(Path(out)):
         dataset = read_dataset(
             data,
@@ -79,12 +77,17 @@ def train(
         if begun is None:
             policy = _make_policy(dataset, config)
         else:
-            require_match(begun, dataset.spec, f"the demonstrations at {data}")
-            policy = begun.requires_grad_(True).train()
+            policy = _go_on_from(begun, dataset, data)
         policy.to(device)
         if config.weights and not config.weights_rate:
             dataset = _see_maps(dataset, Path(data), policy, config, on_frames)
         return fit(policy, dataset, Path(out), config, origin, report, held_out_error)
+
+
+def _go_on_from(begun: Policy, dataset: Dataset, data: Path | str) -> Policy:
+    """Return a policy that is there already, ready to learn more."""
+    require_match(begun, dataset.spec, f"the demonstrations at {data}")
+    return begun.requires_grad_(True).train()
 
 
 def _see_maps(
@@ -218,6 +221,8 @@ def _make_policy(dataset: Dataset, config: TrainConfig) -> Policy:
 
 def _fit_to_weights(config: TrainConfig) -> PolicyConfig:
     """Return the policy's description, with pictures seen as weights from a file expect them."""
+    if not config.weights:
+        return config.model
     images = describe_weights(config.weights, config.model.encoders.images)
     return replace(config.model, encoders=replace(config.model.encoders, images=images))
 
