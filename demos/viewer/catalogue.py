@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,25 @@ JUDGEMENTS: Mapping[str, bool | None] = {"success": True, "failure": False, "unj
 RECORDED = "recorded"  # the judgement that counts is that of the recording
 
 
-class Catalogue:
-    """One store, as it was when the page was last loaded, and what a person decided in it since."""
+@dataclass(frozen=True)
+class Sight:
+    """How somebody else sees a camera: drawn beside its pictures."""
 
-    def __init__(self, path: Path) -> None:
+    camera: str
+    title: str
+    size: tuple[int, int]  # height, width [px]
+    draw: Callable[[np.ndarray], np.ndarray]  # from a picture (h, w, 3) to one of this size
+
+
+class Catalogue:
+    """One store, as it was when the page was last loaded, and what a person decided in it since.
+
+    sights: shown after the store's own cameras.
+    """
+
+    def __init__(self, path: Path, sights: Sequence[Sight] = ()) -> None:
         self.path = path
+        self._sights = sights
         self._doctor = Doctor(path)
         self._lock = threading.RLock()
         self.reopen()
@@ -40,7 +54,7 @@ class Catalogue:
             store = DemoStore.open(self.path, deleted=True)
             self.store = store
             self._pictures = cache(store.pictures)
-            self.cameras = list(store.spec.images)
+            self._cameras = list(store.spec.images)
 
     def summary(self) -> dict[str, Any]:
         """Return all that the page needs before anything is selected, as plain JSON values.
@@ -51,6 +65,9 @@ class Catalogue:
         cameras = []
         for key, field in store.spec.images.items():
             cameras.append({"key": key, "height": field.shape[0], "width": field.shape[1]})
+        for sight in self._sights:
+            height, width = sight.size
+            cameras.append({"key": sight.title, "height": height, "width": width})
         return {
             "name": store.path.resolve().name,
             "path": str(store.path.resolve()),
@@ -68,9 +85,16 @@ class Catalogue:
         }
 
     def picture(self, number: int, camera: int, frame: int) -> bytes:
-        """Return one picture as JPEG, as it is stored where that is one."""
+        """Return one picture as JPEG, as it is stored where that is one.
+
+        camera: one of the store, or after them one of the sights.
+        """
         start, _ = self.span(number)
-        pictures = self._pictures(self.cameras[camera])
+        if camera >= len(self._cameras):
+            sight = self._sights[camera - len(self._cameras)]
+            drawn = sight.draw(self._pictures(sight.camera)[start + frame])
+            return ENCODINGS["jpeg"].encode(drawn)
+        pictures = self._pictures(self._cameras[camera])
         if pictures.encoding == "jpeg":
             return pictures.encoded[start + frame]
         return ENCODINGS["jpeg"].encode(pictures[start + frame])
@@ -92,8 +116,9 @@ class Catalogue:
         """Return which of these there is not, in words; empty where all are there."""
         if number >= len(self.store):
             return f"there is no episode {number}, but {len(self.store)} of them"
-        if camera is not None and camera >= len(self.cameras):
-            return f"there is no camera {camera}, but {len(self.cameras)} of them"
+        cameras = len(self._cameras) + len(self._sights)
+        if camera is not None and camera >= cameras:
+            return f"there is no camera {camera}, but {cameras} of them"
         start, stop = self.span(number)
         if frame >= stop - start:
             return f"there is no frame {frame}, but {stop - start} of them in episode {number}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -24,7 +24,7 @@ from ...envs.web.address import (
     same_origin,
 )
 from ...envs.web.bounded_server import BoundedServer
-from .catalogue import Catalogue
+from .catalogue import Catalogue, Sight
 from .curves import curves, starts
 
 PAGE = Path(__file__).with_name("page.html")
@@ -55,17 +55,23 @@ class Refusal(Exception):
 class Server(BoundedServer):
     """Shows one store at an address of this machine.
 
-    Its port is the first free one from `port` on, any free one for 0.
+    Its port is the first free one from `port` on, any free one for 0. sights: as in Catalogue.
     """
 
-    def __init__(self, path: str | Path, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        sights: Sequence[Sight] = (),
+    ) -> None:
         if host in ("", "0.0.0.0", "::"):
             raise ConfigError(
                 "host must be one address of this machine, such as 127.0.0.1,"
                 " so that others are refused"
             )
         require_port(port)
-        self.catalogue = Catalogue(Path(path))
+        self.catalogue = Catalogue(Path(path), sights)
         self._listen(host, port)
         self.address = Address(host, self.server_address[1])
 

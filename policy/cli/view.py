@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 from rich.console import Console
 
+from ...demos.store import DemoStore
+from ...demos.viewer.catalogue import Sight
 from ...demos.viewer.server import Server
+from ...envs import ConfigError
 
 LOOPBACK = ("127.0.0.1", "localhost")
 READABLE = "Nothing is encrypted on the way: who listens on the network can read this address."
@@ -21,13 +24,15 @@ class ViewSettings:
     """
 
     data: str = MISSING  # a store; recording into it may go on
+    policy: str = ""  # whose view of the cameras is shown beside them, with where it looks
     port: int = 8008  # of the page, or the next that is free; 0 for any that is free
     host: str = "127.0.0.1"  # the address to listen at
 
 
 def run(settings: ViewSettings, console: Console) -> int:
     """Serve the page until Ctrl-C."""
-    with Server(settings.data, settings.host, settings.port) as server:
+    sights = _find_sights(settings.policy, settings.data) if settings.policy else []
+    with Server(settings.data, settings.host, settings.port, sights) as server:
         address = f"{settings.data}: look at {server.url} (Ctrl-C ends it)"
         console.print(address, markup=False, soft_wrap=True)
         if settings.host not in LOOPBACK:
@@ -37,3 +42,15 @@ def run(settings: ViewSettings, console: Console) -> int:
         except KeyboardInterrupt:
             console.print("stopped; the curation is kept")
     return 0
+
+
+def _find_sights(policy: str, data: str) -> list[Sight]:
+    """Return how a policy sees the cameras of a store; it has to fit the store."""
+    from ..checkpoint import load_policy, require_match  # with torch, which the page goes without
+    from ..evaluation.sight import find_sights
+
+    loaded = load_policy(policy)
+    require_match(loaded, DemoStore.open(data).spec, f"the demonstrations at {data}")
+    if not loaded.spec.images:
+        raise ConfigError(f"{policy} sees no camera: leave out policy=")
+    return find_sights(loaded)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from functools import partial
 from io import BytesIO
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from ..networks.encoders.pictures import prepare
+from ...demos.viewer.catalogue import Sight
+from ...envs.pictures import resize
+from ..networks.encoders.pictures import crop_size, prepare
 from ..networks.encoders.pools import mean_places
 from ..policy import Policy
 
@@ -19,9 +22,14 @@ RADIUS = 4  # of a mark [px of the enlarged picture]
 COLOUR = (255, 122, 0)
 
 
-@torch.no_grad()
 def draw_sight(policy: Policy, camera: str, pictures: np.ndarray) -> list[str]:
-    """Return pictures (n, h, w, 3) uint8 as the network sees them: PNG in base64.
+    """Return what `mark_sight` returns as PNG in base64."""
+    return [_encode_png(image) for image in mark_sight(policy, camera, pictures)]
+
+
+@torch.no_grad()
+def mark_sight(policy: Policy, camera: str, pictures: np.ndarray) -> list[Image.Image]:
+    """Return pictures (n, h, w, 3) uint8 as the network sees them, enlarged.
 
     They are resized before. A mark stands wherever the encoder's pool looks; it is the fainter the
     less certain the pool is.
@@ -29,10 +37,28 @@ def draw_sight(policy: Policy, camera: str, pictures: np.ndarray) -> list[str]:
     prepared = prepare(torch.from_numpy(pictures), policy.config.encoders.images.crop)
     places, certainty = find_places(policy, camera, prepared)
     seen = (255 * prepared).round().to(torch.uint8).movedim(-3, -1).numpy()
-    drawn: list[str] = []
+    drawn: list[Image.Image] = []
     for picture, marks, weights in zip(seen, places, certainty, strict=True):
-        drawn.append(_encode_png(_mark(picture, marks, weights)))
+        drawn.append(_mark(picture, marks, weights))
     return drawn
+
+
+def find_sights(policy: Policy) -> list[Sight]:
+    """Return how a policy sees each of its cameras, to be shown by `fewstep view`."""
+    sights: list[Sight] = []
+    for camera, field in policy.seen.images.items():
+        height, width, _ = field.shape
+        cropped = crop_size(height, width, policy.config.encoders.images.crop)
+        enlarged = (ENLARGED * cropped[0], ENLARGED * cropped[1])
+        draw = partial(_draw_stored, policy, camera)
+        sights.append(Sight(camera, f"{camera}, as seen", enlarged, draw))
+    return sights
+
+
+def _draw_stored(policy: Policy, camera: str, picture: np.ndarray) -> np.ndarray:
+    height, width, _ = policy.seen.images[camera].shape
+    resized = resize(picture, (height, width))
+    return np.asarray(mark_sight(policy, camera, resized[None])[0])
 
 
 def find_places(

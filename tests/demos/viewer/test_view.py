@@ -5,7 +5,7 @@ What it shows is what is stored, and only it can mark.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from io import BytesIO
@@ -22,6 +22,7 @@ from PIL import Image
 
 from fewstep.demos import DemoStore, Episode
 from fewstep.demos.storage.curation import FILE, Curation, read_curation
+from fewstep.demos.viewer.catalogue import Sight
 from fewstep.demos.viewer.curves import extremes, panels
 from fewstep.demos.viewer.server import PAGE, Server
 from fewstep.envs import ConfigError, DataError, Field, Spec
@@ -58,8 +59,8 @@ def store_of(path: Path, episodes: int = 5, images: str = "jpeg", **changes: Any
 
 
 @contextmanager
-def serving(path: Path) -> Iterator[Server]:
-    with Server(path) as server:
+def serving(path: Path, sights: Sequence[Sight] = ()) -> Iterator[Server]:
+    with Server(path, sights=sights) as server:
         Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield server
         server.shutdown()
@@ -226,6 +227,23 @@ def test_pictures_are_those_of_the_episode_and_asked_for_once(tmp_path: Path, im
             assert (
                 content == DemoStore.open(server.catalogue.path).pictures("top").encoded[3 * 20 + 7]
             )
+
+
+def test_what_somebody_else_sees_is_drawn_after_the_cameras(tmp_path: Path) -> None:
+    def brighten(picture: np.ndarray) -> np.ndarray:
+        assert picture.shape == (8, 6, 3)
+        return np.repeat(picture + 100, 2, axis=0)
+
+    sight = Sight("top", "top, as seen", (16, 6), brighten)
+    with serving(store_of(tmp_path / "demos"), [sight]) as server:
+        assert [camera["key"] for camera in summary(server)["cameras"]] == ["top", "top, as seen"]
+        assert summary(server)["cameras"][1] == {"key": "top, as seen", "height": 16, "width": 6}
+        reply, content = ask(server, "/picture/3/1/7")
+        assert (reply.status, reply.headers["Content-Type"]) == (200, "image/jpeg")
+        shown = np.asarray(Image.open(BytesIO(content)))
+        assert shown.shape == (16, 6, 3) and abs(shown.astype(int) - 137).max() <= 2
+        reply, content = ask(server, "/picture/3/2/7")
+        assert reply.status == 404 and b"there is no camera 2, but 2 of them" in content
 
 
 def test_findings_come_later_and_name_episodes_as_they_were_recorded(tmp_path: Path) -> None:
@@ -542,6 +560,12 @@ def test_the_verb_says_where_the_page_is(
     assert re.search(
         r"demos: look at http://127\.0\.0\.1:\d+/[0-9a-f]{32}/ ", capsys.readouterr().out
     )
+
+
+def test_a_policy_that_does_not_fit_is_refused(tmp_path: Path, capsys) -> None:
+    data = f"data={store_of(tmp_path / 'demos')}"
+    assert main(["view", data, "port=0", "policy=pusht"]) == 1
+    assert "does not fit the demonstrations at" in capsys.readouterr().err
 
 
 # In a browser

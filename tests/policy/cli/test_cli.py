@@ -156,7 +156,11 @@ def test_no_bar_is_shown_before_an_error(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "wrong, says",
-    [("stesp=3", "'stesp'"), ("recipe=none", "pickplace, pickplace-pixels, pusht, pusht-pixels"), ("steps", "'steps'")],
+    [
+        ("stesp=3", "'stesp'"),
+        ("recipe=none", "pickplace, pickplace-pixels, pusht, pusht-pixels"),
+        ("steps", "'steps'"),
+    ],
 )
 def test_hydras_own_advice_is_left_out(wrong: str, says: str, capsys):
     assert main(["train", "data=x", wrong]) == 2

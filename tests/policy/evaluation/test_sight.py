@@ -8,7 +8,13 @@ import torch
 from PIL import Image
 
 from fewstep.envs import Field, Spec
-from fewstep.policy.evaluation.sight import ENLARGED, draw_sight, find_places
+from fewstep.policy.evaluation.sight import (
+    ENLARGED,
+    draw_sight,
+    find_places,
+    find_sights,
+    mark_sight,
+)
 from fewstep.policy.networks.encoders.config import EncoderConfig, ImageConfig
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
@@ -46,3 +52,12 @@ def test_marks_stand_where_the_maps_are_bright() -> None:
     places, certainty = find_places(looking, "front", torch.zeros(1, 3, 96, 160))
     assert np.allclose(places[0, 0], [4.5 * 32, 2.5 * 32])
     assert np.allclose(places[0, 1], [80, 48]) and np.allclose(certainty[0], [1, 0, 0], atol=1e-6)
+
+
+def test_view_shows_a_stored_picture_as_it_is_seen() -> None:
+    [sight] = find_sights(policy())
+    assert (sight.camera, sight.title) == ("front", "front, as seen")
+    picture = np.random.default_rng(0).integers(0, 256, (100, 160, 3), np.uint8)
+    drawn = sight.draw(picture)
+    assert drawn.shape == (*sight.size, 3) == (96 * ENLARGED, 154 * ENLARGED, 3)
+    assert np.array_equal(drawn, np.asarray(mark_sight(policy(), "front", picture[None])[0]))
