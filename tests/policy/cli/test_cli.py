@@ -450,11 +450,11 @@ def test_an_empty_store_is_refused(tmp_path, workshop):
         DemoStore.create(tmp_path / "empty", spec)
 
 
-def test_the_demo_ends_in_a_report(tmp_path):
-    assert (
-        main(["demo", f"out={tmp_path}", "demonstrations=2", "episodes=1", "steps=3", "workers=1"])
-        == 0
-    )
+def test_the_demo_ends_in_a_report(tmp_path, monkeypatch):
+    monkeypatch.setattr("fewstep.policy.evaluation.demo.NETWORK_EVALUATIONS", (1, 2))
+    monkeypatch.setattr("fewstep.policy.evaluation.tune.GRIDS", ((1.0, 0.0), (1.0, 0.3, 0.0)))
+    settings = ["demonstrations=2", "episodes=1", "steps=3", "workers=1"]
+    assert main(["demo", f"out={tmp_path}", *settings]) == 0
     page = (tmp_path / "report.html").read_text()
     assert (
         "network evaluations" in page and "unknown" in page

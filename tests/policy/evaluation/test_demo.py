@@ -27,6 +27,7 @@ SMALL = DemoConfig(cameras=True, demonstrations=2, episodes=1, workers=1)
 
 @needs_opengl
 def test_from_pixels_it_ends_in_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fewstep.policy.evaluation.demo.NETWORK_EVALUATIONS", (1, 2))
     monkeypatch.setattr("fewstep.policy.evaluation.demo.tune", lambda policy, **settings: None)
     stages: list[str] = []
     report = demo(tmp_path, SMALL, TRAINING, events=DemoEvents(on_stage=stages.append))
