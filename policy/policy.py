@@ -34,7 +34,9 @@ class PolicyConfig:
     # what the network learns: flow_atoms, flow, regression, one_step, eps, x0 or v
     objective: str = "flow_atoms"
     path: str = ""  # how noise is mixed in: linear, cosine or beta; empty: what fits
-    precondition: bool = True  # the network adds to the best linear guess, see Denoiser
+    # the network adds to the best linear guess of its output, see Denoiser; by default where it has
+    # fewer than two channels for each number of an action
+    precondition: bool | None = None
     encoders: EncoderConfig = field(default_factory=EncoderConfig)  # of the observations
     net: UnetConfig = field(default_factory=UnetConfig)  # the network
     sampler: Sampler | None = None  # how chunks are drawn; none: what fits the objective
@@ -86,8 +88,11 @@ class Policy(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = spec
-        self.config = config
         self.normaliser = normaliser or Normaliser(spec)
+        if config.precondition is None:
+            narrow = config.net.channels[0] < 2 * self.normaliser.action_size
+            config = replace(config, precondition=narrow)
+        self.config = config
         if not spec.observations:
             raise ConfigError("a policy needs observations, and this Spec has none")
         self.encoder = ObservationEncoder(
@@ -123,7 +128,7 @@ class Policy(nn.Module):
             net or self.net,
             self.path,
             self.objective.prediction_type,
-            self.config.precondition,
+            bool(self.config.precondition),
         )
 
     def features(self, obs: Mapping[str, Tensor]) -> Tensor:

@@ -24,8 +24,8 @@ DrawTimes = Callable[[Path, int, Generator], tuple[Tensor, Tensor]]
 class Denoiser:
     """A network together with what its output means.
 
-    preconditioned: the network adds to the best linear guess, and so need not hand noise through
-    its layers, which are too narrow for that where an action has many elements.
+    preconditioned: the network adds to the best linear guess. Else it has to hand noise through its
+    layers, which takes about two channels for each number of an action.
     """
 
     net: Network

@@ -79,7 +79,17 @@ def test_a_loaded_policy_acts_as_the_saved_one(objective: str, tmp_path: Path) -
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
 
 
-def test_a_description_from_before_preconditioning_has_none(folder: Path) -> None:
+@pytest.mark.parametrize(("size", "preconditioned"), [(4, False), (5, True)])
+def test_a_network_too_narrow_for_noise_is_preconditioned(size: int, preconditioned: bool) -> None:
+    spec = Spec({"q": Field((1,))}, {"move": Field((size,))}, policy_hz=10)
+    config = replace(CONFIG, net=replace(CONFIG.net, channels=(8, 16), groups=2))
+    assert Policy(spec, config).config.precondition is preconditioned
+    assert not Policy(spec, replace(config, precondition=False)).config.precondition
+
+
+def test_a_description_from_before_preconditioning_has_none(tmp_path: Path) -> None:
+    folder = tmp_path / "policy"
+    save_policy(build(replace(CONFIG, precondition=True)), folder, {})
     assert load_policy(folder).config.precondition
     path = folder / META
     meta = json.loads(path.read_text())
