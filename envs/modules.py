@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module, invalidate_caches
@@ -53,7 +55,7 @@ def safe_children() -> Iterator[str | None]:
 
     Those of multiprocessing search it first otherwise. Even at the end of a path that they inherit,
     a `fewstep.py` would be taken for this package, which has no `__init__.py`. Yields what each of
-    them hands to `restore_safe_path`, so that what it starts in turn is as ever.
+    them hands to `begin_child`, so that what it starts in turn is as ever.
     """
     before = os.environ.get(SAFE_PATH)
     path = list(sys.path)
@@ -64,6 +66,22 @@ def safe_children() -> Iterator[str | None]:
     finally:
         sys.path[:] = path
         restore_safe_path(before)
+
+
+def begin_child(before: str | None) -> None:
+    """Begin a process of multiprocessing, which ends with the one that started it.
+
+    Nobody else would end it where that one was killed. before: what `safe_children` has yielded.
+    """
+    restore_safe_path(before)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def restore_safe_path(before: str | None) -> None:

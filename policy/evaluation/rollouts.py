@@ -13,7 +13,7 @@ from typing import Any
 
 from ...envs import Robot, RobotError, Step, run_episode
 from ...envs.agent import Runner
-from ...envs.modules import restore_safe_path, safe_children
+from ...envs.modules import begin_child, safe_children
 from ..checkpoint import load_policy, require_match
 from ..engines.engine import Engine
 from ..engines.loading import ENGINES
@@ -54,7 +54,7 @@ def _roll_out_beside(
     """Return the rollouts of every group from worker processes, which end with the stack."""
     spawn = multiprocessing.get_context("spawn")
     with safe_children() as before:  # all of them start with the first call
-        pool = ProcessPoolExecutor(workers, spawn, restore_safe_path, (before,))
+        pool = ProcessPoolExecutor(workers, spawn, begin_child, (before,))
         stack.enter_context(pool)
         return pool.map(partial(roll_out_group, job, workers=workers), groups)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
@@ -17,7 +16,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 from ...envs import DataError, FewstepWarning
-from ...envs.modules import SAFE_PATH, restore_safe_path, safe_children
+from ...envs.modules import SAFE_PATH, begin_child, safe_children
 from .image_source import ImageSource
 
 BLOCK = 64  # pictures that a process decodes between two reports
@@ -115,14 +114,5 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _begin_process(safe_path: str | None) -> None:
-    restore_safe_path(safe_path)
+    begin_child(safe_path)
     warnings.simplefilter("ignore", FewstepWarning)  # the first process has said it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process where the one that started it was killed: nobody else would."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

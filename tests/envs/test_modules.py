@@ -2,7 +2,9 @@
 
 import os
 import re
+import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from fewstep.envs import RobotError
 from fewstep.envs.hardware.registry import is_driver, make_live
-from fewstep.envs.modules import load_module, restore_safe_path, safe_children
+from fewstep.envs.modules import begin_child, load_module, safe_children
 from fewstep.envs.sim.registry import make_robot
 
 
@@ -87,9 +89,41 @@ def test_processes_of_a_worker_search_where_they_always_did(
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     with safe_children() as before:
         assert os.environ["PYTHONSAFEPATH"]
-        with ProcessPoolExecutor(1, get_context("spawn"), restore_safe_path, (before,)) as pool:
+        with ProcessPoolExecutor(1, get_context("spawn"), begin_child, (before,)) as pool:
             assert pool.submit(os.getenv, "PYTHONSAFEPATH").result() is None
     assert "PYTHONSAFEPATH" not in os.environ
+
+
+PARENT = """
+import os, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from fewstep.envs.modules import begin_child
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, get_context("spawn"), begin_child, (None,))
+    print(pool.submit(os.getpid).result(), flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_worker_ends_with_a_parent_that_is_killed(path: Path) -> None:
+    (path / "parent.py").write_text(PARENT)
+    with subprocess.Popen([sys.executable, "parent.py"], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        assert Path(f"/proc/{worker}").exists()
+        parent.kill()
+    end = time.monotonic() + 20
+    while Path(f"/proc/{worker}").exists() and "\nState:\tZ" not in status(worker):
+        assert time.monotonic() < end, "the worker lives on"
+        time.sleep(0.05)
+
+
+def status(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return "\nState:\tZ"
 
 
 def test_children_inherit_the_path_but_for_folders_where_a_module_was_named(
