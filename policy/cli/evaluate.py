@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..evaluation.open_loop import default_samplers
 from ..evaluation.replay import film_failures, read_evaluation
 from ..evaluation.same_starts import require_comparable, require_same_seeds
 from .open_loop import run_open_loop
+from .overrides import given_settings
 from .progress import Bars
 from .tables import print_comparison, print_differences, results_table
 
@@ -120,7 +121,7 @@ def run(settings: EvaluateSettings, console: Console) -> int:
 
 
 def _evaluate_open_loop(settings: EvaluateSettings, console: Console) -> int:
-    given = _given(settings)
+    given = given_settings(settings)
     useless = [name.replace("task_", "task.") for name in OF_ROLLOUTS if name in given]
     if useless:
         raise ConfigError(f"data= is evaluated without rollouts: leave out {names(useless)}")
@@ -160,21 +161,10 @@ def _write_report(
     console.print(f"written to {path}")
 
 
-def _given(settings: EvaluateSettings) -> dict[str, Any]:
-    """Return the settings that are not the default ones."""
-    given: dict[str, Any] = {}
-    for setting in fields(settings):
-        value = getattr(settings, setting.name)
-        default = {} if setting.name == "task_options" else setting.default
-        if value != default:
-            given[setting.name] = value
-    return given
-
-
 def _command(settings: EvaluateSettings) -> str:
     """Return the command line that does the same again."""
     command = ["fewstep evaluate"]
-    for name, value in _given(settings).items():
+    for name, value in given_settings(settings).items():
         if name == "task_options":
             command.append(f"'task.options={value}'")
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast, get_origin, get_type_hints
 
@@ -54,6 +54,17 @@ def settings_from(verb: str, settings_type: type[Settings], overrides: Sequence[
         return from_plain(settings_type, plain)
     except ConfigError as error:
         raise ConfigError(_with_keys(str(error))) from error
+
+
+def given_settings(settings: Any) -> dict[str, Any]:
+    """Return the settings of a verb that are not the default ones."""
+    given: dict[str, Any] = {}
+    for setting in fields(settings):
+        value = getattr(settings, setting.name)
+        made = setting.default_factory
+        if value != (setting.default if made is MISSING else made()):
+            given[setting.name] = value
+    return given
 
 
 def require_known_key(verb: str, settings_type: type, override: str) -> None:

@@ -13,11 +13,16 @@ from ...demos.episode import Episode
 from ...demos.recording.experts import open_writable, record_expert
 from ...demos.store import DemoStore
 from ...envs import Actor, ConfigError, Outcome, Spec
+from ...envs.errors import names
 from ...envs.sim.registry import make_expert, make_robot
 from ...envs.versions import versions
 from ..serving.teleop_session import TeleopSession
+from .overrides import given_settings
 from .printing import print_raw, say
 from .progress import Bars
+
+OF_ACTORS = ("policy", "expert", "repeats", "failures")  # that are no person
+OF_TASKS = ("task_options", "hz", "seconds")
 
 
 @dataclass(frozen=True)
@@ -112,9 +117,22 @@ def _actor(settings: RecordSettings) -> Actor:
 
 
 def _record_person(settings: RecordSettings, console: Console) -> int:
+    given = given_settings(settings)
+    useless = [name for name in OF_ACTORS if name in given]
+    if settings.robot:
+        useless += [name.replace("task_", "task.") for name in OF_TASKS if name in given]
+    if useless:
+        raise ConfigError(
+            f"teleop={settings.teleop} has a person act"
+            f"{' on a robot' if settings.robot else ''}: leave out {names(useless)}"
+        )
+    options = dict(settings.options)
+    if not settings.robot:
+        of_task = {"options": settings.task_options, "hz": settings.hz, "seconds": settings.seconds}
+        options |= {name: value for name, value in of_task.items() if value}
     session = TeleopSession(
         settings.robot or settings.task,
-        settings.options,
+        options,
         settings.teleop,
         settings.limits,
         settings.unlimited,
