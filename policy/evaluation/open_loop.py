@@ -20,7 +20,7 @@ from ..diffusion.samplers import Sampler, require_fit
 from ..engines.loading import ENGINES
 from ..normaliser import Normaliser
 from ..policy import Policy
-from ..training.mapped_arrays import map_arrays
+from ..training.caching.mapped_arrays import map_arrays
 from .action_error import ActionError
 from .episode_errors import EpisodeErrors, compare_errors, summarise_errors
 from .held_out import HELD_OUT, HeldOut, find_held_out

@@ -19,9 +19,9 @@ from ..networks.encoders.observation import ObservationEncoder
 from ..normaliser import Normaliser
 from ..policy import Policy, PolicyConfig
 from .augmentation import AugmentationConfig
-from .image_cache import CachedImages, cache_folder, cache_images, needed_bytes
-from .map_cache import CachedMaps, cache_maps
-from .mapped_arrays import map_arrays
+from .caching.image_cache import CachedImages, cache_folder, cache_images, needed_bytes
+from .caching.map_cache import CachedMaps, cache_maps
+from .caching.mapped_arrays import map_arrays
 
 OnFrames = Callable[[str, int, int], None]  # is given a camera, pictures done, and of how many
 

@@ -23,9 +23,9 @@ from ...envs.schema import to_plain
 from ..checkpoint import load_policy, require_match
 from ..networks.encoders.weights import describe_weights
 from ..policy import Policy, PolicyConfig
+from .caching.image_cache import cache_folder
 from .config import TrainConfig
 from .dataset import Dataset, OnFrames, Samples, read_dataset, with_maps
-from .image_cache import cache_folder
 from .log import Log
 from .resume import RESUME, resume_run, save_run
 from .state import TrainState

@@ -24,7 +24,7 @@ from fewstep.demos.episode import Episode
 from fewstep.demos.storage.images import EncodedImages
 from fewstep.demos.store import DemoStore
 from fewstep.envs import Field, Spec
-from fewstep.policy.training.image_cache import CachedImages, cache_folder, cache_images
+from fewstep.policy.training.caching.image_cache import CachedImages, cache_folder, cache_images
 
 SHAPE = (480, 640, 3)
 CAMERAS = ("top", "wrist")

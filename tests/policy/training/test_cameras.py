@@ -19,8 +19,8 @@ from fewstep.policy.checkpoint import load_policy
 from fewstep.policy.networks.encoders.config import EncoderConfig, ImageConfig
 from fewstep.policy.networks.encoders.resnet import ResNet18
 from fewstep.policy.training.augmentation import AugmentationConfig
+from fewstep.policy.training.caching.image_cache import cache_folder
 from fewstep.policy.training.distill import LabelConfig, distill
-from fewstep.policy.training.image_cache import cache_folder
 from fewstep.policy.training.state import TrainState
 from fewstep.policy.training.train import train
 

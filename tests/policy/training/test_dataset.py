@@ -12,9 +12,9 @@ from fewstep.demos.store import DemoStore
 from fewstep.demos.windows import make_windows, split_episodes
 from fewstep.envs import DataError, Field, Spec
 from fewstep.policy.policy import PolicyConfig
-from fewstep.policy.training import mapped_arrays
+from fewstep.policy.training.caching import mapped_arrays
+from fewstep.policy.training.caching.mapped_arrays import map_arrays
 from fewstep.policy.training.dataset import describe_fields, keep_fields, read_dataset
-from fewstep.policy.training.mapped_arrays import map_arrays
 
 SPEC = Spec(
     {"pose": Field((2, 2), "m"), "heading": Field((1,), "rad", "angle")},

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...demos.store import DemoStore
-from ...envs import DataError
-from ...envs.atomic_files import turn
-from ...envs.errors import names
-from ...envs.files import require_plain
+from ....demos.store import DemoStore
+from ....envs import DataError
+from ....envs.atomic_files import turn
+from ....envs.errors import names
+from ....envs.files import require_plain
 from .image_decoding import writers
 from .image_file import ImageFile
 from .image_source import find_source

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...demos.storage.images import EncodedImages
-from ...demos.store import DemoStore
-from ...envs import ConfigError, DataError
-from ...envs.errors import pick, refusing
-from ...envs.pictures import resize, seen_size
+from ....demos.storage.images import EncodedImages
+from ....demos.store import DemoStore
+from ....envs import ConfigError, DataError
+from ....envs.errors import pick, refusing
+from ....envs.pictures import resize, seen_size
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ...envs import DataError
-from ...envs.atomic_files import new_file
-from ..networks.encoders.observation import ObservationEncoder
-from ..networks.encoders.pictures import prepare
-from .augmentation import AugmentationConfig, augment_pictures
+from ....envs import DataError
+from ....envs.atomic_files import new_file
+from ...networks.encoders.observation import ObservationEncoder
+from ...networks.encoders.pictures import prepare
+from ..augmentation import AugmentationConfig, augment_pictures
 from .image_cache import CachedImages
 
 TOGETHER = 128  # pictures that go through the backbone at once

@@ -28,14 +28,14 @@ from fewstep.demos.storage.images import CHUNK, EncodedImages
 from fewstep.demos.store import DemoStore
 from fewstep.envs import ConfigError, DataError, Field, Spec
 from fewstep.envs.pictures import resize, seen_size
-from fewstep.policy.training import image_cache, image_decoding
-from fewstep.policy.training.image_cache import (
+from fewstep.policy.training.caching import image_cache, image_decoding
+from fewstep.policy.training.caching.image_cache import (
     CachedImages,
     cache_folder,
     cache_images,
     needed_bytes,
 )
-from fewstep.policy.training.image_source import ImageSource
+from fewstep.policy.training.caching.image_source import ImageSource
 
 SHAPES = {"top": (48, 64, 3), "wrist": (40, 30, 3)}
 SPEC = Spec(
@@ -519,7 +519,7 @@ def test_a_process_that_is_ended_from_outside_is_one_clear_error(path: Path, mon
 BUILDER = """
 import multiprocessing, sys, time
 from fewstep.demos.store import DemoStore
-from fewstep.policy.training import image_cache
+from fewstep.policy.training.caching import image_cache
 
 def on_frames(camera, done, total):
     pids = [process.pid for process in multiprocessing.active_children()]

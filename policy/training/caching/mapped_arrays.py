@@ -9,8 +9,8 @@ from typing import IO
 
 import numpy as np
 
-from ...demos.store import DemoStore
-from ...envs import DataError
+from ....demos.store import DemoStore
+from ....envs import DataError
 
 BLOCK = 2**16  # frames that are decoded together
 

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import PIL
 
-from ...envs import DataError
-from ...envs.atomic_files import replace as replace_file
-from ...envs.files import require_plain
-from ...envs.interrupts import uninterrupted
-from ...envs.tables import read_json
+from ....envs import DataError
+from ....envs.atomic_files import replace as replace_file
+from ....envs.files import require_plain
+from ....envs.interrupts import uninterrupted
+from ....envs.tables import read_json
 from .image_decoding import Write, split_blocks
 from .image_source import ImageSource, extend_digest
 

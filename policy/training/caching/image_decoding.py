@@ -15,8 +15,8 @@ from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
 
-from ...envs import DataError, FewstepWarning
-from ...envs.modules import SAFE_PATH, begin_child, safe_children
+from ....envs import DataError, FewstepWarning
+from ....envs.modules import SAFE_PATH, begin_child, safe_children
 from .image_source import ImageSource
 
 BLOCK = 64  # pictures that a process decodes between two reports

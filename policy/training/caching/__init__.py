@@ -1,0 +1,1 @@
+"""What a training reads from the disk: pictures decoded once, maps of frozen backbones, states."""
