@@ -10,6 +10,7 @@ from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.evaluation.bench import ROUNDS, Mode, bench, measure_alternately
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
+from fewstep.policy.training.threads import torch_threads
 
 SPEC = Spec({"q": Field((2,), "rad")}, {"q": Field((2,), "rad")}, 20)
 NET = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16)
@@ -49,9 +50,10 @@ def test_the_textbook_is_the_last_row_wherever_it_was_asked_for(run: Path) -> No
 
 
 def test_the_threads_are_as_many_as_before(run: Path) -> None:
-    before = torch.get_num_threads()
-    bench(run, network_evaluations=(1,), calls=10, threads=before + 1)
-    assert torch.get_num_threads() == before
+    with torch_threads(torch.get_num_threads() + 1):
+        before = torch.get_num_threads()
+        bench(run, network_evaluations=(1,), calls=10, threads=1)
+        assert torch.get_num_threads() == before
 
 
 def test_rows_take_turns() -> None:
