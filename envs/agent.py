@@ -83,9 +83,9 @@ class Agent:
         runner: Who answers its requests.
         spec: Of the policy; pictures are brought to the size that it gives them.
         observation_steps: Observations that a request holds.
+        action_steps: Actions of a chunk that run before the next is asked for.
         frames: Pictures of each camera that a request holds; where it is the newest one alone, no
             other is looked at.
-        action_steps: Actions of a chunk that run before the next is asked for.
         prefix_length: Of the longest prefix, the actions that will be sent before the answer is
             there; as many as the slowest of the last answers took.
         wait: Hold still until the answer is there, and begin it then.

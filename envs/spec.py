@@ -221,6 +221,13 @@ class Spec:
                 called += [f"{key}[{index}]" for index in range(action.size)]
         return called
 
+    def element_units(self) -> list[str]:
+        """Return the unit of each action element."""
+        units: list[str] = []
+        for action in self.actions.values():
+            units += [action.unit] * action.size
+        return units
+
     def to_json(self) -> dict[str, Any]:
         """Return a dictionary of plain JSON values."""
         return to_plain(self)

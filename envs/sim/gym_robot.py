@@ -40,12 +40,12 @@ class Measured(Mapping[str, np.ndarray]):
 
     def __init__(self, robot: GymRobot, data: dict[str, np.ndarray]) -> None:
         self._robot = robot
-        self._tick = robot.ticks
+        self._change = robot.changes
         self._data = data
 
     def __getitem__(self, key: str) -> np.ndarray:
         if key in self._robot.spec.images and key not in self._data:
-            if self._robot.ticks != self._tick:
+            if self._robot.changes != self._change:
                 raise RobotError(f"the picture {key!r} of an earlier tick was never read")
             self._data[key] = self._robot.draw_camera(key)
         return self._data[key]
@@ -86,7 +86,7 @@ class GymRobot:
         self.seconds = seconds or self._own_time_limit()
         self.clock = SimClock(self)
         self.info: dict[str, Any] = {}
-        self.ticks = 0  # resets and steps since it was made
+        self.changes = 0  # resets and steps since it was made
         inner: Any = env.unwrapped
         self._on_demand = hasattr(inner, "pictures_on_demand")
         if self._on_demand:
@@ -94,7 +94,7 @@ class GymRobot:
 
     def reset(self, seed: int | None = None) -> None:
         """Begin at a state drawn by `seed`."""
-        self.ticks += 1
+        self.changes += 1
         self._raw, self.info = self.env.reset(seed=seed)
         self._outcome: Outcome | None = None
         self._steps = 0
@@ -156,7 +156,7 @@ class GymRobot:
         """Step the environment with the latched action; do nothing once the episode is over."""
         if self._outcome is not None:
             return
-        self.ticks += 1
+        self.changes += 1
         action = self._measured_action() if self._latched is None else self._latched
         space = cast(spaces.Box, self.env.action_space)
         exact = np.clip(action.reshape(space.shape).astype(space.dtype), space.low, space.high)

@@ -15,9 +15,9 @@ from ..evaluation.job import Job
 from ..evaluation.tune import Tuning
 from ..training.train import TrainConfig
 from .evaluate import advance
-from .overrides import settings_from
+from .overrides import part_of, settings_from
 from .tables import print_differences, print_tuning, results_table
-from .train import TrainSettings, chosen_device, training_config
+from .train import TrainSettings, chosen_device
 from .training_bar import TrainingBar
 
 
@@ -28,22 +28,17 @@ class DemoSettings(DemoConfig):
     Stopped and started again, it goes on.
     """
 
+    steps: int = 0  # of training; 0 for those of the recipe
     out: str = "out"  # folder of demonstrations, policy, evaluation and report
 
 
 def run(settings: DemoSettings, console: Console) -> int:
     """Run every stage that is not done yet, and say where the report lies."""
     out = Path(settings.out)
-    config = DemoConfig(
-        settings.cameras,
-        settings.demonstrations,
-        settings.episodes,
-        settings.steps,
-        settings.workers,
-    )
+    config = part_of(settings, DemoConfig)
     training = recipe("pickplace-pixels" if config.cameras else "pickplace")
-    if config.steps:
-        training = replace(training, steps=config.steps)
+    if settings.steps:
+        training = replace(training, steps=settings.steps)
     with Stages(console, config, training, out) as stages:
         report = demo(out, config, training, device=chosen_device("auto"), events=stages.events())
     console.print(f"open {report} in a browser")
@@ -53,7 +48,7 @@ def run(settings: DemoSettings, console: Console) -> int:
 def recipe(name: str) -> TrainConfig:
     """Return the settings of a file in configs/recipe."""
     settings = settings_from("train", TrainSettings, [f"recipe={name}", "data=."])
-    return training_config(settings)
+    return part_of(settings, TrainConfig)
 
 
 class Stages:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ...envs import ConfigError, FewstepError
 from ...envs.atomic_files import write_file, writing
-from ...envs.errors import names, refusing
+from ...envs.errors import refusing
 from ...envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from ..checkpoint import load_policy
 from ..diffusion.samplers import Sampler
@@ -23,7 +23,7 @@ from ..evaluation.open_loop import default_samplers
 from ..evaluation.replay import film_failures, read_evaluation
 from ..evaluation.same_starts import require_comparable, require_same_seeds
 from .open_loop import run_open_loop
-from .overrides import given_settings
+from .overrides import given_settings, refuse_settings
 from .progress import Bars
 from .tables import print_comparison, print_differences, results_table
 
@@ -121,10 +121,7 @@ def run(settings: EvaluateSettings, console: Console) -> int:
 
 
 def _evaluate_open_loop(settings: EvaluateSettings, console: Console) -> int:
-    given = given_settings(settings)
-    useless = [name.replace("task_", "task.") for name in OF_ROLLOUTS if name in given]
-    if useless:
-        raise ConfigError(f"data= is evaluated without rollouts: leave out {names(useless)}")
+    refuse_settings(settings, OF_ROLLOUTS, "data= is evaluated without rollouts")
     policy = load_policy(settings.policy)
     samplers = samplers_of(settings, policy.config.drawn_by)
     if settings.network_evaluations is None and not settings.times:

@@ -14,6 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from ...envs import ConfigError
+from ...envs.errors import names
 from ...envs.schema import from_plain
 from .help import KEYS, recipes, settings_of
 
@@ -54,6 +55,22 @@ def settings_from(verb: str, settings_type: type[Settings], overrides: Sequence[
         return from_plain(settings_type, plain)
     except ConfigError as error:
         raise ConfigError(_with_keys(str(error))) from error
+
+
+def part_of(settings: Any, kind: type[Settings]) -> Settings:
+    """Return the part of a verb's settings that the library knows, as its own dataclass."""
+    known: dict[str, Any] = {}
+    for setting in fields(cast(Any, kind)):
+        known[setting.name] = getattr(settings, setting.name)
+    return kind(**known)
+
+
+def refuse_settings(settings: Any, useless: Iterable[str], reason: str) -> None:
+    """Raise ConfigError, which begins with the reason, where any of these settings is given."""
+    given = given_settings(settings)
+    found = [name.replace("task_", "task.") for name in useless if name in given]
+    if found:
+        raise ConfigError(f"{reason}: leave out {names(found)}")
 
 
 def given_settings(settings: Any) -> dict[str, Any]:

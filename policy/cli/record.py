@@ -13,11 +13,10 @@ from ...demos.episode import Episode
 from ...demos.recording.experts import open_writable, record_expert
 from ...demos.store import DemoStore
 from ...envs import Actor, ConfigError, Outcome, Spec
-from ...envs.errors import names
 from ...envs.sim.registry import make_expert, make_robot
 from ...envs.versions import versions
 from ..serving.teleop_session import TeleopSession
-from .overrides import given_settings
+from .overrides import refuse_settings
 from .printing import print_raw, say
 from .progress import Bars
 
@@ -117,15 +116,9 @@ def _actor(settings: RecordSettings) -> Actor:
 
 
 def _record_person(settings: RecordSettings, console: Console) -> int:
-    given = given_settings(settings)
-    useless = [name for name in OF_ACTORS if name in given]
+    refuse_settings(settings, OF_ACTORS, f"teleop={settings.teleop} has a person act")
     if settings.robot:
-        useless += [name.replace("task_", "task.") for name in OF_TASKS if name in given]
-    if useless:
-        raise ConfigError(
-            f"teleop={settings.teleop} has a person act"
-            f"{' on a robot' if settings.robot else ''}: leave out {names(useless)}"
-        )
+        refuse_settings(settings, OF_TASKS, f"robot={settings.robot} is no simulated task")
     options = dict(settings.options)
     if not settings.robot:
         of_task = {"options": settings.task_options, "hz": settings.hz, "seconds": settings.seconds}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from omegaconf import MISSING
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ..evaluation.held_out_error import HeldOutError
 from ..training.train import TrainConfig, train
+from .overrides import part_of
 from .printing import say
 from .training_bar import TrainingBar
 
@@ -28,7 +29,7 @@ class TrainSettings(TrainConfig):
 
 def run(settings: TrainSettings, console: Console) -> int:
     """Train behind a progress bar."""
-    config = training_config(settings)
+    config = part_of(settings, TrainConfig)
     with TrainingBar(console, config, settings.out) as progress:
         policy = train(
             settings.data,
@@ -48,13 +49,6 @@ def run(settings: TrainSettings, console: Console) -> int:
         f"try: fewstep evaluate policy={settings.out} task=...",
     )
     return 0
-
-
-def training_config(settings: TrainSettings) -> TrainConfig:
-    """Return the part of the settings that the library knows."""
-    return TrainConfig(
-        **{field.name: getattr(settings, field.name) for field in fields(TrainConfig)}
-    )
 
 
 def chosen_device(device: str) -> str:

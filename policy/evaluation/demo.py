@@ -43,7 +43,6 @@ class DemoConfig:
     demonstrations: int = 0  # of the scripted expert; 0 for 100, with cameras 200
     # test starts per number of network evaluations, which is chosen on four times as many
     episodes: int = 50
-    steps: int = 0  # of training; 0 for those of the recipe
     workers: int = 0  # processes, 0 for one per core
 
     @property

@@ -108,10 +108,13 @@ def _make_plan(found: OpenLoop, windows: Windows, chunks: np.ndarray) -> Plan:
     planned = []
     for frame, chunk in zip(windows.frames.tolist(), chunks, strict=True):
         planned.append(((frame - start) * period, period, chunk))
-    units: list[str] = []
-    for field in spec.actions.values():
-        units += [field.unit] * field.size
-    return Plan(np.arange(len(recorded)) * period, recorded, spec.element_names(), units, planned)
+    return Plan(
+        np.arange(len(recorded)) * period,
+        recorded,
+        spec.element_names(),
+        spec.element_units(),
+        planned,
+    )
 
 
 def _look(found: OpenLoop, windows: Windows) -> dict[str, list[str]]:

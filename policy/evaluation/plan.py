@@ -11,7 +11,6 @@ import numpy as np
 
 from ...envs import Spec, Step, run_episode
 from ...envs.agent import Chunk
-from ...envs.pictures import resize
 from ..engines.loading import load_engine
 from ..policy import Policy
 from ..serving.runners import InlineRunner, make_agent
@@ -56,24 +55,20 @@ def play_episode(policy: Policy, job: Job, seed: int) -> Played | None:
 def _make_plan(spec: Spec, steps: Sequence[Step], chunks: Sequence[Chunk]) -> Plan:
     start = steps[0].obs.time
     labels: list[str] = []
-    units: list[str] = []
     for key, field in spec.actions.items():
         labels += field.names or number_labels(key, field.size)
-        units += [field.unit] * field.size
     planned = []
     for chunk in chunks:
         planned.append((chunk.time - start, chunk.dt, chunk.actions))
     times = np.array([step.obs.time - start for step in steps])
     sent = np.stack([step.sent for step in steps])
-    return Plan(times, sent, labels, units, planned)
+    return Plan(times, sent, labels, spec.element_units(), planned)
 
 
 def _draw_moments(policy: Policy, camera: str, pictures: Sequence[np.ndarray]) -> list[str]:
     """Return some of a camera's pictures, evenly over the rollout, as the network sees them."""
-    height, width, _ = policy.seen.images[camera].shape
     moments = np.unique(np.linspace(0, len(pictures) - 1, MOMENTS).round().astype(int))
-    resized = [resize(pictures[moment], (height, width)) for moment in moments]
-    return draw_sight(policy, camera, np.stack(resized))
+    return draw_sight(policy, camera, [pictures[moment] for moment in moments])
 
 
 def number_labels(key: str, size: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterable
 from functools import partial
 from io import BytesIO
 
@@ -22,19 +23,20 @@ RADIUS = 4  # of a mark [px of the enlarged picture]
 COLOUR = (255, 122, 0)
 
 
-def draw_sight(policy: Policy, camera: str, pictures: np.ndarray) -> list[str]:
+def draw_sight(policy: Policy, camera: str, pictures: Iterable[np.ndarray]) -> list[str]:
     """Return what `mark_sight` returns as PNG in base64."""
     return [_encode_png(image) for image in mark_sight(policy, camera, pictures)]
 
 
 @torch.no_grad()
-def mark_sight(policy: Policy, camera: str, pictures: np.ndarray) -> list[Image.Image]:
-    """Return pictures (n, h, w, 3) uint8 as the network sees them, enlarged.
+def mark_sight(policy: Policy, camera: str, pictures: Iterable[np.ndarray]) -> list[Image.Image]:
+    """Return a camera's pictures (h, w, 3) uint8 as the network sees them, enlarged.
 
-    They are resized before. A mark stands wherever the encoder's pool looks; it is the fainter the
-    less certain the pool is.
+    A mark stands wherever the encoder's pool looks; it is the fainter the less certain the pool is.
     """
-    prepared = prepare(torch.from_numpy(pictures), policy.config.encoders.images.crop)
+    height, width, _ = policy.seen.images[camera].shape
+    resized = np.stack([resize(picture, (height, width)) for picture in pictures])
+    prepared = prepare(torch.from_numpy(resized), policy.config.encoders.images.crop)
     places, certainty = find_places(policy, camera, prepared)
     seen = (255 * prepared).round().to(torch.uint8).movedim(-3, -1).numpy()
     drawn: list[Image.Image] = []
@@ -56,9 +58,7 @@ def find_sights(policy: Policy) -> list[Sight]:
 
 
 def _draw_stored(policy: Policy, camera: str, picture: np.ndarray) -> np.ndarray:
-    height, width, _ = policy.seen.images[camera].shape
-    resized = resize(picture, (height, width))
-    return np.asarray(mark_sight(policy, camera, resized[None])[0])
+    return np.asarray(mark_sight(policy, camera, [picture])[0])
 
 
 def find_places(

@@ -369,7 +369,7 @@ def test_a_terminal_records_the_built_in_task(
         (["teleop=keyboard", "robot=simulated"], "use a leader arm"),
         (["teleop=keyboard", "robot=simulated", "cameras=[front]"], "cameras= is for simulated"),
         (["teleop=keyboard", "repeats=2", "expert=a:B"], "leave out expert, repeats"),
-        (["teleop=page", "robot=simulated", "hz=5"], "on a robot: leave out hz"),
+        (["teleop=page", "robot=simulated", "hz=5"], "is no simulated task: leave out hz"),
         (["robot=simulated"], "robot= is for recordings by hand"),
     ],
 )
