@@ -10,8 +10,9 @@ import numpy as np
 import zarr
 
 from ..envs import DataError, Spec, incompatibilities
-from ..envs.atomic_files import lock, new_folder
+from ..envs.atomic_files import new_folder
 from ..envs.errors import names, pick, refusing
+from ..envs.locks import lock
 from .episode import ArrayFormat, Episode, array_formats
 from .storage.atomic_store import AtomicStore
 from .storage.curation import read_curation

@@ -3,7 +3,6 @@
 import os
 import secrets
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,12 +10,11 @@ from shutil import rmtree
 
 from .errors import CheckpointError, DataError
 from .interrupts import uninterrupted
+from .locks import open_to_lock, try_lock, written_already
 
 LEFT_BEHIND = 3600.0  # [s] after which a file that was begun belongs to a writer that was killed
 REMOVALS = 10  # tries to remove a folder into which something is written meanwhile
 REMOVAL_PERIOD = 0.01  # [s] between two of them
-TURN = 10.0  # [s] that a writer waits for its turn
-TURN_CHECK_PERIOD = 0.01  # [s] between two looks whether it has come
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -92,8 +90,8 @@ def _claim(beside: Path) -> int | None:
     """
     file = _lock_file(beside)
     with suppress(DataError, ImportError):
-        handle = _open(file, os.O_CREAT)
-        if _try_lock(handle, file):
+        handle = open_to_lock(file, os.O_CREAT)
+        if try_lock(handle, file):
             return handle
         os.close(handle)
     return None
@@ -110,22 +108,6 @@ def _remove(path: Path) -> None:
         time.sleep(REMOVAL_PERIOD)
 
 
-def lock(owner: object, file: Path) -> weakref.finalize:
-    """Be the only writer of a file until the returned release is called.
-
-    It is called too where `owner` is collected or the process dies.
-    """
-    handle = _open(file)
-    release = weakref.finalize(owner, os.close, handle)
-    try:
-        if _try_lock(handle, file):
-            return release
-        raise _written_already(file.parent)
-    except DataError:
-        release()
-        raise
-
-
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
     """Be the only process that fills a folder, which is made; DataError where there is another.
@@ -136,11 +118,11 @@ def only_writer(folder: Path) -> Iterator[None]:
     is_new = not folder.exists()
     with writing(file):
         _make_folder(folder)
-    handle = _open(file, os.O_CREAT)
+    handle = open_to_lock(file, os.O_CREAT)
     try:
         with suppress(ImportError):
-            if not _try_lock(handle, file):
-                raise _written_already(folder)
+            if not try_lock(handle, file):
+                raise written_already(folder)
         try:
             yield
         finally:
@@ -150,48 +132,6 @@ def only_writer(folder: Path) -> Iterator[None]:
                     folder.rmdir()  # as long as nothing is in it
     finally:
         os.close(handle)
-
-
-def _written_already(folder: Path) -> DataError:
-    return DataError(f"{folder} is being written already; wait for it, or write elsewhere")
-
-
-@contextmanager
-def turn(file: Path, seconds: float = TURN) -> Iterator[None]:
-    """Be the only one inside such a block for `file`, which is made, of all processes and threads.
-
-    Raises DataError where others do not leave it for `seconds`.
-    """
-    handle = _open(file, os.O_CREAT)
-    end = time.monotonic() + seconds
-    try:
-        while not _try_lock(handle, file):
-            if time.monotonic() > end:
-                raise DataError(f"another process has held {file} for {seconds:g} s; end it first")
-            time.sleep(TURN_CHECK_PERIOD)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _open(file: Path, flags: int = 0) -> int:
-    try:
-        return os.open(file, os.O_RDWR | flags, 0o666)
-    except OSError as error:
-        raise DataError(f"cannot write to {file.parent}: {error.strerror or error}") from error
-
-
-def _try_lock(handle: int, file: Path) -> bool:
-    """Return whether the lock is ours now; False where somebody else has it."""
-    import fcntl  # not on every system, and only a writer needs it
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise DataError(f"cannot lock {file}: {error.strerror or error}") from error
-    return True
 
 
 def write_beside(path: Path, name: str, content: bytes) -> None:
@@ -232,9 +172,9 @@ def _forget_killed_writers(path: Path) -> None:
 
 
 def _forget_unlocked(file: Path) -> None:
-    handle = _open(file)
+    handle = open_to_lock(file)
     try:
-        if _try_lock(handle, file):
+        if try_lock(handle, file):
             _remove(file.with_suffix(""))
             file.unlink()
     finally:

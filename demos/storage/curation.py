@@ -15,9 +15,9 @@ import numpy as np
 
 from ...envs import DataError, FewstepWarning, caps
 from ...envs.atomic_files import replace as replace_file
-from ...envs.atomic_files import turn
 from ...envs.errors import names
 from ...envs.files import read_plain
+from ...envs.locks import turn
 
 FILE = "curation.json"  # in a store, beside its arrays
 OLD_FILE = "marks.json"  # what it was called once

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic_files import lock, write_file, writing
+from ..atomic_files import write_file, writing
 from ..errors import RobotError, refusing
 from ..files import require_plain
+from ..locks import lock
 from ..safety.states import State
 from ..spec import Spec
 from ..tables import read_json

@@ -14,9 +14,9 @@ import numpy as np
 
 from ....demos.store import DemoStore
 from ....envs import DataError
-from ....envs.atomic_files import turn
 from ....envs.errors import names
 from ....envs.files import require_plain
+from ....envs.locks import turn
 from .image_decoding import writers
 from .image_file import ImageFile
 from .image_source import find_source

@@ -21,7 +21,8 @@ from fewstep.demos.doctor.check import check
 from fewstep.demos.storage.curation import FILE, Curation, read_curation
 from fewstep.demos.viewer.server import Server
 from fewstep.envs import DataError, FewstepWarning, Field, Spec
-from fewstep.envs.atomic_files import new_file, new_folder, replace, turn
+from fewstep.envs.atomic_files import new_file, new_folder, replace
+from fewstep.envs.locks import turn
 from fewstep.policy.cli.main import main
 
 SPEC = Spec({"x": Field((2,)), "top": Field((4, 5, 3), kind="image")}, {"a": Field((1,))}, 10)
