@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..envs import DataError, Field, Spec
+from ..envs import ConfigError, DataError, Field, Spec
 from .field_codes import WIDTH, contract_field, encoded_width, expand_field
 
 NARROWEST = 0.02  # share of its field's widest range that an element's range counts as at least
+# A chunk may leave the range of the demonstrated actions by 5 % of half of it, no further.
+FARTHEST_ACTION = 1.05
 FARTHEST = 2.0  # to which normalised observations are clipped
 BLOCK = 2**16  # frames that are looked at together, so that no copy of all of them is made
 
@@ -25,11 +27,16 @@ class Normaliser(nn.Module):
     One that hardly moves beside the others of its field is not blown up: its range counts as
     NARROWEST of the widest. Observations are clipped to FARTHEST, so that a step beside the
     demonstrations does not look like another world.
+
+    With a `horizon`, what is learnt of a chunk is how far its actions lie from what is measured at
+    the latest observation, where something measures them, so that holding still is 0. Differences
+    grow with the time ahead, and each step has a scale of its own.
     """
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, horizon: int = 0) -> None:
         super().__init__()
         self.spec = spec
+        self.horizon = horizon
         self._places = {
             "observation": place_fields(spec.states),
             "action": place_fields(spec.actions),
@@ -38,21 +45,37 @@ class Normaliser(nn.Module):
             size = max((place.stop for place in places.values()), default=0)
             self.register_buffer(f"{group}_low", -torch.ones(size))
             self.register_buffer(f"{group}_high", torch.ones(size))
+        self._measured = find_measured(spec) if horizon else ()
+        if horizon:
+            if not self._measured:
+                raise ConfigError(
+                    "from_measured needs an action that is measured by a state which is learnt "
+                    "from; `fewstep spec` shows and sets measured_by"
+                )
+            self.register_buffer("difference_scale", torch.ones(horizon, self.action_size))
 
     @classmethod
-    def fit(cls, spec: Spec, data: Mapping[str, np.ndarray], ends: np.ndarray) -> Normaliser:
+    def fit(
+        cls, spec: Spec, data: Mapping[str, np.ndarray], ends: np.ndarray, horizon: int = 0
+    ) -> Normaliser:
         """Return the statistics of data[key] (N, ...) and data["action"] (N, A).
 
         ends: (E,), where the episodes end. Raises DataError with key, episode and frame where a
         number is NaN or infinite, or a quaternion has no length.
         """
-        normaliser = cls(spec)
+        normaliser = cls(spec, horizon)
         for key, field in spec.states.items():
             normaliser._fit_field("observation", key, field, key, data[key], ends)
         for key, place in spec.slices().items():
             values = data["action"][:, place]
             normaliser._fit_field("action", key, spec.actions[key], "action", values, ends)
+        if horizon:
+            normaliser._fit_differences(data, ends)
         return normaliser
+
+    def refit(self, data: Mapping[str, np.ndarray], ends: np.ndarray) -> Normaliser:
+        """Return the statistics of other data, of the same kind as these; see `fit`."""
+        return Normaliser.fit(self.spec, data, ends, self.horizon)
 
     @property
     def observation_size(self) -> int:
@@ -83,6 +106,43 @@ class Normaliser(nn.Module):
         expanded = expand_field(field, _flatten(field, values))
         return self._scale("observation", key, expanded).clamp(-FARTHEST, FARTHEST)
 
+    def encode_chunks(self, actions: Tensor, obs: Mapping[str, Tensor]) -> Tensor:
+        """Return chunks (B, H, A), in robot units, as what is learnt: (B, H, action_size).
+
+        obs[key]: (B, O, ...), in robot units; differences are taken from the latest.
+        """
+        encoded = self.encode_actions(actions)
+        if not self.horizon:
+            return encoded
+        scale = self.get_buffer("difference_scale")
+        difference = encoded - self._encode_measured(obs)
+        return torch.where(scale > 0, difference / torch.where(scale > 0, scale, 1), 0)
+
+    def decode_chunks(self, x: Tensor, obs: Mapping[str, Tensor]) -> Tensor:
+        """Return what is learnt, x (B, H, action_size), as chunks (B, H, A) in robot units.
+
+        They leave the range of the demonstrated actions by 5 % of half of it at most.
+        """
+        if self.horizon:
+            x = x * self.get_buffer("difference_scale") + self._encode_measured(obs)
+        return self.decode_actions(x.clamp(-FARTHEST_ACTION, FARTHEST_ACTION))
+
+    def _encode_measured(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Return the latest measurement of each action, encoded (B, 1, action_size).
+
+        It is 0 for actions that are no differences.
+        """
+        parts: list[Tensor] = []
+        for key, field in self.spec.actions.items():
+            if key in self._measured:
+                latest = _flatten(field, obs[field.measured_by][:, -1:])
+                parts.append(self._scale("action", key, expand_field(field, latest)))
+            else:
+                anything = next(iter(obs.values()))
+                zeros = torch.zeros(len(anything), 1, encoded_width(field), device=anything.device)
+                parts.append(zeros)
+        return torch.cat(parts, -1)
+
     def encode_actions(self, actions: Tensor) -> Tensor:
         """Return actions (..., A), in robot units, encoded: (..., action_size)."""
         parts: list[Tensor] = []
@@ -108,6 +168,25 @@ class Normaliser(nn.Module):
         span = self.get_buffer(f"{group}_high")[place] - low
         return torch.where(span > 0, 2 * (x - low) / torch.where(span > 0, span, 1) - 1, 0)
 
+    def _fit_differences(self, data: Mapping[str, np.ndarray], ends: np.ndarray) -> None:
+        """Set the scale of differences: twice their root mean square, for each step ahead."""
+        squares = torch.zeros(self.horizon, self.action_size, dtype=torch.float64)
+        for first, block in _blocks(data["action"]):
+            here = np.arange(first, first + len(block))
+            last = ends[np.searchsorted(ends, here, side="right")] - 1
+            latest = {}
+            for key in {self.spec.actions[key].measured_by for key in self._measured}:
+                latest[key] = torch.from_numpy(data[key][here])[:, None]
+            measured = self._encode_measured(latest)[:, 0]
+            for ahead in range(self.horizon):
+                then = np.minimum(here + ahead, last)
+                actions = self.encode_actions(torch.from_numpy(data["action"][then]))
+                squares[ahead] += (actions - measured).square().sum(0)
+        scale = self.get_buffer("difference_scale")
+        for key in self._measured:
+            place = self._places["action"][key]
+            scale[:, place] = 2 * (squares[:, place] / len(data["action"])).sqrt().float()
+
     def _fit_field(
         self, group: str, key: str, field: Field, array: str, values: np.ndarray, ends: np.ndarray
     ) -> None:
@@ -116,6 +195,15 @@ class Normaliser(nn.Module):
         place = self._places[group][key]
         self.get_buffer(f"{group}_low")[place] = low
         self.get_buffer(f"{group}_high")[place] = high
+
+
+def find_measured(spec: Spec) -> tuple[str, ...]:
+    """Return the actions that can be learnt as differences from what a state measures."""
+    found = []
+    for key, field in spec.actions.items():
+        if field.measured_by in spec.states and field.kind != "discrete":
+            found.append(key)
+    return tuple(found)
 
 
 def place_fields(fields: Mapping[str, Field]) -> dict[str, slice]:

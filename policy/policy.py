@@ -20,9 +20,6 @@ from .networks.network import Network
 from .networks.temporal_unet import TemporalUnet, UnetConfig
 from .normaliser import Normaliser
 
-# A chunk may leave the range of the demonstrated actions by 5 % of half of it, no further.
-FARTHEST_ACTION = 1.05
-
 
 @dataclass(frozen=True)
 class PolicyConfig:
@@ -37,6 +34,8 @@ class PolicyConfig:
     # the network adds to the best linear guess of its output, see Denoiser; by default where it has
     # fewer than two channels for each number of an action
     precondition: bool | None = None
+    # what is learnt of an action is how far it lies from what measures it when the chunk begins
+    from_measured: bool = False
     encoders: EncoderConfig = field(default_factory=EncoderConfig)  # of the observations
     net: UnetConfig = field(default_factory=UnetConfig)  # the network
     sampler: Sampler | None = None  # how chunks are drawn; none: what fits the objective
@@ -55,6 +54,11 @@ class PolicyConfig:
                 f"not {self.encoders.images.frames}"
             )
         objective, path = choose_objective(self.objective, self.path)
+        if self.from_measured and objective.prediction_type == "eps":
+            raise ConfigError(
+                f"from_measured has no range to clip to, without which objective="
+                f"{self.objective!r} cannot be sampled: choose another objective"
+            )
         require_fit(self.drawn_by, path, objective.prediction_type)
 
     @property
@@ -63,9 +67,17 @@ class PolicyConfig:
         return self.horizon - self.action_steps if self.net.prefix else 0
 
     @property
+    def differences(self) -> int:
+        """Return how many actions of a chunk are learnt as differences: all or none."""
+        return self.horizon if self.from_measured else 0
+
+    @property
     def drawn_by(self) -> Sampler:
         """Return the sampler, given or default."""
-        return self.sampler or default_sampler(self.objective, self.path)
+        if self.sampler is not None:
+            return self.sampler
+        sampler = default_sampler(self.objective, self.path)
+        return replace(sampler, clip=0.0) if self.from_measured else sampler
 
 
 def default_sampler(objective: str, path: str = "") -> Sampler:
@@ -88,7 +100,12 @@ class Policy(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = spec
-        self.normaliser = normaliser or Normaliser(spec)
+        self.normaliser = normaliser or Normaliser(spec, config.differences)
+        if self.normaliser.horizon != config.differences:
+            raise ConfigError(
+                "the normaliser was fitted for other differences than the policy's: fit it with "
+                f"horizon={config.differences}"
+            )
         if config.precondition is None:
             narrow = config.net.channels[0] < 2 * self.normaliser.action_size
             config = replace(config, precondition=narrow)
@@ -152,7 +169,7 @@ class Policy(nn.Module):
         (B, H, noise_size), where there is one: the noise from which a teacher made the action.
         With net.prefix half of the chunks begin with a prefix, which does not count.
         """
-        x0 = self.normaliser.encode_actions(batch["action"])
+        x0 = self.normaliser.encode_chunks(batch["action"], batch)
         encoded = self.normaliser.encode_observations(batch)
         if state_noise:
             encoded = self._disturb_states(encoded, state_noise, generator)
@@ -217,10 +234,10 @@ class Policy(nn.Module):
         (B, H, A), actions that are promised already, the first prefix_length (B,) of each chunk.
         sampler: by default the policy's own. net: what stands for the network, by default itself.
         """
-        encoded_prefix = None if prefix is None else self.normaliser.encode_actions(prefix)
+        encoded_prefix = None if prefix is None else self.normaliser.encode_chunks(prefix, obs)
         condition = self.net.condition(self.features(obs), encoded_prefix, prefix_length)
         x = sample(self.denoiser(net), sampler or self.config.drawn_by, noise, condition)
-        actions = self.normaliser.decode_actions(x.clamp(-FARTHEST_ACTION, FARTHEST_ACTION))
+        actions = self.normaliser.decode_chunks(x, obs)
         if prefix is None:
             return actions
         return replace(condition, prefix=prefix.to(actions)).impose(actions)

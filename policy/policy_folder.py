@@ -50,6 +50,11 @@ def write_spec(folder: Path | str, spec: Spec) -> None:
                     f"{path / META}: the weights have learnt {key!r} as {field.kind} in "
                     f"{field.unit or '?'}: its kind, relative and unit cannot become others"
                 )
+            if meta["config"].get("from_measured") and edited.measured_by != field.measured_by:
+                raise CheckpointError(
+                    f"{path / META}: the weights have learnt {key!r} as a difference from "
+                    f"{field.measured_by!r}: its measured_by cannot become another"
+                )
     meta["spec"] = spec.to_json()
     write_file(path / META, json.dumps(meta, indent=1).encode())
 

@@ -13,6 +13,7 @@ from ...demos.formats.choosing import Choice
 from ...demos.store import DemoStore
 from .printing import say
 from .progress import Bars
+from .spec import say_proposal
 
 
 @dataclass(frozen=True)
@@ -50,4 +51,5 @@ def run(settings: ImportSettings, console: Console) -> int:
     say(console, f"{settings.data}: {store.size} at {store.spec.policy_hz:g} Hz")
     shapes = [f"{key} {field.shape}" for key, field in store.spec.observations.items()]
     say(console, "observations: " + ", ".join(shapes))
+    say_proposal(console, store.spec, f"data={settings.data}")
     return 0

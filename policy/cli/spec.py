@@ -53,12 +53,17 @@ def run(settings: SpecSettings, console: Console) -> int:
     console.print(_table("actions", spec.actions))
     rates = f"policy_hz {spec.policy_hz:g}, command_hz {spec.command_hz:g}"
     say(console, rates)
+    where = f"data={settings.data}" if settings.data else f"policy={settings.policy}"
+    say_proposal(console, spec, where)
+    return 0
+
+
+def say_proposal(console: Console, spec: Spec, where: str) -> None:
+    """Say which command takes what the names suggest about a Spec that lies at `where`."""
     proposed = propose_changes(spec)
     if proposed:
-        where = f"data={settings.data}" if settings.data else f"policy={settings.policy}"
         say(console, "names suggest what measures an action; to take it:")
         say(console, f"  fewstep spec {where} 'set={_in_one_line(proposed)}'")
-    return 0
 
 
 def _read(settings: SpecSettings) -> Spec:

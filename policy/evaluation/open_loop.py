@@ -18,7 +18,6 @@ from ..checkpoint import load_policy, require_match
 from ..diffusion.objectives import SINGLE_STEP
 from ..diffusion.samplers import Sampler, require_fit
 from ..engines.loading import ENGINES
-from ..normaliser import Normaliser
 from ..policy import Policy
 from ..training.caching.mapped_arrays import map_arrays
 from .action_error import ActionError
@@ -73,7 +72,7 @@ def evaluate_open_loop(
     store.require()
     require_match(loaded, store.spec, f"the demonstrations at {data}")
     arrays = map_arrays(store, [*loaded.spec.states, "action"])
-    fitted = Normaliser.fit(loaded.spec, arrays, store.ends)  # refuses what is no number
+    fitted = loaded.normaliser.refit(arrays, store.ends)  # refuses what is no number
     held_out = find_held_out(policy, loaded, store, fitted)
     chosen = list(samplers) or default_samplers(loaded, loaded.config.drawn_by)
     make_engine = pick(ENGINES, engine, "engine")

@@ -166,7 +166,7 @@ def read_dataset(
     pictures = cache_images(store, list(spec.images), images.side, on_frames=on_frames, log=log)
     if pictures:
         log(_describe_cache(store, list(pictures), images.side))
-    normaliser = Normaliser.fit(spec, arrays, store.ends)
+    normaliser = Normaliser.fit(spec, arrays, store.ends, config.differences)
     shapes: dict[str, tuple[int, ...]] = {}
     for key, array in [*arrays.items(), *pictures.items()]:
         shapes[key] = tuple(array.shape)

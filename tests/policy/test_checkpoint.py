@@ -20,8 +20,8 @@ from fewstep.policy.checkpoint import load_policy, require_match, save_policy
 from fewstep.policy.diffusion.objectives import OBJECTIVES
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.networks.temporal_unet import UnetConfig
-from fewstep.policy.normaliser import Normaliser
-from fewstep.policy.policy import FARTHEST_ACTION, Policy, PolicyConfig
+from fewstep.policy.normaliser import FARTHEST_ACTION, Normaliser
+from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.policy_folder import META, MODEL, find_policy, read_meta
 
 SPEC = Spec(
