@@ -30,6 +30,9 @@ wheel: .venv/dev ## Build the wheel and use it in an empty environment
 	$(BIN)/python -m venv build/venv
 	build/venv/bin/$(PIP_INSTALL) -q dist/*.whl
 	build/venv/bin/python tests/smoke_wheel.py base
+	$(BIN)/python tests/smoke_wheel.py export build/arm
+	build/venv/bin/$(PIP_INSTALL) -q "$$(echo dist/*.whl)[onnx,openvino]"
+	build/venv/bin/python tests/smoke_wheel.py robot build/arm
 	build/venv/bin/$(PIP_INSTALL) -q "$$(echo dist/*.whl)[all]"
 	build/venv/bin/python tests/smoke_wheel.py full
 

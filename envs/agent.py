@@ -84,7 +84,7 @@ class Agent:
         spec: Of the policy; pictures are brought to the size that it gives them.
         observation_steps: Observations that a request holds.
         action_steps: Actions of a chunk that run before the next is asked for.
-        frames: Pictures of each camera that a request holds; where it is the newest one alone, no
+        pictures: Of each camera that a request holds; where it is the newest one alone, no
             other is looked at.
         prefix_length: Of the longest prefix, the actions that will be sent before the answer is
             there; as many as the slowest of the last answers took.
@@ -100,7 +100,7 @@ class Agent:
         *,
         observation_steps: int,
         action_steps: int,
-        frames: int = 1,
+        pictures: int = 1,
         prefix_length: int = 0,
         wait: bool = False,
         patience: float = math.inf,
@@ -109,8 +109,8 @@ class Agent:
         self._runner = runner
         self._spec = spec
         self._observation_steps = observation_steps
-        self._frames = frames
-        self._remembered = spec.states if frames == 1 else spec.observations
+        self._pictures = pictures
+        self._remembered = spec.states if pictures == 1 else spec.observations
         self._action_steps = action_steps
         self._prefix_length = prefix_length
         self._wait = wait
@@ -181,11 +181,11 @@ class Agent:
             asked[key] = np.stack(self._samples(key, self._observation_steps))
         for camera, field_seen in self._spec.images.items():
             height, width, _ = field_seen.shape
-            if self._frames == 1:
-                pictures = [obs.data[camera]]
+            if self._pictures == 1:
+                newest = [obs.data[camera]]
             else:
-                pictures = self._samples(camera, self._frames)
-            asked[camera] = np.stack([resize(each, (height, width)) for each in pictures])
+                newest = self._samples(camera, self._pictures)
+            asked[camera] = np.stack([resize(each, (height, width)) for each in newest])
         seed = np.random.SeedSequence([self._seed, self._asked]).generate_state(1, np.uint64)[0]  # pyright: ignore
         self._runner.submit(
             Request(self._episode, asked, int(seed >> np.uint64(1)), now, self._prefix(now))

@@ -7,13 +7,6 @@ from torch import Tensor, nn
 
 from ..envs import Field
 
-WIDTH = {"angle": 2, "quaternion": 6 / 4}  # encoded numbers per stored number, where not one
-
-
-def encoded_width(field: Field) -> int:
-    """Return the numbers that a field takes once expanded."""
-    return int(field.size * WIDTH.get(field.kind, 1))
-
 
 def expand_field(field: Field, x: Tensor) -> Tensor:
     """Return x (..., size) as (..., width), in single precision.

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ..envs import ConfigError, DataError, Field, Spec
-from .field_codes import WIDTH, contract_field, encoded_width, expand_field
+from .field_codes import contract_field, expand_field
+from .field_widths import WIDTH, encoded_width
 
 NARROWEST = 0.02  # share of its field's widest range that an element's range counts as at least
 # A chunk may leave the range of the demonstrated actions by 5 % of half of it, no further.
@@ -45,9 +46,9 @@ class Normaliser(nn.Module):
             size = max((place.stop for place in places.values()), default=0)
             self.register_buffer(f"{group}_low", -torch.ones(size))
             self.register_buffer(f"{group}_high", torch.ones(size))
-        self._measured = find_measured(spec) if horizon else ()
+        self.measured = find_measured(spec) if horizon else ()
         if horizon:
-            if not self._measured:
+            if not self.measured:
                 raise ConfigError(
                     "from_measured needs an action that is measured by a state which is learnt "
                     "from; `fewstep spec` shows and sets measured_by"
@@ -77,6 +78,12 @@ class Normaliser(nn.Module):
         """Return the statistics of other data, of the same kind as these; see `fit`."""
         return Normaliser.fit(self.spec, data, ends, self.horizon)
 
+    def difference_scales(self, horizon: int) -> Tensor:
+        """Return by what differences are divided (horizon, action_size), 1 where there are none."""
+        if self.horizon:
+            return self.get_buffer("difference_scale")
+        return torch.ones(horizon, self.action_size)
+
     @property
     def observation_size(self) -> int:
         """Return D, the encoded numbers of all state fields of one observation."""
@@ -94,6 +101,18 @@ class Normaliser(nn.Module):
             is_state = key in self._places["observation"]
             encoded[key] = self._encode_state(key, obs[key]) if is_state else obs[key]
         return encoded
+
+    def draw_states(self, shape: tuple[int, ...], generator: Generator) -> dict[str, Tensor]:
+        """Return states (*shape, ...), in robot units, evenly from the range that was fitted."""
+        drawn: dict[str, Tensor] = {}
+        low = self.get_buffer("observation_low")
+        high = self.get_buffer("observation_high")
+        for key, place in self._places["observation"].items():
+            field = self.spec.observations[key]
+            u = torch.rand(*shape, encoded_width(field), generator=generator)
+            x = low[place] + u * (high - low)[place]
+            drawn[key] = contract_field(field, x).reshape(*shape, *field.shape)
+        return drawn
 
     def encode_states(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Return all state fields of obs[key] (..., *shape), encoded and end to end, (..., D)."""
@@ -134,7 +153,7 @@ class Normaliser(nn.Module):
         """
         parts: list[Tensor] = []
         for key, field in self.spec.actions.items():
-            if key in self._measured:
+            if key in self.measured:
                 latest = _flatten(field, obs[field.measured_by][:, -1:])
                 parts.append(self._scale("action", key, expand_field(field, latest)))
             else:
@@ -175,7 +194,7 @@ class Normaliser(nn.Module):
             here = np.arange(first, first + len(block))
             last = ends[np.searchsorted(ends, here, side="right")] - 1
             latest = {}
-            for key in {self.spec.actions[key].measured_by for key in self._measured}:
+            for key in {self.spec.actions[key].measured_by for key in self.measured}:
                 latest[key] = torch.from_numpy(data[key][here])[:, None]
             measured = self._encode_measured(latest)[:, 0]
             for ahead in range(self.horizon):
@@ -183,7 +202,7 @@ class Normaliser(nn.Module):
                 actions = self.encode_actions(torch.from_numpy(data["action"][then]))
                 squares[ahead] += (actions - measured).square().sum(0)
         scale = self.get_buffer("difference_scale")
-        for key in self._measured:
+        for key in self.measured:
             place = self._places["action"][key]
             scale[:, place] = 2 * (squares[:, place] / len(data["action"])).sqrt().float()
 

@@ -139,6 +139,11 @@ class Policy(nn.Module):
         """Return where the weights lie."""
         return next(self.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the precision of the weights."""
+        return next(self.parameters()).dtype
+
     def denoiser(self, net: Network | None = None) -> Denoiser:
         """Return the network with the meaning of its output."""
         return Denoiser(

@@ -4,12 +4,15 @@ Run it by path with the environment's Python; `make wheel` does.
 
 imports: without the packages that the extras bring, everything that a robot computer needs is
 importable base:    the same where the extras really are not installed; and its verbs work there
+export FOLDER:  write a policy of random weights, exported for a robot; needs no installed wheel
+robot FOLDER:   with the extras of engines alone, that policy runs, and is measured
 full:    record, train and evaluate by the command line, in a folder with a user's own `envs` and
 `policy`
 """
 
 import importlib
 import importlib.metadata
+import json
 import os
 import pkgutil
 import subprocess
@@ -31,6 +34,8 @@ EXTRAS = (
         "mujoco",
         "onnx",
         "onnxruntime",
+        "onnxscript",
+        "openvino",
     ),
     *("matplotlib", "pygame", "safetensors", "tensorboard", "torch"),
     *("av", "h5py", "imagecodecs", "pyarrow", "rosbags"),
@@ -45,15 +50,19 @@ WITH_MUJOCO = (
     "metaworld",
     "rendering",
 )  # of envs.sim
-BASE_VERBS = ("check", "import", "export", "view", "record", "spec")
+BASE_VERBS = ("check", "import", "export", "view", "record", "spec", "run", "bench")
+ENGINES = ("onnx", "openvino", "cpp")
+ROBOT = "robot=simulated options.joints=3"
 FOREIGN = {"lerobot", "robomimic", "rosbag"}  # formats that need libraries of their own
 
 
 def torch_free() -> list[str]:
     """The modules that the base install must import, as far as they exist."""
     from fewstep import demos, envs
+    from fewstep.policy import serving
 
     modules = [*pkgutil.walk_packages(envs.__path__, "fewstep.envs.")]
+    modules += pkgutil.walk_packages(serving.__path__, "fewstep.policy.serving.")
     modules += pkgutil.walk_packages(demos.__path__, "fewstep.demos.")
     return [module.name for module in modules if not needs_an_extra(module.name.split("."))]
 
@@ -153,6 +162,38 @@ def full() -> None:
         fewstep(folder, "evaluate policy=pusht task=pusht-mujoco episodes=1 out=pusht")
 
 
+def export(folder: str) -> None:
+    """Write a policy of random weights for the simulated arm, and no torch needed to run it."""
+    import torch
+
+    from fewstep.envs.hardware.simulated_arm import SimulatedArm
+    from fewstep.policy.checkpoint import save_policy
+    from fewstep.policy.engines.export import FORMATS, export_policy
+    from fewstep.policy.networks.temporal_unet import UnetConfig
+    from fewstep.policy.policy import Policy, PolicyConfig
+
+    torch.manual_seed(0)
+    net = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16, prefix=True)
+    config = PolicyConfig(horizon=8, action_steps=4, net=net)
+    with tempfile.TemporaryDirectory() as run:
+        save_policy(Policy(SimulatedArm(joints=3).spec, config), Path(run), {})
+        for format in FORMATS:
+            export_policy(run, folder, format)
+
+
+def robot(folder: str) -> None:
+    """Run and measure an exported policy where torch is not installed."""
+    installed = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name)]
+    assert not installed, f"the extras of engines brought {installed}"
+    with tempfile.TemporaryDirectory() as here:
+        for engine in ENGINES:
+            acting = f"policy={folder} engine={engine} unattended=true seconds=1 out={engine}"
+            fewstep(here, f"run {ROBOT} unlimited=[joints] priority=0 {acting}")
+        fewstep(here, f"bench policy={folder} calls=100")
+        rows = json.loads(Path(here, "out", "bench", "bench.json").read_text())["rows"]
+        assert {row["engine"] for row in rows} == {*ENGINES}, rows
+
+
 def script() -> str:
     """Return the console script of this environment."""
     return str(Path(sysconfig.get_path("scripts"), "fewstep"))
@@ -168,11 +209,12 @@ def fewstep(folder: str, arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    mode = {"imports": imports, "base": base, "full": full}[sys.argv[1]]
-    if mode is not imports:
+    modes = {"imports": imports, "base": base, "full": full, "export": export, "robot": robot}
+    mode = modes[sys.argv[1]]
+    if mode not in (imports, export):
         where = importlib.import_module("fewstep.envs").__file__ or ""
         assert Path(where).is_relative_to(sysconfig.get_path("purelib")), (
             f"{where} is not the installed wheel"
         )
-    mode()
+    mode(*map(os.path.abspath, sys.argv[2:]))
     print(f"fewstep {importlib.metadata.version('fewstep')}: {mode.__name__} passed")

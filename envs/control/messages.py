@@ -18,11 +18,11 @@ class Messages:
     All arrays lie in them, so nothing has to be trusted to be read.
     """
 
-    def __init__(self, spec: Spec, *, observation_steps: int, frames: int, horizon: int) -> None:
+    def __init__(self, spec: Spec, *, observation_steps: int, pictures: int, horizon: int) -> None:
         self._spec = spec
         observed = []
         for key, field in spec.observations.items():
-            count = frames if field.is_image else observation_steps
+            count = pictures if field.is_image else observation_steps
             observed.append((key, field.dtype, (count, *field.shape)))
         actions_shape = (horizon, spec.action_size)
         self.request = np.dtype(

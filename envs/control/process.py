@@ -52,7 +52,7 @@ class PolicyActor:
 
     observation_steps: int
     action_steps: int
-    frames: int
+    pictures: int
     prefix_length: int
     patience: float
     actuation_delay: float
@@ -68,7 +68,7 @@ class PolicyActor:
         return Messages(
             seen,
             observation_steps=self.observation_steps,
-            frames=self.frames,
+            pictures=self.pictures,
             horizon=self.horizon,
         )
 
@@ -265,7 +265,7 @@ def _make_agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
         as_seen(spec, policy.side),
         observation_steps=policy.observation_steps,
         action_steps=policy.action_steps,
-        frames=policy.frames,
+        pictures=policy.pictures,
         prefix_length=policy.prefix_length,
         patience=policy.patience,
         actuation_delay=policy.actuation_delay,

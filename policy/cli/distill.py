@@ -10,6 +10,7 @@ from rich.console import Console
 from ..training.distill import LabelConfig, distill
 from ..training.train import TrainConfig
 from .printing import say
+from .train import leave_exports
 from .training_bar import TrainingBar
 
 
@@ -26,6 +27,7 @@ class DistillSettings(LabelConfig):
     seed: int = 0  # of all that is drawn
     threads: int = 1  # of the CPU; 0 tries which number is fastest here
     device: str = "cpu"  # of the networks: cpu or cuda
+    export: bool = True  # leave beside the weights what runs the policy faster, and without torch
 
 
 def run(settings: DistillSettings, console: Console) -> int:
@@ -50,6 +52,8 @@ def run(settings: DistillSettings, console: Console) -> int:
             progress.report,
             progress.log,
         )
+    if settings.export:
+        leave_exports(settings.out, console)
     say(
         console,
         f"{settings.out}: one evaluation per chunk; "

@@ -1,41 +1,72 @@
-"""`fewstep export`: demonstrations for other programs."""
+"""`fewstep export`: demonstrations for other programs, policies for robots without torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from omegaconf import MISSING
 from rich.console import Console
 
 from ...demos.formats import export_demonstrations
 from ...demos.store import DemoStore
+from ...envs import ConfigError
+from .overrides import refuse_settings
 from .printing import say
 from .progress import Bars
 
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """Export demonstrations to a format that others read."""
+    """Export demonstrations for other programs, or a policy to run without torch."""
 
-    data: str = MISSING  # a store
-    out: str = MISSING  # a new place
-    # lerobot (v3.0; images become videos), diffusion_policy (zarr v2, exact) or robomimic
-    # (HDF5, exact)
-    format: str = "lerobot"
+    data: str = ""  # a store
+    policy: str = ""  # in place of data: a run folder, or a policy that comes with the package
+    out: str = MISSING  # a new place; a policy may be exported into its own folder
+    # of demonstrations lerobot (v3.0; images become videos), diffusion_policy (zarr v2, exact) or
+    # robomimic (HDF5, exact); of a policy onnx (for onnxruntime and OpenVINO) or cpp (a source)
+    format: str = ""
     task: str = ""  # what is done, in words; by default what the store says
+    network_evaluations: int = 0  # of a policy's chunk, 0 for its own number
 
 
 def run(settings: ExportSettings, console: Console) -> int:
-    """Convert a store to another format."""
+    """Convert a store to another format, or a policy to what runs without torch."""
+    if bool(settings.data) == bool(settings.policy):
+        raise ConfigError("`fewstep export` needs either data=... or policy=...")
+    if settings.policy:
+        refuse_settings(settings, ("task",), "a policy has no task")
+        return _export_policy(settings, console)
+    refuse_settings(settings, ("network_evaluations",), "demonstrations have none")
     store = DemoStore.open(settings.data)
     store.require()
     with Bars(console) as bars:
         export_demonstrations(
             store,
             settings.out,
-            settings.format,
+            settings.format or "lerobot",
             task=settings.task,
             progress=lambda done, total: bars.update("export", total, done, "episodes"),
         )
     say(console, f"{settings.out}: {store.size}")
+    return 0
+
+
+def _export_policy(settings: ExportSettings, console: Console) -> int:
+    from ..checkpoint import load_policy  # with torch
+    from ..engines.export import export_policy
+
+    sampler = None
+    if settings.network_evaluations:
+        sampler = load_policy(settings.policy).config.drawn_by.at(settings.network_evaluations)
+    format = settings.format or "onnx"
+    export = export_policy(settings.policy, settings.out, format, sampler)
+    size = sum((Path(settings.out) / name).stat().st_size for name in export.files)
+    say(
+        console,
+        f"{settings.out}: {', '.join(export.files)} ({size / 1e6:.1f} MB), {export.steps} network"
+        f" evaluations; on {export.checked} drawn observations at most {export.max_error:.1g} of an"
+        " action's range from eager PyTorch",
+    )
+    say(console, f"try: fewstep bench policy={settings.out}")
     return 0

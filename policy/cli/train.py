@@ -8,6 +8,7 @@ import torch
 from omegaconf import MISSING
 from rich.console import Console
 
+from ...envs import FewstepError
 from ..evaluation.held_out_error import HeldOutError
 from ..training.train import TrainConfig, train
 from .overrides import part_of
@@ -25,6 +26,7 @@ class TrainSettings(TrainConfig):
     # on from a prefix
     policy: str = ""
     device: str = "auto"  # of PyTorch; auto is the GPU where there is one
+    export: bool = True  # leave beside the weights what runs the policy faster, and without torch
 
 
 def run(settings: TrainSettings, console: Console) -> int:
@@ -42,6 +44,8 @@ def run(settings: TrainSettings, console: Console) -> int:
             log=progress.log,
             held_out_error=HeldOutError(settings.data),
         )
+    if settings.export:
+        leave_exports(settings.out, console)
     size = sum(parameter.numel() for parameter in policy.parameters())
     say(
         console,
@@ -49,6 +53,18 @@ def run(settings: TrainSettings, console: Console) -> int:
         f"try: fewstep evaluate policy={settings.out} task=...",
     )
     return 0
+
+
+def leave_exports(folder: str, console: Console) -> None:
+    """Export a policy beside its weights, in every format that can be made here."""
+    from ..engines.export import export_policy
+    from ..engines.loading import possible_exports
+
+    for format in possible_exports():
+        try:
+            export_policy(folder, format=format)
+        except FewstepError as error:  # the training is not lost by it
+            say(console, f"no export as {format}: {error}", style="yellow")
 
 
 def chosen_device(device: str) -> str:

@@ -27,6 +27,7 @@ class TuneSettings:
     episodes: int = 200  # rollouts per mode
     margin: float = 0.05  # loss of success that, with 95 % confidence, a mode must stay below
     workers: int = 0  # processes, 0 for one per core
+    engine: str = "eager"  # what computes the chunks
 
 
 def run(settings: TuneSettings, console: Console) -> int:
@@ -39,6 +40,7 @@ def run(settings: TuneSettings, console: Console) -> int:
             episodes=settings.episodes,
             margin=settings.margin,
             workers=settings.workers,
+            engine=settings.engine,
             on_rollouts=lambda job, count: advance(bars, job, count),
         )
     print_tuning(console, tuning)

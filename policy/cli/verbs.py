@@ -6,7 +6,7 @@ VERBS = {  # each has a module of its name in this folder
     "demo": "The whole path on the built-in task: record, train, evaluate, report.",
     "record": "Record demonstrations: the task's scripted expert acts, or a policy, or a person.",
     "import": "Import demonstrations of another format; what lies at `source` says which.",
-    "export": "Export demonstrations to a format that others read.",
+    "export": "Export demonstrations for other programs, or a policy to run without torch.",
     "spec": "Show what a store or a policy says about its fields, and change it.",
     "check": "Look for what is wrong with demonstrations, and say what to do about it.",
     "view": "Look through demonstrations in the browser, and sort bad ones out; nothing is erased.",

@@ -10,7 +10,22 @@ import torch
 from ...envs import Spec
 from ..diffusion.samplers import Sampler
 from ..networks.temporal_unet import FoldedUnet
-from ..policy import Policy, PolicyConfig
+from ..policy import Policy
+from .engine import ChunkShape
+
+
+def shape_of(policy: Policy, sampler: Sampler) -> ChunkShape:
+    """Return what whoever asks a policy for chunks has to know."""
+    config = policy.config
+    return ChunkShape(
+        observation_steps=config.observation_steps,
+        pictures=config.encoders.images.frames,
+        side=config.encoders.images.side,
+        horizon=config.horizon,
+        action_steps=config.action_steps,
+        takes_prefix=config.net.prefix,
+        noise=(sampler.noises, config.horizon, policy.noise_size),
+    )
 
 
 class EagerEngine:
@@ -18,6 +33,8 @@ class EagerEngine:
 
     sampler: by default the policy's own.
     """
+
+    name = "eager"
 
     def __init__(self, policy: Policy, sampler: Sampler | None = None) -> None:
         self._policy = policy
@@ -30,19 +47,9 @@ class EagerEngine:
         return self._policy.spec
 
     @property
-    def seen(self) -> Spec:
-        """Return the same with pictures at the size at which `predict` takes them."""
-        return self._policy.seen
-
-    @property
-    def config(self) -> PolicyConfig:
-        """Return what the policy is, apart from its weights."""
-        return self._policy.config
-
-    @property
-    def noise_shape(self) -> tuple[int, int, int]:
-        """Return the shape (K, H, E) of the noise for one chunk."""
-        return self._sampler.noises, self.config.horizon, self._policy.noise_size
+    def shape(self) -> ChunkShape:
+        """Return what it is asked with, and what comes back."""
+        return shape_of(self._policy, self._sampler)
 
     def predict(
         self,
@@ -58,7 +65,7 @@ class EagerEngine:
             history[key] = torch.as_tensor(obs[key]).to(device)
         actions = self._policy.act(
             history,
-            torch.as_tensor(noise).to(device),
+            torch.as_tensor(noise).to(device, self._policy.dtype),
             None if prefix is None else torch.as_tensor(prefix).to(device),
             None if prefix_length is None else torch.as_tensor(prefix_length).to(device),
             sampler=self._sampler,

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from ...envs import Spec
-from ..policy import PolicyConfig
+
+
+@dataclass(frozen=True)
+class ChunkShape:
+    """What whoever asks for chunks has to know of a policy beside its Spec."""
+
+    observation_steps: int  # O, the latest observations that it sees
+    pictures: int  # P, the newest pictures of each camera that it sees
+    side: int  # [px] to which the shorter side of a larger picture is brought
+    horizon: int  # H, actions of a chunk
+    action_steps: int  # actions of a chunk that run before the next is asked for
+    takes_prefix: bool  # whether it goes on from actions that are promised already
+    noise: tuple[int, int, int]  # (K, H, E): arrays of noise that a chunk needs, E per action
+
+    @property
+    def longest_prefix(self) -> int:
+        """Return how many promised actions it can go on from; 0 where it cannot."""
+        return self.horizon - self.action_steps if self.takes_prefix else 0
 
 
 class Engine(Protocol):
@@ -18,26 +36,18 @@ class Engine(Protocol):
     """
 
     @property
+    def name(self) -> str:
+        """Return what it is called in settings."""
+        ...
+
+    @property
     def spec(self) -> Spec:
         """Return what the policy observes and commands."""
         ...
 
     @property
-    def seen(self) -> Spec:
-        """Return the same with pictures at the size at which `predict` takes them."""
-        ...
-
-    @property
-    def config(self) -> PolicyConfig:
-        """Return what the policy is, apart from its weights."""
-        ...
-
-    @property
-    def noise_shape(self) -> tuple[int, int, int]:
-        """Return the shape (K, H, E) of the noise for one chunk.
-
-        K: arrays of noise that the sampler needs; E: encoded numbers per action.
-        """
+    def shape(self) -> ChunkShape:
+        """Return what it is asked with, and what comes back."""
         ...
 
     def predict(
@@ -50,7 +60,7 @@ class Engine(Protocol):
         """Return chunks (B, H, A) in robot units; the same inputs give the same chunks.
 
         obs[key]: (B, O, ...) in robot units, of a camera (B, P, h, w, 3), its newest pictures at
-        the size of `seen`. noise: (K, B, H, E) float32. prefix: (B, H, A),
+        the size at which the policy sees them. noise: (K, B, H, E) float32. prefix: (B, H, A),
         actions that are promised already, the first prefix_length (B,) of each chunk.
         """
         ...

@@ -1,26 +1,177 @@
-"""From a name to an engine: the closed table of engines."""
+"""From names to engines: the closed table of engines, and which of them can be used here."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ...envs import CheckpointError
 from ...envs.errors import pick
-from ..checkpoint import load_policy
-from ..diffusion.samplers import Sampler
-from .eager import EagerEngine
+from ...envs.schema import to_plain
+from ..policy_folder import META, MODEL, find_policy
+from .cache import cache_folder
+from .cpp import find_compiler
 from .engine import Engine
+from .exported import CPP, ONNX, has_export, hash_file
 
-ENGINES = {"eager": EagerEngine}
+if TYPE_CHECKING:  # with torch, which exported policies go without
+    from ..diffusion.samplers import Sampler
+
+FASTEST = "fastest"
 
 
 def load_engine(
-    policy: Path | str, engine: str = "eager", sampler: Sampler | None = None, device: str = "cpu"
+    policy: Path | str,
+    engine: str = "eager",
+    sampler: Sampler | None = None,
+    device: str = "cpu",
+    threads: int = 0,
 ) -> Engine:
     """Return an engine, ready to act, for a run folder or a policy that comes with the package.
 
-    engine: a name of ENGINES; sampler: by default the policy's own; device: of the network, as
-    torch names it. Raises ConfigError for an unknown engine and CheckpointError where there is no
-    sound policy.
+    Args:
+        policy: The folder, or a name.
+        engine: A name of ENGINES, or "fastest" for the first one whose files and libraries are
+            there.
+        sampler: How chunks are drawn, by default as the policy says. Where the folder has no export
+            for it one is made, which needs torch, and kept in the user's cache.
+        device: Of eager and compiled networks, as torch names it.
+        threads: Of the CPU; torch is left as it is where that is 0.
+
+    Raises:
+        ConfigError: There is no such engine.
+        CheckpointError: There is no sound policy.
     """
-    make_engine = pick(ENGINES, engine, "engine")
-    return make_engine(load_policy(policy, device), sampler)
+    name = choose_engine(policy, engine)
+    return ENGINES[name](find_policy(policy), sampler, device, threads)
+
+
+def choose_engine(policy: Path | str, engine: str) -> str:
+    """Return the name of an engine, which for "fastest" is the first that can be used here."""
+    require_engine(engine)
+    return _find_fastest(find_policy(policy)) if engine == FASTEST else engine
+
+
+def require_engine(name: str) -> None:
+    """Raise ConfigError, which lists what is valid, for a name that stands for no engine."""
+    pick({**ENGINES, FASTEST: None}, name, "engine")
+
+
+def engines_here(folder: Path) -> list[str]:
+    """Return the engines that a policy can have here, the fastest first.
+
+    compiled is left out: its first chunk takes a minute.
+    """
+    can_export = (folder / MODEL).is_file() and find_spec("torch") and find_spec("onnxscript")
+    found = []
+    for name, (format, is_installed) in NEEDED.items():
+        has_files = has_export(folder, format) if format else (folder / MODEL).is_file()
+        if (has_files or can_export) and is_installed():
+            found.append(name)
+    return found
+
+
+def possible_exports() -> list[str]:
+    """Return the formats that a policy can be exported to here."""
+    formats = []
+    if find_spec("onnxscript") and find_spec("onnxruntime"):
+        formats.append(ONNX)
+    if find_compiler():
+        formats.append(CPP)
+    return formats
+
+
+def _find_fastest(folder: Path) -> str:
+    """Return the first engine that needs no export made; CheckpointError where there is none."""
+    for name in engines_here(folder):
+        format, _ = NEEDED[name]
+        if not format or has_export(folder, format):
+            return name
+    raise CheckpointError(
+        f"{folder} has nothing that can be computed here: it needs {MODEL} and fewstep[train], or "
+        "an export and a C++ compiler, fewstep[openvino] or fewstep[onnx]"
+    )
+
+
+def find_export(folder: Path, format: str, sampler: Sampler | None) -> Path:
+    """Return a folder with an export of a policy for this sampler, making one where there is none.
+
+    It is made in the user's cache, which may be deleted at any time.
+    """
+    plain = None if sampler is None else to_plain(sampler)
+    if has_export(folder, format, plain):
+        return folder
+    if not (folder / MODEL).is_file():
+        if has_export(folder, format):
+            raise CheckpointError(f"{folder} was exported for another sampler, and has no {MODEL}")
+        return folder  # whose engine says what is missing
+    described = json.dumps([hash_file(folder / META), hash_file(folder / MODEL), plain, format])
+    cached = cache_folder("exports") / sha256(described.encode()).hexdigest()[:24]
+    if not has_export(cached, format):
+        from .export import export_policy
+
+        export_policy(folder, cached, format, sampler)
+    return cached
+
+
+def _load_eager(folder: Path, sampler: Sampler | None, device: str, threads: int) -> Engine:
+    from ..checkpoint import load_policy
+    from .eager import EagerEngine
+
+    _set_torch_threads(threads)
+    return EagerEngine(load_policy(folder, device), sampler)
+
+
+def _load_compiled(folder: Path, sampler: Sampler | None, device: str, threads: int) -> Engine:
+    from ..checkpoint import load_policy
+    from .compiled import CompiledEngine
+
+    _set_torch_threads(threads)
+    return CompiledEngine(load_policy(folder, device), sampler)
+
+
+def _set_torch_threads(threads: int) -> None:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _load_onnx(folder: Path, sampler: Sampler | None, device: str, threads: int) -> Engine:
+    from .onnx import load_onnx_engine
+
+    return load_onnx_engine(find_export(folder, ONNX, sampler), threads or 1)
+
+
+def _load_openvino(folder: Path, sampler: Sampler | None, device: str, threads: int) -> Engine:
+    from .openvino import load_openvino_engine
+
+    return load_openvino_engine(find_export(folder, ONNX, sampler), threads or 1)
+
+
+def _load_cpp(folder: Path, sampler: Sampler | None, device: str, threads: int) -> Engine:
+    from .cpp import load_cpp_engine
+
+    return load_cpp_engine(find_export(folder, CPP, sampler), threads or 1)
+
+
+LoadEngine = Callable[[Path, Any, str, int], Engine]
+ENGINES: dict[str, LoadEngine] = {
+    "eager": _load_eager,
+    "compiled": _load_compiled,
+    "onnx": _load_onnx,
+    "openvino": _load_openvino,
+    "cpp": _load_cpp,
+}
+NEEDED: dict[str, tuple[str, Callable[[], object]]] = {
+    # the export (or none) of each engine that starts at once, and whether it can run here; the
+    # fastest first
+    "cpp": (CPP, find_compiler),
+    "openvino": (ONNX, lambda: find_spec("openvino")),
+    "onnx": (ONNX, lambda: find_spec("onnxruntime")),
+    "eager": ("", lambda: find_spec("torch")),
+}

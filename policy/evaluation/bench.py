@@ -4,115 +4,132 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ...envs.errors import ConfigError, pick
-from ..checkpoint import load_policy
-from ..engines.eager import EagerEngine
+from ...envs import ConfigError
 from ..engines.engine import Engine
-from ..engines.loading import ENGINES
-from ..policy import Policy
+from ..engines.exported import find_steps
+from ..engines.loading import engines_here, load_engine, require_engine
+from ..policy_folder import MODEL, find_policy
 from ..serving.runners import blank_history, draw_noise
-from ..training.threads import torch_threads
+
+if TYPE_CHECKING:  # with torch, which exported policies go without
+    from .bench_exact import Exact
 
 ROUNDS = 10
-ComputeChunk = Callable[[], np.ndarray]  # returns a chunk (1, H, A) in robot units
+TEXTBOOK = 100  # network evaluations of eager PyTorch, with which all others are compared
+TEXTBOOK_SHARE = 100  # of the calls that others get, it gets one in so many
+Compute = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Mode:
     """One way to compute a chunk."""
 
-    engine: str  # a name of ENGINES
+    engine: str  # a name of ENGINES, or what else is timed
     network_evaluations: int
+    threads: int = 1
 
 
-TEXTBOOK = Mode("eager", 100)  # what all others are compared with
-ENCODER = Mode("eager", 0)  # the encoder of the observation alone
+ENCODER = Mode("encoder", 0)  # of the observation alone
 
 
 def bench(
     policy_name: Path | str,
     *,
-    engines: Sequence[str] = ("eager",),
+    engines: Sequence[str] = (),
     network_evaluations: Sequence[int] = (1, 2, 3, 10),
-    calls: int = 200,
-    threads: int = 1,
+    calls: int = 2000,
+    threads: Sequence[int] = (1,),
     on_round: Callable[[int], None] = lambda rounds: None,
 ) -> dict[str, Any]:
-    """Time every engine and number of network evaluations in turn, and the textbook last.
+    """Time every engine, number of network evaluations and of threads in turn.
 
     Args:
-        policy_name: A run folder, or a policy that comes with the package.
-        engines: Names of ENGINES.
-        network_evaluations: Numbers to measure.
+        policy_name: A run folder, an exported one, or a policy that comes with the package.
+        engines: Names of ENGINES; by default all that can be used here and start at once.
+        network_evaluations: Numbers to measure; an exported policy without weights has its own.
         calls: Per row.
         threads: Of the CPU.
         on_round: Is given how many of ROUNDS rounds are over.
 
     Returns:
-        The content of bench.json. encoder_ms: of each chunk, what encoding the observation takes.
-        max_error: the largest difference between an action and the one that the eager engine
-        computes from the same noise [robot units].
+        The content of bench.json. error: the largest distance of an action from one in double
+        precision, as a share of its range. It, the floor, the encoder and the textbook take the
+        policy's weights and torch, and are missing without.
 
     Raises:
-        ConfigError: For less than one call, or one evaluation.
+        ConfigError: For less than one call, evaluation or thread, and for an unknown engine.
     """
-    if min(calls, *network_evaluations) < 1:
-        raise ConfigError("calls and network_evaluations must be at least 1")
-    policy = load_policy(policy_name)
-    modes = [Mode(engine, count) for engine in engines for count in network_evaluations]
-    calculations: dict[Mode, ComputeChunk] = {ENCODER: prepare_encoding(policy)}
-    for mode in [*(mode for mode in modes if mode != TEXTBOOK), TEXTBOOK]:
-        calculations[mode] = prepare_chunk(policy, mode.engine, mode.network_evaluations)
-    with torch_threads(threads):
+    _require_sense(engines, (calls, *network_evaluations, *threads))
+    folder = find_policy(policy_name)
+    names = list(engines) or engines_here(folder)
+    exact = None
+    if (folder / MODEL).is_file() and find_spec("torch"):
+        from .bench_exact import Exact
+
+        exact = Exact(folder)
+    counts = list(network_evaluations) if exact else [find_steps(folder)]
+    with exact.threads_kept() if exact else nullcontext():
+        timed = _load_all(folder, _modes(names, counts, threads), exact)
+        calculations = {mode: compute for mode, (_, compute) in timed.items()}
+        if exact:
+            calculations[ENCODER] = exact.encode
+            calculations[Mode("textbook", TEXTBOOK)] = exact.textbook(TEXTBOOK)
         times = measure_alternately(calculations, calls, on_round)
-        encoder = times.pop(ENCODER)
-        rows: list[dict[str, Any]] = []
-        for mode, milliseconds in times.items():
-            exact = prepare_chunk(policy, "eager", mode.network_evaluations)
-            error = np.abs(calculations[mode]() - exact()).max()
-            rows.append(_make_row(mode, threads, milliseconds, float(error)))
-    return {
-        "policy": str(policy_name),
-        "parameters": sum(parameter.numel() for parameter in policy.parameters()),
-        "control_period_ms": 1e3 / policy.spec.command_hz,
-        "encoder_ms": _summarise(encoder),
-        "rows": rows,
-    }
+        rows = [_make_row(mode, milliseconds) for mode, milliseconds in times.items()]
+        if exact:
+            for row, (mode, (engine, _)) in zip(rows, timed.items(), strict=False):
+                row["error"] = exact.measure_error(engine, mode.network_evaluations)
+                row["floor_ms"] = exact.floor.milliseconds(mode.network_evaluations)
+    any_engine, _ = next(iter(timed.values()))
+    content = {"policy": str(policy_name), "rows": rows}
+    content["control_period_ms"] = 1e3 / any_engine.spec.command_hz
+    return content | (exact.describe() if exact else {})
 
 
-def _summarise(milliseconds: np.ndarray) -> dict[str, float]:
-    return {
-        "median": float(np.median(milliseconds)),
-        "p99": float(np.percentile(milliseconds, 99)),
-    }
+def _require_sense(engines: Sequence[str], numbers: Sequence[int]) -> None:
+    if min(numbers) < 1:
+        raise ConfigError("calls, network_evaluations and threads must be at least 1")
+    for name in engines:
+        require_engine(name)
 
 
-def _make_row(
-    mode: Mode, threads: int, milliseconds: np.ndarray, max_error: float
-) -> dict[str, Any]:
-    return {
-        "engine": mode.engine,
-        "network_evaluations": mode.network_evaluations,
-        "threads": threads,
-        "calls": len(milliseconds),
-        "median_ms": float(np.median(milliseconds)),
-        "p99_ms": float(np.percentile(milliseconds, 99)),
-        "max_ms": float(milliseconds.max()),
-        "floor_ms": float(milliseconds.min()),
-        "max_error": max_error,
-    }
+def _load_all(
+    folder: Path, modes: Sequence[Mode], exact: Exact | None
+) -> dict[Mode, tuple[Engine, Compute]]:
+    """Return the engine of every mode, and what computes a chunk of it."""
+    loaded: dict[Mode, tuple[Engine, Compute]] = {}
+    for mode in modes:
+        sampler = exact.sampler(mode.network_evaluations) if exact else None
+        engine = load_engine(folder, mode.engine, sampler, threads=mode.threads)
+        loaded[mode] = (engine, _prepare(engine, exact, mode.threads))
+    return loaded
+
+
+def _modes(engines: Sequence[str], counts: Sequence[int], threads: Sequence[int]) -> list[Mode]:
+    return [Mode(engine, n, t) for t in threads for n in counts for engine in engines]
+
+
+def _prepare(engine: Engine, exact: Exact | None, threads: int) -> Compute:
+    """Return a function that computes a whole chunk for one observation."""
+    observation = {key: history[None] for key, history in blank_history(engine).items()}
+    noise = draw_noise(engine, seed=0)[:, None]
+
+    def compute() -> np.ndarray:
+        return engine.predict(observation, noise)
+
+    return exact.on_threads(compute, threads) if exact else compute
 
 
 def measure_alternately(
-    calculations: Mapping[Mode, Callable[[], object]],
+    calculations: Mapping[Mode, Compute],
     calls: int,
     on_round: Callable[[int], None] = lambda rounds: None,
 ) -> dict[Mode, np.ndarray]:
@@ -125,7 +142,9 @@ def measure_alternately(
         calculate()
     for finished in range(ROUNDS):
         for mode, calculate in calculations.items():
-            for _ in range(max(1, calls // ROUNDS)):
+            share = TEXTBOOK_SHARE if mode.engine == "textbook" else 1
+            calculate()  # so that what the one before left in the caches does not count
+            for _ in range(max(1, calls // ROUNDS // share)):
                 began = time.perf_counter()
                 calculate()
                 times[mode].append(1e3 * (time.perf_counter() - began))
@@ -133,30 +152,14 @@ def measure_alternately(
     return {mode: np.array(milliseconds) for mode, milliseconds in times.items()}
 
 
-def prepare_chunk(policy: Policy, engine_name: str, network_evaluations: int) -> ComputeChunk:
-    """Return a function that computes a whole chunk for one observation."""
-    make_engine = pick(ENGINES, engine_name, "engine")
-    engine: Engine = make_engine(policy, policy.config.drawn_by.at(network_evaluations))
-    observation = _blank_observation(engine)
-    noise = draw_noise(engine, seed=0)[:, None]
-    return lambda: engine.predict(observation, noise)
-
-
-def prepare_encoding(policy: Policy) -> ComputeChunk:
-    """Return a function that encodes one observation, and no more."""
-    observation: dict[str, Tensor] = {}
-    for key, history in _blank_observation(EagerEngine(policy)).items():
-        observation[key] = torch.from_numpy(history)
-
-    @torch.no_grad()
-    def encode() -> np.ndarray:
-        return policy.features(observation).numpy()
-
-    return encode
-
-
-def _blank_observation(engine: Engine) -> dict[str, np.ndarray]:
-    observation: dict[str, np.ndarray] = {}
-    for key, history in blank_history(engine).items():
-        observation[key] = history[None]
-    return observation
+def _make_row(mode: Mode, milliseconds: np.ndarray) -> dict[str, Any]:
+    return {
+        "engine": mode.engine,
+        "network_evaluations": mode.network_evaluations,
+        "threads": mode.threads,
+        "calls": len(milliseconds),
+        "median_ms": float(np.median(milliseconds)),
+        "p99_ms": float(np.percentile(milliseconds, 99)),
+        "max_ms": float(milliseconds.max()),
+        "min_ms": float(milliseconds.min()),
+    }

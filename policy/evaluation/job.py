@@ -10,10 +10,9 @@ from typing import Any
 from ...envs import ConfigError, Robot
 from ...envs.agent import Runner
 from ...envs.control.telemetry import latencies
-from ...envs.errors import pick
 from ...envs.sim.registry import make_robot
 from ..diffusion.samplers import Sampler
-from ..engines.loading import ENGINES
+from ..engines.loading import require_engine
 from ..policy_folder import load_spec
 from ..serving.runners import DelayedRunner
 
@@ -53,7 +52,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)  # of the environment's constructor
 
     def __post_init__(self) -> None:
-        pick(ENGINES, self.engine, "engine")
+        require_engine(self.engine)
         if self.delay < 0:
             raise ConfigError(f"delay must be ticks, 0 or more, not {self.delay}")
         if not 0 <= self.jitter < math.inf:

@@ -12,12 +12,11 @@ import numpy as np
 from ...demos.store import DemoStore
 from ...demos.windows import Windows
 from ...envs import ConfigError, DataError
-from ...envs.errors import pick
 from ...envs.versions import versions
 from ..checkpoint import load_policy, require_match
 from ..diffusion.objectives import SINGLE_STEP
 from ..diffusion.samplers import Sampler, require_fit
-from ..engines.loading import ENGINES
+from ..engines.loading import load_engine
 from ..policy import Policy
 from ..training.caching.mapped_arrays import map_arrays
 from .action_error import ActionError
@@ -75,8 +74,7 @@ def evaluate_open_loop(
     fitted = loaded.normaliser.refit(arrays, store.ends)  # refuses what is no number
     held_out = find_held_out(policy, loaded, store, fitted)
     chosen = list(samplers) or default_samplers(loaded, loaded.config.drawn_by)
-    make_engine = pick(ENGINES, engine, "engine")
-    engines = [make_engine(loaded, sampler) for sampler in chosen]
+    engines = [load_engine(policy, engine, sampler) for sampler in chosen]
     used = held_out.episodes[:episodes]
     windows = make_asked_windows(store.ends, used, loaded.config)
     reader = HistoryReader(store, loaded.seen, arrays, loaded.config.encoders.images.frames)

@@ -16,7 +16,7 @@ from ...envs.agent import Runner
 from ...envs.modules import begin_child, safe_children
 from ..checkpoint import load_policy, require_match
 from ..engines.engine import Engine
-from ..engines.loading import ENGINES
+from ..engines.loading import load_engine
 from ..policy import Policy
 from ..serving.runners import RequestBatch, make_agent
 from ..training.threads import torch_threads
@@ -74,7 +74,7 @@ def roll_out_group(
     with its seed and its robot, which then can render. workers: processes that do the same.
     """
     policy = load_policy(job.policy)
-    engine = ENGINES[job.engine](policy, job.sampler)
+    engine = load_engine(job.policy, job.engine, job.sampler)
     batch = RequestBatch(engine, GROUP)
     budget = MemoryBudget(workers)
     waiting: deque[tuple[int, int]] = deque()

@@ -7,7 +7,7 @@ import torch
 
 from ...envs import Step
 from ...envs.agent import Chunk
-from ..field_codes import encoded_width
+from ..field_widths import encoded_width
 from ..policy import Policy
 
 

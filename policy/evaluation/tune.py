@@ -15,7 +15,9 @@ from ...envs.seeds import evaluation_seeds
 from ..checkpoint import load_policy, save_policy
 from ..diffusion.objectives import SINGLE_STEP
 from ..diffusion.samplers import Sampler, even_grid
-from ..engines.eager import EagerEngine
+from ..engines.export import FORMATS, export_policy
+from ..engines.exported import has_export
+from ..engines.loading import load_engine, require_engine
 from ..policy import Policy
 from ..policy_folder import SHIPPED, find_policy, read_meta
 from .chunk_quality import Nearby, measure_unlike
@@ -74,6 +76,7 @@ def tune(
     episodes: int = 200,
     margin: float = 0.05,
     workers: int = 0,
+    engine: str = "eager",
     on_rollouts: OnRollouts = lambda job, count: None,
 ) -> Tuning:
     """Measure every mode, choose, and write choice and evidence into the policy's policy.json.
@@ -85,8 +88,10 @@ def tune(
         episodes: Rollouts per mode.
         margin: Loss of success that counts as none; of scores, this share of their span.
         workers: Processes, 0 for one per core.
+        engine: What computes the chunks.
         on_rollouts: Progress.
     """
+    require_engine(engine)
     policy = load_policy(policy_name)
     tried = modes(policy)
     _require_tunable(policy_name, task, data)
@@ -94,10 +99,10 @@ def tune(
     for sampler in tried:
         rows.append({"sampler": asdict(sampler) | {"times": list(sampler.grid())}})
     if data:
-        _add(rows, _compare_chunks(policy, data, tried))
+        _add(rows, _compare_chunks(policy_name, policy, data, tried, engine))
     if task:
         seeds = evaluation_seeds(0, episodes)
-        jobs = [Job(str(policy_name), task, sampler, seeds) for sampler in tried]
+        jobs = [Job(str(policy_name), task, sampler, seeds, engine=engine) for sampler in tried]
         _add(rows, _compare_success(jobs, margin, workers, on_rollouts))
     tuning = Tuning(rows, tried, choose(rows, tried, margin))
     evidence = {"task": task, "data": data, "episodes": episodes if task else 0, "margin": margin}
@@ -116,7 +121,11 @@ def _keep(
         "chosen": tuning.chosen,
     }
     provenance = read_meta(policy_name)["provenance"] | {"tuned": tuned}
-    save_policy(policy.with_sampler(tuning.sampler), Path(policy_name), provenance)
+    folder = Path(policy_name)
+    save_policy(policy.with_sampler(tuning.sampler), folder, provenance)
+    for format in FORMATS:
+        if has_export(folder, format):  # of the sampler before
+            export_policy(folder, format=format)
 
 
 def _require_tunable(policy_name: Path | str, task: str, data: str) -> None:
@@ -202,7 +211,9 @@ def _compare_success(
     return rows
 
 
-def _compare_chunks(policy: Policy, data: str, tried: Sequence[Sampler]) -> list[dict[str, Any]]:
+def _compare_chunks(
+    policy_name: Path | str, policy: Policy, data: str, tried: Sequence[Sampler], engine: str
+) -> list[dict[str, Any]]:
     """Return means over observations for every mode, and how it differs from the last."""
     nearby = Nearby.find(policy, data)
     store = DemoStore.open(data)
@@ -217,6 +228,6 @@ def _compare_chunks(policy: Policy, data: str, tried: Sequence[Sampler]) -> list
         row: dict[str, Any] = {key: values.mean().item() for key, values in measured.items()}
         row["like_difference"] = paired_mean((-own).numpy(), (-unlikeness[-1]).numpy())
         row["network_evaluations"] = sampler.cost
-        row["latency_ms"] = measure_latency(EagerEngine(policy, sampler), observation)
+        row["latency_ms"] = measure_latency(load_engine(policy_name, engine, sampler), observation)
         rows.append(row)
     return rows

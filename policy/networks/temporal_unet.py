@@ -5,7 +5,7 @@ Its FiLM is split into a part of the diffusion time and a part of the observatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...envs import ConfigError
-from .layers import ConvNorm, ResidualBlock, embed_time, mish
+from .layers import ConvNorm, Convolution, Growth, ResidualBlock, embed_time, mish
 from .network import Condition
 
 
@@ -76,16 +76,16 @@ class TemporalUnet(nn.Module):
             self.down.append(self._make_blocks(before, after))
         self.shrink = nn.ModuleList()
         for count in channels[:-1]:
-            self.shrink.append(nn.Conv1d(count, count, 3, stride=2, padding=1))
+            self.shrink.append(Convolution(count, count, 3, stride=2, padding=1))
         self.middle = self._make_blocks(channels[-1], channels[-1])
         self.up = nn.ModuleList()
         for before, after in zip(inputs[:0:-1], channels[:0:-1], strict=True):
             self.up.append(self._make_blocks(2 * after, before))
         self.grow = nn.ModuleList()
         for count in reversed(channels[:-1]):
-            self.grow.append(nn.ConvTranspose1d(count, count, 4, stride=2, padding=1))
+            self.grow.append(Growth(count, count, 4, stride=2, padding=1))
         self.last = ConvNorm(channels[0], channels[0], config.kernel, config.groups)
-        self.out = nn.Conv1d(channels[0], action_size, 1)
+        self.out = Convolution(channels[0], action_size, 1)
         self.film_observation = nn.Linear(config.condition, sum(self.films))
         self.film_time = nn.Linear(config.time_size, sum(self.films), bias=False)
         if config.prefix:
@@ -121,8 +121,8 @@ class TemporalUnet(nn.Module):
         x = condition.impose(x)
         if self.config.prefix:
             x = torch.cat([x, _mark_prefix(x, condition)], -1)
-        x = rearrange(x, "b h a -> b a h")
-        films = (condition.film + time_film).unsqueeze(-1)
+        x = rearrange(x, "b h a -> b a 1 h")  # a view: the layers keep the order of the memory
+        films = (condition.film + time_film)[..., None, None]
         film_of_each = iter(films.split(self.films, 1))
         skips: list[Tensor] = []
         for blocks, shrink in zip(self.down, [*self.shrink, nn.Identity()], strict=True):
@@ -133,7 +133,7 @@ class TemporalUnet(nn.Module):
         for blocks, grow in zip(self.up, self.grow, strict=True):
             x = torch.cat([x, skips.pop()], 1)
             x = grow(_run_blocks(blocks, x, film_of_each))
-        return rearrange(self.out(mish(self.last(x))), "b a h -> b h a")
+        return rearrange(self.out(mish(self.last(x))), "b a 1 h -> b h a")
 
     def _make_blocks(self, inputs: int, outputs: int) -> nn.ModuleList:
         """Return two blocks, and note the FiLM that they take."""
@@ -148,7 +148,7 @@ class TemporalUnet(nn.Module):
         """Let the network begin as one that does not heed which actions are promised."""
         block = self.down[0][0]  # pyright: ignore[reportIndexIssue]
         if isinstance(block.skip, nn.Identity):  # it would pass the mask on
-            block.skip = nn.Conv1d(action_size + 1, action_size + 1, 1)
+            block.skip = Convolution(action_size + 1, action_size + 1, 1)
         for convolution in (block.first[0], block.skip):
             convolution.weight[:, action_size:] = 0
 
@@ -159,8 +159,10 @@ class FoldedUnet:
     Its outputs are those of the network to the last bit, as long as the weights stay as they are.
     """
 
-    def __init__(self, net: TemporalUnet) -> None:
+    def __init__(self, net: TemporalUnet, trunk: Callable[..., Tensor] | None = None) -> None:
+        """trunk: what computes net.trunk, by default that itself."""
         self._net = net
+        self._trunk = trunk or net.trunk
         self._time_films: dict[tuple[float, int], Tensor] = {}
         self.condition = net.condition
 
@@ -169,7 +171,7 @@ class FoldedUnet:
         key = (t[0].item(), len(t))
         if key not in self._time_films:
             self._time_films[key] = self._net.time_film(t)
-        return self._net.trunk(x, condition, self._time_films[key])
+        return self._trunk(x, condition, self._time_films[key])
 
 
 def _mark_prefix(x: Tensor, condition: Condition) -> Tensor:

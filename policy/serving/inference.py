@@ -11,11 +11,10 @@ import os
 import sys
 import time
 
-import torch
-
 from ...envs.agent import Request
 from ...envs.control.mailbox import Mailbox
 from ...envs.control.messages import Messages
+from ...envs.pictures import as_seen
 from ...envs.schema import from_plain
 from ..engines.engine import Engine
 from ..engines.loading import load_engine
@@ -31,14 +30,13 @@ def main(settings: InferenceConfig) -> None:
     Say on the standard output, one JSON object a line, when it is ready and how long a chunk
     takes.
     """
-    torch.set_num_threads(settings.threads)
-    engine = load_engine(settings.policy)
-    config = engine.config
+    engine = load_engine(settings.policy, settings.engine, threads=settings.threads)
+    shape = engine.shape
     messages = Messages(
-        engine.seen,
-        observation_steps=config.observation_steps,
-        frames=config.encoders.images.frames,
-        horizon=config.horizon,
+        as_seen(engine.spec, shape.side),
+        observation_steps=shape.observation_steps,
+        pictures=shape.pictures,
+        horizon=shape.horizon,
     )
     asked = Mailbox(messages.request, settings.requests)
     given = Mailbox(messages.chunk, settings.chunks)

@@ -10,6 +10,7 @@ class InferenceConfig:
     """The policy that acts, and where it is asked."""
 
     policy: str  # its folder
+    engine: str = "eager"  # what computes the chunks
     threads: int = 1  # of the CPU
     requests: int = -1  # file descriptor of the mailbox with what is asked
     chunks: int = -1  # file descriptor of the mailbox for the answers

@@ -11,7 +11,6 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -28,7 +27,9 @@ from ...envs.interrupts import ended_by_signals, handled_signals
 from ...envs.safety.calibration import delays
 from ...envs.safety.limits import read_limits
 from ...envs.safety.states import State
-from ..policy_folder import MODEL, find_policy
+from ..engines.exported import hash_weights
+from ..engines.loading import choose_engine, load_engine
+from ..policy_folder import find_policy
 from .inference_config import InferenceConfig
 from .run_config import RunConfig, require_consistent
 from .supervisor import START_SECONDS, Supervisor, notify
@@ -64,6 +65,8 @@ def run(config: RunConfig, operator: Operator, log: Log) -> int:
     """
     require_consistent(config)
     control, inference = _acting(config)
+    if inference is not None:
+        log(f"chunks are computed by the {inference.engine} engine", "info")
     run_log = RunLog(Path(config.out))
     if config.actions:
         control = replace(control, replay=str(_write_recorded_actions(config, run_log.folder)))
@@ -133,21 +136,21 @@ def _acting(config: RunConfig) -> tuple[ControlConfig, InferenceConfig | None]:
 def _served(
     config: RunConfig, control: ControlConfig
 ) -> tuple[ControlConfig, InferenceConfig | None]:
-    from ..checkpoint import load_policy  # with torch, which replays and calibrations go without
-
-    policy = load_policy(config.policy)
-    spec = policy.spec
+    engine = choose_engine(config.policy, config.engine)
+    loaded = load_engine(config.policy, engine)
+    spec = loaded.spec
+    shape = loaded.shape
     acting = PolicyActor(
-        observation_steps=policy.config.observation_steps,
-        action_steps=policy.config.action_steps,
-        frames=policy.config.encoders.images.frames,
-        prefix_length=policy.config.longest_prefix,
-        patience=policy.config.horizon / spec.policy_hz,
+        observation_steps=shape.observation_steps,
+        action_steps=shape.action_steps,
+        pictures=shape.pictures,
+        prefix_length=shape.longest_prefix,
+        patience=shape.horizon / spec.policy_hz,
         actuation_delay=config.actuation_delay,
-        horizon=policy.config.horizon,
-        side=policy.config.encoders.images.side,
+        horizon=shape.horizon,
+        side=shape.side,
     )
-    inference = InferenceConfig(str(find_policy(config.policy)), config.threads)
+    inference = InferenceConfig(str(find_policy(config.policy)), engine, config.threads)
     return _facing(replace(control, policy=acting), spec), inference
 
 
@@ -175,8 +178,7 @@ def _write_facts(config: RunConfig, run_log: RunLog, spec: Spec) -> None:
         "actions": config.actions,
     }
     if config.policy:
-        weights = (find_policy(config.policy) / MODEL).read_bytes()
-        facts["sha256"] = sha256(weights).hexdigest()
+        facts["sha256"] = hash_weights(find_policy(config.policy))
     run_log.facts(spec, **facts)
 
 

@@ -21,6 +21,7 @@ class RunConfig:
     policy: str = ""  # a run folder, or a policy that comes with the package
     actions: str = ""  # a store whose recorded `episode` is replayed in place of a policy
     episode: int = 0  # which one
+    engine: str = "fastest"  # what computes the chunks; by default the fastest that is there
     episodes: int = 1  # how many to play
     seconds: float = 60.0  # [s] of an episode, at most
     seed: int = -1  # of the first start, for robots that draw it; -1 for none

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from ...envs import Clock, ConfigError
 from ...envs.agent import Agent, Chunk, Request, Runner
 from ...envs.errors import names
+from ...envs.pictures import as_seen
 from ..engines.engine import Engine
 
 
@@ -35,17 +35,14 @@ def answer(engine: Engine, requests: list[Request | None]) -> list[Chunk | None]
 
 def draw_noise(engine: Engine, seed: int) -> np.ndarray:
     """Return the noise (K, H, E) of a chunk, which its seed alone decides."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(engine.noise_shape, generator=generator).numpy()
+    return np.random.default_rng(seed).standard_normal(engine.shape.noise, np.float32)
 
 
 def blank_history(engine: Engine) -> dict[str, np.ndarray]:
     """Return the observations of a request, all zeros, to warm up and to measure with."""
     history = {}
-    for key, field in engine.seen.observations.items():
-        count = engine.config.observation_steps
-        if field.is_image:
-            count = engine.config.encoders.images.frames
+    for key, field in as_seen(engine.spec, engine.shape.side).observations.items():
+        count = engine.shape.pictures if field.is_image else engine.shape.observation_steps
         history[key] = np.zeros((count, *field.shape), field.dtype)
     return history
 
@@ -58,7 +55,7 @@ def _stack_prefixes(engine: Engine, requests: list[Request]) -> tuple[np.ndarray
     lengths = np.array([len(request.prefix) for request in requests])
     if not lengths.any():
         return ()
-    shape = (len(requests), engine.config.horizon, engine.spec.action_size)
+    shape = (len(requests), engine.shape.horizon, engine.spec.action_size)
     prefixes = np.zeros(shape, np.float32)
     for row, request in zip(prefixes, requests, strict=True):
         if len(request.prefix):
@@ -181,18 +178,18 @@ def make_agent(engine: Engine, runner: Runner, on_delay: str = "") -> Agent:
     on_delay: "prefix" tells the policy what will be sent meanwhile, the default of one with a
     prefix; "switch" changes over when the answer comes; "hold" holds still until then.
     """
-    config = engine.config
-    valid = ON_DELAY if config.net.prefix else ON_DELAY[1:]
+    shape = engine.shape
+    valid = ON_DELAY if shape.takes_prefix else ON_DELAY[1:]
     on_delay = on_delay or valid[0]
     if on_delay not in valid:
         raise ConfigError(f"on_delay={on_delay!r} is not for this policy; valid: {names(valid)}")
     return Agent(
         runner,
-        engine.seen,
-        observation_steps=config.observation_steps,
-        action_steps=config.action_steps,
-        frames=config.encoders.images.frames,
-        prefix_length=config.longest_prefix if on_delay == "prefix" else 0,
+        as_seen(engine.spec, shape.side),
+        observation_steps=shape.observation_steps,
+        action_steps=shape.action_steps,
+        pictures=shape.pictures,
+        prefix_length=shape.longest_prefix if on_delay == "prefix" else 0,
         wait=on_delay == "hold",
-        patience=config.horizon / engine.spec.policy_hz,
+        patience=shape.horizon / engine.spec.policy_hz,
     )

@@ -31,7 +31,9 @@ class TrainConfig:
     augment: AugmentationConfig = field(default_factory=AugmentationConfig)  # changes at random
     held_out: float = 0.04  # share of episodes that are not trained on but measure the loss
     seed: int = 0  # of all that is drawn
-    save_seconds: float = 60.0  # [s] between two saves of the unfinished run
+    # [s] between two saves of the unfinished run, or longer where saving would take more than a
+    # fiftieth of the time; 0 saves after every step
+    save_seconds: float = 60.0
     log_every: int = 100  # [steps] between two rows of the log
     compile: bool = False  # the network with torch.compile
     threads: int = 0  # of the CPU; 0 tries which is fastest here; last bits depend on it

@@ -31,6 +31,7 @@ from .resume import RESUME, resume_run, save_run
 from .state import TrainState
 from .threads import torch_threads
 
+SAVING = 0.02  # share of the time that may go into saving an unfinished run
 HeldOutMeasure = Callable[[Policy, Samples], float]  # what is measured of held-out samples
 
 
@@ -164,6 +165,7 @@ def _loop(
     config = state.config
     first_logged = step + 10  # early, to say how long it will take
     saved = time.monotonic()
+    pause = config.save_seconds
     generator = Generator(state.device)
     while step < config.steps:
         # The draws of a step are its own, so that there is no stream to save.
@@ -179,10 +181,13 @@ def _loop(
             measured = _validate(state, dataset, held_out_error) if validated else {}
             log.write(step, loss.item(), state.learning_rate(step), measured)
         stop = interrupt.asked
-        if stop or time.monotonic() - saved > config.save_seconds:
+        if stop or time.monotonic() - saved > pause:
             _require_finite(loss, step)
+            began = time.monotonic()
             save_at(step)
             saved = time.monotonic()
+            if pause:
+                pause = max(config.save_seconds, (saved - began) / SAVING)
         if stop:
             raise KeyboardInterrupt
 

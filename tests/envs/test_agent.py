@@ -167,13 +167,13 @@ class Counted(dict):
         return super().__getitem__(key)
 
 
-@pytest.mark.parametrize(("frames", "seen", "looked"), [(1, [4], 2), (2, [3, 4], 5)])
+@pytest.mark.parametrize(("pictures", "seen", "looked"), [(1, [4], 2), (2, [3, 4], 5)])
 def test_only_pictures_that_are_asked_for_are_looked_at(
-    frames: int, seen: list[int], looked: int
+    pictures: int, seen: list[int], looked: int
 ) -> None:
     spec = Spec({"camera": Field((4, 4, 3), kind="image"), "joint": FREE}, {"a": FREE}, 10)
     oracle = Oracle()
-    agent = Agent(oracle, spec, observation_steps=2, action_steps=4, frames=frames)
+    agent = Agent(oracle, spec, observation_steps=2, action_steps=4, pictures=pictures)
     agent.reset(0)
     ticks = []
     for k in range(5):

@@ -11,7 +11,8 @@ from torch import Tensor
 from fewstep.envs import DataError, Field, Spec
 from fewstep.policy import normaliser as normaliser_module
 from fewstep.policy.checkpoint import load_policy, save_policy
-from fewstep.policy.field_codes import contract_field, encoded_width, expand_field
+from fewstep.policy.field_codes import contract_field, expand_field
+from fewstep.policy.field_widths import encoded_width
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.normaliser import Normaliser
 from fewstep.policy.policy import Policy, PolicyConfig

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ..layers import Mish
 from .config import EncoderConfig
 from .image import ImageEncoder
 from .pictures import prepare
@@ -49,7 +50,7 @@ class ObservationEncoder(nn.Module):
         size = observation_steps * state_size + frames * len(cameras) * config.images.features
         self.layers = nn.Sequential(
             nn.Linear(size, features),
-            nn.Mish(),
+            Mish(),
             nn.Linear(features, features),
         )
 
@@ -103,4 +104,4 @@ class ObservationEncoder(nn.Module):
         """Return pictures (n, 3, h, w) in [0, 1] about zero, as the weights expect them."""
         mean = torch.tensor(self.config.mean, device=pictures.device).view(3, 1, 1)
         deviation = torch.tensor(self.config.deviation, device=pictures.device).view(3, 1, 1)
-        return (pictures - mean) / deviation
+        return ((pictures - mean) / deviation).to(next(self.parameters()).dtype)

@@ -32,7 +32,7 @@ SPEC = Spec(
     {"q": Field((2,), "rad"), "eye": Field((4, 4, 3), kind="image")}, {"q": Field((2,), "rad")}, 10
 )
 STATE = Spec({"q": Field((2,), "rad")}, {"q": Field((2,), "rad")}, 10)
-MESSAGES = Messages(SPEC, observation_steps=2, frames=1, horizon=8)
+MESSAGES = Messages(SPEC, observation_steps=2, pictures=1, horizon=8)
 
 
 def request(seed: int, spec: Spec = SPEC, prefix: int = 0) -> Request:
@@ -62,7 +62,7 @@ class Node:
     """A worker process with its mailboxes."""
 
     def __init__(self, policy: Path) -> None:
-        self.messages = Messages(STATE, observation_steps=2, frames=1, horizon=8)
+        self.messages = Messages(STATE, observation_steps=2, pictures=1, horizon=8)
         self.requests, self.chunks = Mailbox(self.messages.request), Mailbox(self.messages.chunk)
         self.runner = self.start(policy)
 

@@ -393,6 +393,7 @@ def test_bench_measures_the_textbook_beside(workshop):
                 f"policy={workshop}/run",
                 f"out={workshop}/bench",
                 "calls=10",
+                "engines=[onnx,eager]",
                 "network_evaluations=[2]",
             ]
         )
@@ -400,12 +401,15 @@ def test_bench_measures_the_textbook_beside(workshop):
     )
     bench = json.loads((workshop / "bench/bench.json").read_text())
     assert [(r["engine"], r["network_evaluations"]) for r in bench["rows"]] == [
+        ("onnx", 2),
         ("eager", 2),
-        ("eager", 100),
+        ("encoder", 0),
+        ("textbook", 100),
     ]
     assert all(
-        0 < r["floor_ms"] <= r["median_ms"] <= r["p99_ms"] <= r["max_ms"] for r in bench["rows"]
+        0 < r["min_ms"] <= r["median_ms"] <= r["p99_ms"] <= r["max_ms"] for r in bench["rows"]
     )
+    assert (workshop / "bench/bench.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_unknown_device_lists_the_valid_ones(tmp_path, capsys):

@@ -35,7 +35,7 @@ def observe(rows: int) -> dict[str, np.ndarray]:
 
 
 def draw_noise(engine, rows: int) -> np.ndarray:
-    arrays, horizon, size = engine.noise_shape
+    arrays, horizon, size = engine.shape.noise
     shape = (arrays, rows, horizon, size)
     return np.random.default_rng(1).normal(size=shape).astype(np.float32)
 
@@ -58,16 +58,19 @@ def test_an_engine_says_what_its_policy_says_to_the_last_bit(policy, sampler, pr
 
 
 def test_an_engine_tells_the_shape_of_its_noise(policy) -> None:
-    assert EagerEngine(policy).noise_shape == (1, 8, 5)  # an angle has two encoded numbers
-    assert EagerEngine(policy, Sampler("ddpm", 4)).noise_shape == (4, 8, 5)
+    assert EagerEngine(policy).shape.noise == (1, 8, 5)  # an angle has two encoded numbers
+    assert EagerEngine(policy, Sampler("ddpm", 4)).shape.noise == (4, 8, 5)
 
 
 def test_engines_are_loaded_by_name(policy, tmp_path) -> None:
     save_policy(policy, tmp_path, {})
     engine = load_engine(tmp_path, sampler=Sampler(network_evaluations=1))
-    assert (engine.spec, engine.config) == (policy.spec, policy.config)
-    assert load_engine("pusht").config.horizon == 16
-    with pytest.raises(ConfigError, match="unknown engine 'warp'; valid: eager"):
+    assert (engine.spec, engine.shape.horizon) == (policy.spec, 8)
+    assert load_engine("pusht").shape.horizon == 16
+    with pytest.raises(
+        ConfigError,
+        match="unknown engine 'warp'; valid: compiled, cpp, eager, fastest, onnx, openvino",
+    ):
         load_engine(tmp_path, "warp")
     with pytest.raises(CheckpointError, match="holds no policy"):
         load_engine(tmp_path / "nothing")

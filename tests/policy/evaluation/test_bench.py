@@ -6,25 +6,20 @@ import pytest
 import torch
 
 from fewstep.envs import ConfigError, Field, Spec
-from fewstep.policy.checkpoint import save_policy
+from fewstep.policy.checkpoint import load_policy, save_policy
+from fewstep.policy.engines.export import export_policy
 from fewstep.policy.evaluation.bench import ROUNDS, Mode, bench, measure_alternately
+from fewstep.policy.evaluation.bench_exact import measure_floor
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.training.threads import torch_threads
 
 SPEC = Spec({"q": Field((2,), "rad")}, {"q": Field((2,), "rad")}, 20)
 NET = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16)
-ROW = [  # the contract of bench.json
-    "engine",
-    "network_evaluations",
-    "threads",
-    "calls",
-    "median_ms",
-    "p99_ms",
-    "max_ms",
-    "floor_ms",
-    "max_error",
-]
+ROW = {  # the contract of bench.json
+    *("engine", "network_evaluations", "threads", "calls"),
+    *("median_ms", "p99_ms", "max_ms", "min_ms"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,24 +30,48 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_textbook_is_the_last_row_wherever_it_was_asked_for(run: Path) -> None:
+def test_every_mode_is_a_row_and_the_textbook_the_last(run: Path) -> None:
     rounds: list[int] = []
-    result = bench(run, network_evaluations=(100, 2), calls=10, on_round=rounds.append)
+    result = bench(
+        run,
+        engines=("eager", "onnx"),
+        network_evaluations=(3, 2),
+        threads=(1, 2),
+        calls=10,
+        on_round=rounds.append,
+    )
     rows = result["rows"]
-    assert [list(row) for row in rows] == [ROW, ROW]
-    assert [(row["engine"], row["network_evaluations"]) for row in rows] == [
-        ("eager", 2),
-        ("eager", 100),
-    ]
-    assert [row["max_error"] for row in rows] == [0.0, 0.0]
+    modes = [(row["engine"], row["network_evaluations"], row["threads"]) for row in rows]
+    both = [("eager", 3), ("onnx", 3), ("eager", 2), ("onnx", 2)]
+    asked = [(*mode, threads) for threads in (1, 2) for mode in both]
+    assert modes == [*asked, ("encoder", 0, 1), ("textbook", 100, 1)]
+    for row in rows[:-2]:
+        assert {*row} == ROW | {"error", "floor_ms"}
+        assert 0 < row["error"] < 1e-5 and row["floor_ms"] > 0
+    assert [{*row} for row in rows[-2:]] == [ROW, ROW]
     assert result["control_period_ms"] == 50
     assert rounds == list(range(1, ROUNDS + 1))
+
+
+def test_a_policy_without_weights_is_measured_as_it_was_exported(run: Path, tmp_path: Path) -> None:
+    export_policy(run, tmp_path / "arm")
+    result = bench(tmp_path / "arm", engines=("onnx",), network_evaluations=(1, 3), calls=10)
+    (row,) = result["rows"]
+    assert {*row} == ROW and (row["engine"], row["network_evaluations"]) == ("onnx", 2)
+
+
+def test_the_floor_grows_with_every_evaluation(run: Path) -> None:
+    floor = measure_floor(load_policy(run))
+    each = floor.milliseconds(2) - floor.milliseconds(1)
+    assert floor.milliseconds(10) == pytest.approx(floor.milliseconds(1) + 9 * each)
+    network = sum(p.numel() for p in load_policy(run).net.parameters() if p.ndim == 3)
+    assert floor.weights == 4 * network  # every convolution once
 
 
 def test_the_threads_are_as_many_as_before(run: Path) -> None:
     with torch_threads(torch.get_num_threads() + 1):
         before = torch.get_num_threads()
-        bench(run, network_evaluations=(1,), calls=10, threads=1)
+        bench(run, engines=("eager",), network_evaluations=(1,), calls=10, threads=(1,))
         assert torch.get_num_threads() == before
 
 
@@ -63,15 +82,10 @@ def test_rows_take_turns() -> None:
         Mode("two", 1): lambda: called.append("two"),
     }
     times = measure_alternately(calculations, 2 * ROUNDS)
-    assert called == ["one", "two"] + ROUNDS * ["one", "one", "two", "two"]
+    assert called == ["one", "two"] + ROUNDS * (3 * ["one"] + 3 * ["two"])
     assert [len(milliseconds) for milliseconds in times.values()] == [2 * ROUNDS, 2 * ROUNDS]
 
 
 def test_an_unknown_engine_lists_the_valid_ones(run: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown engine 'steam'; valid: eager"):
+    with pytest.raises(ConfigError, match="unknown engine 'steam'; valid: compiled, cpp, eager"):
         bench(run, engines=("steam",))
-
-
-def test_the_encoder_is_timed_beside_the_chunks(run: Path) -> None:
-    encoder = bench(run, network_evaluations=(2,), calls=10)["encoder_ms"]
-    assert 0 < encoder["median"] <= encoder["p99"]
