@@ -70,11 +70,7 @@ def bench(
     _require_sense(engines, (calls, *network_evaluations, *threads))
     folder = find_policy(policy_name)
     names = list(engines) or engines_here(folder)
-    exact = None
-    if (folder / MODEL).is_file() and find_spec("torch"):
-        from .bench_exact import Exact
-
-        exact = Exact(folder)
+    exact = _load_exact(folder)
     counts = list(network_evaluations) if exact else [find_steps(folder)]
     with exact.threads_kept() if exact else nullcontext():
         timed = _load_all(folder, _modes(names, counts, threads), exact)
@@ -99,6 +95,15 @@ def _require_sense(engines: Sequence[str], numbers: Sequence[int]) -> None:
         raise ConfigError("calls, network_evaluations and threads must be at least 1")
     for name in engines:
         require_engine(name)
+
+
+def _load_exact(folder: Path) -> Exact | None:
+    """Return the policy with its weights, where these and torch are there."""
+    if not (folder / MODEL).is_file() or not find_spec("torch"):
+        return None
+    from .bench_exact import Exact
+
+    return Exact(folder)
 
 
 def _load_all(

@@ -14,6 +14,7 @@ from fewstep.demos.store import DemoStore
 from fewstep.demos.windows import split_episodes
 from fewstep.envs import Field, Spec
 from fewstep.policy.checkpoint import save_policy
+from fewstep.policy.engines.eager import shape_of
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.normaliser import Normaliser
 from fewstep.policy.policy import Policy, PolicyConfig
@@ -106,9 +107,7 @@ class Knowing:
         self._offset = offset
         self._after_end = after_end
         self.spec = policy.spec
-        self.seen = policy.seen
-        self.config = policy.config
-        self.noise_shape = (1, policy.config.horizon, policy.noise_size)
+        self.shape = shape_of(policy, policy.config.drawn_by)
         self.asked: list[int] = []
 
     def predict(
@@ -120,7 +119,7 @@ class Knowing:
     ) -> np.ndarray:
         frames = obs["frame"][:, -1, 0].round().astype(int)
         self.asked += frames.tolist()
-        ahead = frames[:, None] + np.arange(self.config.horizon)
+        ahead = frames[:, None] + np.arange(self.shape.horizon)
         end = self._ends[np.searchsorted(self._ends, frames, side="right")]
         chunks = self._actions[np.minimum(ahead, len(self._actions) - 1)] + self._offset
         chunks[ahead >= end[:, None]] += self._after_end

@@ -176,7 +176,7 @@ def test_an_error_in_a_worker_reaches_the_user(folder: Path) -> None:
 
 
 def test_an_unknown_engine_lists_the_valid_ones(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown engine 'steam'; valid: eager"):
+    with pytest.raises(ConfigError, match="unknown engine 'steam'; valid: compiled, cpp, eager"):
         job_for(folder, engine="steam")
 
 

@@ -56,7 +56,7 @@ def know(demos: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> Know:
 
     def put(offset: Any = 0.0, after_end: float = 0.0) -> Knowing:
         engine = Knowing(load_policy(policy), demos, np.asarray(offset), after_end)
-        monkeypatch.setitem(open_loop.ENGINES, "eager", lambda *given: engine)
+        monkeypatch.setattr(open_loop, "load_engine", lambda *given: engine)
         return engine
 
     return put
