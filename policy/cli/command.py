@@ -41,7 +41,7 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False)
     with warnings.catch_warnings():
-        warnings.showwarning = partial(_show_warning, errors, warnings.showwarning)
+        warnings.showwarning = partial(_show_warning, errors, set(), warnings.showwarning)
         try:
             return _run(name, arguments, console)
         except ConfigError as error:
@@ -87,9 +87,19 @@ def _show_error(errors: Console, error: FewstepError) -> None:
 
 
 def _show_warning(
-    errors: Console, others: Any, message: Any, category: type[Warning], *where: Any
+    errors: Console,
+    told: set[str],
+    others: Any,
+    message: Any,
+    category: type[Warning],
+    *where: Any,
 ) -> None:
-    """Show a warning of ours in plain words, and others as Python does."""
+    """Show a warning of ours once and in plain words, and others as Python does.
+
+    Python forgets what it has shown when a library changes its filters.
+    """
     if not issubclass(category, FewstepWarning):
         return others(message, category, *where)
-    errors.print(f"fewstep: {message}", style="yellow", markup=False, soft_wrap=True)
+    if str(message) not in told:
+        told.add(str(message))
+        errors.print(f"fewstep: {message}", style="yellow", markup=False, soft_wrap=True)
