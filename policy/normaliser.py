@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from ..envs import ConfigError, DataError, Field, Spec
 from .field_codes import contract_field, expand_field
-from .field_widths import WIDTH, encoded_width
+from .field_widths import WIDTH, encoded_width, find_measured
 
 NARROWEST = 0.02  # share of its field's widest range that an element's range counts as at least
 # A chunk may leave the range of the demonstrated actions by 5 % of half of it, no further.
@@ -214,15 +214,6 @@ class Normaliser(nn.Module):
         place = self._places[group][key]
         self.get_buffer(f"{group}_low")[place] = low
         self.get_buffer(f"{group}_high")[place] = high
-
-
-def find_measured(spec: Spec) -> tuple[str, ...]:
-    """Return the actions that can be learnt as differences from what a state measures."""
-    found = []
-    for key, field in spec.actions.items():
-        if field.measured_by in spec.states and field.kind != "discrete":
-            found.append(key)
-    return tuple(found)
 
 
 def place_fields(fields: Mapping[str, Field]) -> dict[str, slice]:

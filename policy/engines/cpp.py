@@ -21,6 +21,7 @@ import numpy as np
 
 from ...envs import CheckpointError, ConfigError, Field, Spec
 from ...envs.atomic_files import write_file
+from ..field_widths import find_measured
 from ..policy_folder import load_spec
 from .cache import cache_folder
 from .engine import ChunkShape
@@ -54,10 +55,10 @@ def render_source(
     }
     states = list(spec.states)
     described = [_describe(field, -1) for field in spec.states.values()]
+    differences = find_measured(spec) if config.get("from_measured") else ()
     actions = []
-    for field in spec.actions.values():
-        is_difference = config.get("from_measured") and field.kind != "discrete"
-        measured_by = states.index(field.measured_by) if is_difference and field.measured_by else -1
+    for key, field in spec.actions.items():
+        measured_by = states.index(field.measured_by) if key in differences else -1
         actions.append(_describe(field, measured_by))
     arrays = {
         "Field STATE_FIELDS": described or [["LINEAR", 0, -1]],  # C++ has no empty arrays

@@ -101,20 +101,22 @@ def read_export(folder: Path, format: str) -> Export:
 
 def find_steps(folder: Path) -> int:
     """Return the steps of the sampler that a policy was exported with."""
-    for format in (ONNX, CPP):
-        if has_export(folder, format):
-            return read_export(folder, format).steps
-    raise CheckpointError(f"{folder} has no export, and its weights cannot be used here")
+    return _read_any(folder).steps
 
 
 def hash_weights(folder: Path) -> str:
     """Return the sha256 of a policy's weights, or of those that it was exported from."""
     if (folder / MODEL).is_file():
         return hash_file(folder / MODEL)
+    return _read_any(folder).weights
+
+
+def _read_any(folder: Path) -> Export:
+    """Return the description of any export of a policy."""
     for format in (ONNX, CPP):
         if has_export(folder, format):
-            return read_export(folder, format).weights
-    raise CheckpointError(f"{folder} has neither {MODEL} nor an export")
+            return read_export(folder, format)
+    raise CheckpointError(f"{folder} has no export, nor weights that can be used here")
 
 
 def hash_file(path: Path) -> str:

@@ -12,7 +12,6 @@ from ...envs import CheckpointError
 from ...envs.errors import refusing
 from .exported import ExportedEngine, Graph, load_exported
 
-FORMAT = "onnx"
 TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 
 
