@@ -22,7 +22,7 @@ from ..engines.engine import Engine
 from ..engines.program import Operation, build_program
 from ..policy import Policy
 from ..serving.runners import blank_history, draw_noise
-from ..training.threads import torch_threads
+from ..training.processor import torch_threads
 
 OBSERVATIONS = 50  # on which errors are measured
 REPEATS = 100  # of what the floor is measured with, of which the fastest counts

@@ -9,7 +9,7 @@ import numpy as np
 from ...envs import Obs
 from ..engines.engine import Engine
 from ..serving.runners import InlineRunner, make_agent
-from ..training.threads import torch_threads
+from ..training.processor import torch_threads
 
 WARM_UP = 5  # calls that do not count
 

@@ -19,7 +19,7 @@ from ..engines.engine import Engine
 from ..engines.loading import load_engine
 from ..policy import Policy
 from ..serving.runners import RequestBatch, make_agent
-from ..training.threads import torch_threads
+from ..training.processor import torch_threads
 from .job import GROUP, Job, Rollout
 from .memory import MemoryBudget
 from .smoothness import Smoothness

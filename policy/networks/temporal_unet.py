@@ -122,7 +122,7 @@ class TemporalUnet(nn.Module):
         if self.config.prefix:
             x = torch.cat([x, _mark_prefix(x, condition)], -1)
         x = rearrange(x, "b h a -> b a 1 h")  # a view: the layers keep the order of the memory
-        films = (condition.film + time_film)[..., None, None]
+        films = (condition.film + time_film).to(x.dtype)[..., None, None]
         film_of_each = iter(films.split(self.films, 1))
         skips: list[Tensor] = []
         for blocks, shrink in zip(self.down, [*self.shrink, nn.Identity()], strict=True):

@@ -35,6 +35,8 @@ class TrainConfig:
     # fiftieth of the time; 0 saves after every step
     save_seconds: float = 60.0
     log_every: int = 100  # [steps] between two rows of the log
+    # products in bfloat16, where the processor has it; a policy acts in float32 all the same
+    bfloat16: bool = True
     compile: bool = False  # the network with torch.compile
     threads: int = 0  # of the CPU; 0 tries which is fastest here; last bits depend on it
     model: PolicyConfig = field(default_factory=PolicyConfig)  # what is trained

@@ -19,7 +19,7 @@ from ..policy import Policy
 from ..policy_folder import require_unused
 from .config import TrainConfig
 from .dataset import Dataset, Samples, TensorSamples, read_dataset
-from .threads import torch_threads
+from .processor import torch_threads
 from .train import fit
 
 LABELLED_TOGETHER = 256  # chunks that the teacher makes in one batch

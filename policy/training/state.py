@@ -16,7 +16,7 @@ from ..policy import Policy
 from .augmentation import augment
 from .config import TrainConfig
 from .dataset import Dataset, Samples
-from .threads import find_fastest
+from .processor import find_fastest, multiplies_in_bfloat16
 
 MOST_VALIDATED = 2048  # held-out windows that the loss is measured on
 
@@ -50,6 +50,7 @@ class TrainState:
         self.policy = policy
         self.config = config
         self.device = policy.device
+        self.in_bfloat16 = config.bfloat16 and multiplies_in_bfloat16(self.device)
         groups = group_weights(policy, config)
         self.weights: list[nn.Parameter] = []
         for group in groups:
@@ -75,8 +76,7 @@ class TrainState:
         """Take one step of the optimiser and return the loss ()."""
         for group in self.optimiser.param_groups:
             group["lr"] = group["rate"] * self.learning_rate(step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss = self._loss(batch, generator)
+        loss = self._loss(batch, generator)
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, self.config.clip)
@@ -91,7 +91,8 @@ class TrainState:
         changed = augment(batch, self.policy.spec, config.augment, crop, generator)
         noise_levels = config.noise_levels
         state_noise = config.augment.state_noise
-        return self.policy.loss(changed, generator, noise_levels, state_noise).mean()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+            return self.policy.loss(changed, generator, noise_levels, state_noise).mean()
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:

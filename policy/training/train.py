@@ -27,9 +27,9 @@ from .caching.image_cache import cache_folder
 from .config import TrainConfig
 from .dataset import Dataset, OnFrames, Samples, read_dataset, with_maps
 from .log import Log
+from .processor import torch_threads
 from .resume import RESUME, resume_run, save_run
 from .state import TrainState
-from .threads import torch_threads
 
 SAVING = 0.02  # share of the time that may go into saving an unfinished run
 HeldOutMeasure = Callable[[Policy, Samples], float]  # what is measured of held-out samples
@@ -146,6 +146,7 @@ def fit(
         "cpu_seconds": run_log.cpu_seconds,
         "threads": count,
         "device": str(state.device),
+        "bfloat16": state.in_bfloat16,
         "train": to_plain(config),
     }
     state.write_policy(out, provenance)

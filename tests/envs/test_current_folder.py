@@ -76,7 +76,7 @@ VERBS = {
     "check": "check data=demos",
     "view": "view data=demos port=0",
     "train": "train data=demos out=trained steps=2 batch=4 model.horizon=8 model.action_steps=4",
-    "distill": "distill policy=run data=demos out=distilled copies=1 steps=2 batch=4",
+    "distill": "distill policy=run data=demos out=distilled copies=1 steps=2 batch=4 export=false",
     "evaluate": "evaluate policy=run task=my_env:Env-v0 workers=2 episodes=26",
     "tune": "tune policy=run task=my_env:Env-v0 episodes=2 workers=1",
     "run": "run robot=my_robot:Robot actions=arm unattended=true seconds=0.2 priority=0 out=log",

@@ -146,7 +146,7 @@ def test_a_curation_that_cannot_be_read_is_not_written_over(tmp_path: Path) -> N
         assert len(DemoStore.open(path)) == 2, "it waits for nobody who writes into the pipe"
 
 
-SMALL = "steps=1 threads=1 model.net.channels=[8,16] model.net.groups=4 model.horizon=4 model.action_steps=2"
+SMALL = "steps=1 threads=1 export=false model.net.channels=[8,16] model.net.groups=4 model.horizon=4 model.action_steps=2"
 
 
 @pytest.mark.parametrize("verb", ["check", "train", "view", "export"])

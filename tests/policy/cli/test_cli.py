@@ -88,7 +88,8 @@ def test_a_command_to_try_is_not_broken_into_lines(
     workshop: Path, tmp_path: Path, capsys, monkeypatch
 ):
     monkeypatch.setenv("COLUMNS", "30")
-    assert main(["train", f"data={workshop}/demos", f"out={tmp_path}/run", "steps=1", *TINY]) == 0
+    places = [f"data={workshop}/demos", f"out={tmp_path}/run"]
+    assert main(["train", *places, "steps=1", "export=false", *TINY]) == 0
     assert f"try: fewstep evaluate policy={tmp_path}/run task=..." in capsys.readouterr().out
 
 

@@ -59,7 +59,8 @@ def test_the_way_from_an_own_environment_to_its_evaluation(beside: str, capsys) 
     first = [store.episode(index).data["state"][0].item() for index in range(3)]
     assert min(first) > 1.0, "the option size has not reached the environment"
     assert store.provenance["task_options"] == {"size": 3}
-    assert main(["train", "data=demos", "out=run", "steps=5", "held_out=0.34", *TINY]) == 0
+    short = ["steps=5", "held_out=0.34", "export=false", *TINY]
+    assert main(["train", "data=demos", "out=run", *short]) == 0
     assert main(["evaluate", "policy=run", task, "task.options.size=2", "episodes=2"]) == 0
     assert "1.000 [" in capsys.readouterr().out
 

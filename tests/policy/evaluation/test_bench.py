@@ -12,7 +12,7 @@ from fewstep.policy.evaluation.bench import ROUNDS, Mode, bench, measure_alterna
 from fewstep.policy.evaluation.bench_exact import measure_floor
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
-from fewstep.policy.training.threads import torch_threads
+from fewstep.policy.training.processor import torch_threads
 
 SPEC = Spec({"q": Field((2,), "rad")}, {"q": Field((2,), "rad")}, 20)
 NET = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16)

@@ -11,7 +11,8 @@ from fewstep.envs import ConfigError
 from fewstep.policy.diffusion.objectives import Denoiser
 from fewstep.policy.diffusion.path import LINEAR
 from fewstep.policy.diffusion.samplers import STEPS, Sampler, sample
-from fewstep.policy.networks.layers import embed_time, mish
+from fewstep.policy.networks import layers
+from fewstep.policy.networks.layers import Convolution, embed_time, mish
 from fewstep.policy.networks.temporal_unet import (
     FoldedUnet,
     TemporalUnet,
@@ -232,6 +233,44 @@ def test_times_a_thousandth_apart_have_different_embeddings(times: list[float]) 
         assert a.abs().max() <= 1
         if (t.diff() > 1e-3).all():
             assert (a - b).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (5, 1), (3, 2)])
+@pytest.mark.parametrize("in_bfloat16", [False, True])
+@pytest.mark.parametrize("large", [False, True])
+def test_a_convolution_has_its_gradients_however_it_is_computed(
+    large: bool, in_bfloat16: bool, kernel: int, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layer = Convolution(A + 1, 4, kernel, stride=stride, padding=kernel // 2)
+    found = []
+    for as_asked in (False, True):
+        if as_asked and large:
+            monkeypatch.setattr(layers, "LARGE", 0)
+        x = draw(B, A + 1, 1, H).bfloat16().float().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=as_asked and in_bfloat16):
+            out = layer(x)
+        out.backward(draw(*out.shape, seed=1).bfloat16().to(out.dtype))
+        found.append([out.float(), x.grad, *(w.grad for w in layer.parameters())])
+        layer.zero_grad()
+    assert out.dtype == (torch.bfloat16 if in_bfloat16 else torch.float32)
+    close = {"rtol": 0.01, "atol": 0.02} if in_bfloat16 else {"rtol": 1e-5, "atol": 1e-5}
+    for exact, computed in zip(*found, strict=True):
+        torch.testing.assert_close(computed, exact, **close)
+
+
+def test_a_network_learns_the_same_in_bfloat16() -> None:
+    gradients = []
+    for in_bfloat16 in (False, True):
+        net = shaken(build(replace(SMALL, prefix=True))).requires_grad_(True)
+        promised = (draw(B, H, A, seed=2), torch.full((B,), 3))
+        with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+            out = net(draw(B, H, A, seed=1), at(0.5), net.condition(draw(B, C), *promised))
+        (out.float() * draw(B, H, A, seed=3)).sum().backward()
+        gradients.append(torch.cat([w.grad.flatten() for w in net.parameters()]))
+    exact, rounded = gradients
+    assert 0 < (rounded - exact).norm() < 0.05 * exact.norm()
 
 
 def test_mish_is_that_of_torch() -> None:

@@ -26,7 +26,7 @@ TINY = (
     "batch=32",
     "steps=600",
 )
-FAST = ("lr=0.01", "warmup=20", "ema=0.95", "held_out=0")
+FAST = ("lr=0.01", "warmup=20", "ema=0.95", "held_out=0", "export=false")
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,7 @@ def test_a_student_is_evaluated_and_neither_overwritten_nor_distilled_again(fold
         "steps=10",
         "copies=1",
         "batch=16",
+        "export=false",
     ]
     assert main(command) == 0
     assert (

@@ -1,4 +1,4 @@
-"""How many threads to use: on small networks, or on a busy machine, more are often slower."""
+"""What the processor that trains can do: how many threads pay, and how exactly it multiplies."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+
+
+def multiplies_in_bfloat16(device: torch.device) -> bool:
+    """Say whether a device has products of bfloat16 numbers; a CPU that imitates them is slow."""
+    if device.type != "cpu":
+        return device.type == "cuda"
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older releases do not tell
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 @contextmanager
@@ -23,6 +31,7 @@ def torch_threads(count: int) -> Iterator[None]:
 def find_fastest(work: Callable[[], object], most: int, repeats: int = 3) -> int:
     """Return the number of threads with which `work` takes the least time here and now.
 
+    On small networks, or on a busy machine, more are often slower.
     Tried are 1, 2, 4 and so on up to `most`; a larger number has to save a tenth of the time.
     """
     best = 1
