@@ -2,6 +2,7 @@
 # pyright: reportAttributeAccessIssue=false
 # (mujoco's functions are compiled and carry no types)
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ OPENING_TARGET = Field(
 )
 
 
+@cache
 def _joint_targets() -> Field:
     model = load_model()
     ranges = [model.joint(name).range for name in JOINTS]

@@ -15,7 +15,7 @@ from ..evaluation.job import Job
 from ..evaluation.tune import Tuning
 from ..training.train import TrainConfig
 from .evaluate import advance
-from .overrides import part_of, settings_from
+from .overrides import given_settings, part_of, settings_from
 from .tables import print_differences, print_tuning, results_table
 from .train import TrainSettings, chosen_device
 from .training_bar import TrainingBar
@@ -40,9 +40,24 @@ def run(settings: DemoSettings, console: Console) -> int:
     if settings.steps:
         training = replace(training, steps=settings.steps)
     with Stages(console, config, training, out) as stages:
-        report = demo(out, config, training, device=chosen_device("auto"), events=stages.events())
+        report = demo(
+            out,
+            config,
+            training,
+            device=chosen_device("auto"),
+            command=spell_command(settings),
+            events=stages.events(),
+        )
     console.print(f"open {report} in a browser")
     return 0
+
+
+def spell_command(settings: DemoSettings) -> str:
+    """Return the command that does the same again."""
+    words = ["fewstep demo"]
+    for name, value in given_settings(settings).items():
+        words.append(f"{name}={str(value).lower() if isinstance(value, bool) else value}")
+    return " ".join(words) if words[1:] else "make demo"
 
 
 def recipe(name: str) -> TrainConfig:

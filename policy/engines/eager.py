@@ -35,6 +35,7 @@ class EagerEngine:
     """
 
     name = "eager"
+    batches = True
 
     def __init__(self, policy: Policy, sampler: Sampler | None = None) -> None:
         self._policy = policy

@@ -50,6 +50,11 @@ class Engine(Protocol):
         """Return what it is asked with, and what comes back."""
         ...
 
+    @property
+    def batches(self) -> bool:
+        """Return whether it computes a batch at once, so that rounding depends on its size."""
+        ...
+
     def predict(
         self,
         obs: Mapping[str, np.ndarray],

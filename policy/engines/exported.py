@@ -150,6 +150,8 @@ class ExportedEngine:
     name: of the engine; chunk: takes what ChunkGraph does; cameras: take a picture (1, h, w, 3).
     """
 
+    batches = False
+
     def __init__(
         self, name: str, folder: Path, export: Export, chunk: Graph, cameras: Mapping[str, Graph]
     ) -> None:

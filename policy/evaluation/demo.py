@@ -71,11 +71,12 @@ def demo(
     training: TrainConfig,
     *,
     device: str = "cpu",
+    command: str = "make demo",
     events: DemoEvents | None = None,
 ) -> Path:
     """Run every stage that is not done yet, then write report.html and return where it lies.
 
-    Stopped and started again, it goes on.
+    Stopped and started again, it goes on. command: that does it again, as the report says.
     """
     events = events or DemoEvents()
     began = time.monotonic()
@@ -102,7 +103,6 @@ def demo(
         "CPU time": f"{_measure_cpu_seconds():.0f} s",
     }
     own = _make_job(out, policy, policy.config.drawn_by.cost, config.episodes)
-    command = "fewstep demo cameras=true" if config.cameras else "make demo"
     return write_demo_report(out, policy, own, evaluation, command, cost, events.log)
 
 

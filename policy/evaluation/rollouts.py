@@ -15,9 +15,7 @@ from ...envs import Robot, RobotError, Step, run_episode
 from ...envs.agent import Runner
 from ...envs.modules import begin_child, safe_children
 from ..checkpoint import load_policy, require_match
-from ..engines.engine import Engine
 from ..engines.loading import load_engine
-from ..policy import Policy
 from ..serving.runners import RequestBatch, make_agent
 from ..training.processor import torch_threads
 from .job import GROUP, Job, Rollout
@@ -39,7 +37,8 @@ def roll_out_all(
     ended: list[Rollout] = []
     with ExitStack() as stack:
         if workers <= 1:
-            results = (roll_out_group(job, group) for group in groups)
+            player = Player(job)
+            results = (roll_out_group(job, group, player=player) for group in groups)
         else:
             results = _roll_out_beside(job, groups, workers, stack)
         for rollouts in results:
@@ -56,7 +55,24 @@ def _roll_out_beside(
     with safe_children() as before:  # all of them start with the first call
         pool = ProcessPoolExecutor(workers, spawn, begin_child, (before,))
         stack.enter_context(pool)
-        return pool.map(partial(roll_out_group, job, workers=workers), groups)
+        return pool.map(partial(_roll_out_in_worker, job, workers), groups)
+
+
+class Player:
+    """A job's policy, ready to act."""
+
+    def __init__(self, job: Job) -> None:
+        self.policy = load_policy(job.policy)
+        self.engine = load_engine(job.policy, job.engine, job.sampler)
+
+
+_players: list[Player] = []  # of a worker process, which lives for one job alone
+
+
+def _roll_out_in_worker(job: Job, workers: int, seeds: Sequence[int]) -> list[Rollout]:
+    if not _players:
+        _players.append(Player(job))
+    return roll_out_group(job, seeds, workers=workers, player=_players[0])
 
 
 @torch_threads(1)
@@ -67,15 +83,16 @@ def roll_out_group(
     on_step: StepListener | None = None,
     *,
     workers: int = 1,
+    player: Player | None = None,
 ) -> list[Rollout]:
     """Roll a group of at most GROUP seeds out, as many together as the memory allows.
 
     only: some of the seeds, each still at its own place in the batch. on_step: is given every step
     with its seed and its robot, which then can render. workers: processes that do the same.
+    player: of the job, by default loaded anew.
     """
-    policy = load_policy(job.policy)
-    engine = load_engine(job.policy, job.engine, job.sampler)
-    batch = RequestBatch(engine, GROUP)
+    player = player or Player(job)
+    batch = RequestBatch(player.engine, GROUP)
     budget = MemoryBudget(workers)
     waiting: deque[tuple[int, int]] = deque()
     for place, seed in enumerate(seeds):
@@ -96,7 +113,7 @@ def roll_out_group(
             while waiting and budget.allows(len(running) + 1):
                 place, seed = waiting.popleft()
                 with budget.opening():
-                    episode = _Episode(job, policy, engine, batch.place(place), seed, on_step)
+                    episode = _Episode(job, player, batch.place(place), seed, on_step)
                     running.append(episode)
                     advance(episode)
             batch.flush()
@@ -114,8 +131,7 @@ class _Episode:
     def __init__(
         self,
         job: Job,
-        policy: Policy,
-        engine: Engine,
+        player: Player,
         runner: Runner,
         seed: int,
         on_step: StepListener | None,
@@ -124,13 +140,13 @@ class _Episode:
         self._on_step = on_step
         self._robot: Any = job.make_robot(pictures=on_step is not None)
         try:
-            require_match(policy, self._robot.spec)
+            require_match(player.policy, self._robot.spec)
             delayed = job.delay_runner(runner, self._robot)
-            self._agent = make_agent(engine, delayed, job.on_delay)
+            self._agent = make_agent(player.engine, delayed, job.on_delay)
         except BaseException:
             self.close()
             raise
-        self._smoothness = Smoothness(policy)
+        self._smoothness = Smoothness(player.policy)
         self._steps = run_episode(self._robot, self._agent, seed=seed, max_seconds=math.inf)
 
     def advance(self) -> bool:

@@ -89,7 +89,7 @@ class InlineRunner:
 class RequestBatch:
     """Collects the requests of up to `size` episodes and answers them in one pass.
 
-    The pass always has that size, whoever asked.
+    The pass always has that size, whoever asked, where the engine's rounding depends on it.
     """
 
     def __init__(self, engine: Engine, size: int) -> None:
@@ -106,10 +106,13 @@ class RequestBatch:
 
     def flush(self) -> None:
         """Answer all that have asked."""
-        if self.asked.count(None) == len(self.asked):
+        places = [index for index, request in enumerate(self.asked) if request is not None]
+        if not places:
             return
-        fresh = answer(self._engine, self.asked)
-        for index, chunk in enumerate(fresh):
+        if self._engine.batches:
+            places = list(range(len(self.asked)))
+        fresh = answer(self._engine, [self.asked[index] for index in places])
+        for index, chunk in zip(places, fresh, strict=True):
             if chunk is not None:
                 self.answers[index] = chunk
         self.asked = [None] * len(self.asked)

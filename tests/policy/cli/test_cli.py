@@ -14,6 +14,7 @@ from opengl import needs_opengl
 from fewstep.demos.store import DemoStore
 from fewstep.envs import ConfigError, DataError
 from fewstep.policy.cli.command import load
+from fewstep.policy.cli.demo import DemoSettings, spell_command
 from fewstep.policy.cli.help import settings_of
 from fewstep.policy.cli.main import main
 from fewstep.policy.cli.overrides import settings_from
@@ -461,6 +462,12 @@ def test_the_demo_ends_in_a_report(tmp_path, monkeypatch):
     settings = ["demonstrations=2", "episodes=1", "steps=3", "workers=1"]
     assert main(["demo", f"out={tmp_path}", *settings]) == 0
     page = (tmp_path / "report.html").read_text()
+    assert f"fewstep demo demonstrations=2 episodes=1 workers=1 steps=3 out={tmp_path}" in page
     assert (
         "network evaluations" in page and "unknown" in page
     )  # one episode has no interval of its score
+
+
+def test_the_demo_of_a_report_is_spelt_as_it_was_typed() -> None:
+    assert spell_command(DemoSettings()) == "make demo"
+    assert spell_command(DemoSettings(cameras=True, steps=3)) == "fewstep demo cameras=true steps=3"

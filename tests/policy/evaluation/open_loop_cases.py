@@ -100,6 +100,9 @@ def write_policy(
 class Knowing:
     """An engine that knows what was recorded, and is off by a known amount."""
 
+    name = "knowing"
+    batches = True
+
     def __init__(self, policy: Policy, data: Path, offset: np.ndarray, after_end: float) -> None:
         store = DemoStore.open(data)
         self._actions = store.array("action")

@@ -151,6 +151,31 @@ def test_flushing_for_one_keeps_the_answers_of_others(policy: Policy) -> None:
     assert [p and p.episode for p in (early.poll(), late.poll())] == [0, 1]
 
 
+def test_an_engine_of_single_rows_computes_none_that_nobody_asked_for(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = EagerEngine(policy)
+    monkeypatch.setattr(EagerEngine, "batches", False)
+    computed: list[int] = []
+    predict = engine.predict
+
+    def count(obs, noise, *prefix) -> np.ndarray:
+        computed.append(noise.shape[1])
+        return predict(obs, noise, *prefix)
+
+    monkeypatch.setattr(engine, "predict", count)
+    batch = RequestBatch(engine, SIZE)
+    places = {i: batch.place(i) for i in (1, SIZE - 1)}
+    for i, place in places.items():
+        place.submit(request_for(i))
+    batch.flush()
+    batch.flush()
+    assert computed == [2]
+    for i, place in places.items():
+        chunk = place.poll()
+        assert chunk and chunk.episode == i
+
+
 def test_a_place_stalls_from_its_request_to_the_flush(policy: Policy) -> None:
     batch = RequestBatch(EagerEngine(policy), SIZE)
     mine, other = batch.place(0), batch.place(1)
