@@ -83,9 +83,9 @@ def _table(result: Mapping[str, Any]) -> Table:
     textbook = medians.get(("textbook", TEXTBOOK))
     period = result["control_period_ms"]
     table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
-    headers = ["engine", "evals", "median ms", "p99", "max", f"of {period:g}"]
+    headers = ["engine", "evals", "median\nms", "p99\nms", "max\nms", f"p99 of\n{period:g} ms"]
     if textbook:  # else there are no weights here to compare with
-        headers += ["error", "/ floor", "eager /", f"{TEXTBOOK} /"]
+        headers += ["error", "times\nfloor", "eager\ntakes x", f"{TEXTBOOK} evals\ntake x"]
     for header in headers:
         table.add_column(header, no_wrap=True)
     several = len({row["threads"] for row in rows}) > 1
@@ -94,7 +94,7 @@ def _table(result: Mapping[str, Any]) -> Table:
         threads = f" x{row['threads']}" if several else ""
         cells = [row["engine"] + threads, str(row["network_evaluations"])]
         cells += [f"{row[key]:.3g}" for key in ("median_ms", "p99_ms", "max_ms")]
-        cells.append(f"{100 * row['p99_ms'] / period:.2g}%")
+        cells.append(f"{100 * row['p99_ms'] / period:.2g} %")
         if textbook:
             eager = medians.get(("eager", row["network_evaluations"]))
             cells += [f"{row['error']:.0e}", f"{median / row['floor_ms']:.2f}"]
