@@ -1,6 +1,6 @@
 """Whether every engine answers as eager does: on recorded observations, and in what its episodes come to.
 
-python tests/benchmarks/same_answers.py POLICY TASK DEMOS [episodes]
+python tests/benchmarks/same_answers.py POLICY TASK DEMOS [episodes [first seed]]
 
 The error is the largest distance of an action from eager's, as a share of its range, over 1,000 recorded observations; what the
 episodes come to is paired on the same starts.
@@ -31,7 +31,9 @@ FIRST_SEED = 100_000  # of test starts
 def main() -> None:
     """Measure and print."""
     name, task, data, *rest = sys.argv[1:]
-    seeds = tuple(range(FIRST_SEED, FIRST_SEED + (int(rest[0]) if rest else 500)))
+    episodes = int(rest[0]) if rest else 500
+    first = int(rest[1]) if rest[1:] else FIRST_SEED
+    seeds = tuple(range(first, first + episodes))
     torch.set_num_threads(1)
     policy = load_policy(name)
     engines = [
