@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from memory import at_most
 from torch import Generator
 
 from fewstep.envs import CheckpointError, ConfigError, FewstepError, Field, Spec
@@ -341,6 +342,20 @@ def test_a_prefix_is_refused_where_the_network_takes_none(exported: Path) -> Non
         engine.predict(obs, noise, np.zeros((1, 8, 3)), np.ones(1))
     with pytest.raises(ConfigError, match="come together"):
         engine.predict(obs, noise, np.zeros((1, 8, 3)))
+
+
+@WITH_COMPILER
+@pytest.mark.parametrize("name", ["cpp", "openvino", "onnx", "eager"])
+def test_the_memory_does_not_grow_with_the_chunks(exported: Path, name: str) -> None:
+    engine = load_engine(exported, name, threads=1)
+    obs = {"q": np.zeros((1, 2, 3), np.float32)}
+    arrays, horizon, width = engine.shape.noise
+    noise = np.zeros((arrays, 1, horizon, width), np.float32)
+    for _ in range(200):
+        engine.predict(obs, noise)
+    with at_most(megabytes=1.0):
+        for _ in range(1000):
+            engine.predict(obs, noise)
 
 
 @WITH_COMPILER
