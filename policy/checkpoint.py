@@ -48,6 +48,11 @@ def load_policy(folder: Path | str, device: str | torch.device = "cpu") -> Polic
     """
     folder = find_policy(folder)
     policy = _read_description(folder)
+    if not (folder / MODEL).is_file():
+        raise CheckpointError(
+            f"{folder / MODEL} is missing: this takes the policy's weights, in the folder of its "
+            "training; what was exported without them can be run and measured"
+        )
     tensors = read_tensors(folder / MODEL)
     _require_fit(folder / MODEL, tensors, policy.state_dict())
     policy.to_empty(device="cpu").load_state_dict(tensors)

@@ -60,6 +60,14 @@ def run(settings: BenchSettings, console: Console) -> int:
 
         write_file(out / "bench.png", draw_bench(result))
     console.print(_table(result))
+    if "floor" in result:
+        say(
+            console,
+            "error: largest distance of an action from double precision, as a share of its range; "
+            "floor: what this machine needs to read or multiply the weights, measured just now",
+        )
+    else:
+        say(console, "without its weights the policy is measured as it was exported")
     for row in result["rows"]:
         if row["engine"] == "encoder":
             say(console, f"of each chunk the encoder takes {_milliseconds(row)} in eager PyTorch")

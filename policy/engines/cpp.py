@@ -25,13 +25,22 @@ from ..field_widths import find_measured
 from ..policy_folder import load_spec
 from .cache import cache_folder
 from .engine import ChunkShape
-from .exported import CPP, Export, ExportedEngine, Graph, load_cameras, read_export
+from .exported import (
+    CPP,
+    Export,
+    ExportedEngine,
+    Graph,
+    hash_file,
+    load_cameras,
+    read_export,
+)
 from .program import Program, build_program
 
 SOURCE = Path(__file__).parent / "source" / "chunk.cpp"
 HEADER = Path(__file__).parent / "source" / "chunk.h"
 KINDS = {"linear": "LINEAR", "discrete": "LINEAR", "angle": "ANGLE", "quaternion": "QUATERNION"}
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
+COMPILE_SECONDS = 120.0  # after which a compiler is given up
 CPU_LINES = ("model name", "flags", "Features", "CPU part")  # of /proc/cpuinfo
 
 
@@ -87,8 +96,9 @@ def _features(config: Mapping[str, Any]) -> int:
 
 def find_compiler() -> str | None:
     """Return a C++ compiler of this machine: $CXX, g++ or clang++."""
-    for name in (os.environ.get("CXX"), "g++", "clang++"):
-        found = name and shutil.which(name)
+    chosen = os.environ.get("CXX")
+    for name in [chosen] if chosen else ["g++", "clang++"]:
+        found = shutil.which(name)
         if found:
             return found
     return None
@@ -101,22 +111,39 @@ def compile_source(source: str) -> Path:
     """
     compiler = find_compiler()
     if compiler is None:
-        raise ConfigError("the cpp engine needs a C++ compiler: g++ or clang++, or CXX=...")
+        chosen = os.environ.get("CXX")
+        reason = f"CXX={chosen} is no program here" if chosen else "there is no g++ nor clang++"
+        raise ConfigError(f"the cpp engine needs a C++ compiler, and {reason}")
     native = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
+    version = _call_compiler([compiler, "--version"])
     parts = [source.encode(), version, _describe_processor(), *map(str.encode, (*FLAGS, native))]
     library = cache_folder("compiled") / f"{sha256(b'|'.join(parts)).hexdigest()[:24]}.so"
-    if library.is_file():
+    seal = library.with_suffix(".sha256")  # a library that is cut off would end the process
+    if library.is_file() and seal.is_file() and seal.read_text() == hash_file(library):
         return library
     with TemporaryDirectory() as folder:
         built = Path(folder, "chunk.so")
-        command = [compiler, *FLAGS, native, f"-I{HEADER.parent}", "-x", "c++", "-", "-o", built]
-        done = subprocess.run(command, input=source.encode(), capture_output=True, check=False)
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip()
-            raise ConfigError(f"{compiler} cannot compile the policy's source: {said[:2000]}")
+        command = [compiler, *FLAGS, native, f"-I{HEADER.parent}", "-x", "c++", "-"]
+        _call_compiler([*command, "-o", str(built)], source.encode())
+        if not built.is_file():
+            raise ConfigError(f"{compiler} has compiled nothing: is it a C++ compiler?")
         write_file(library, built.read_bytes())
+        write_file(seal, hash_file(built).encode())
     return library
+
+
+def _call_compiler(command: Sequence[str], source: bytes = b"") -> bytes:
+    """Return what a compiler says; ConfigError where it fails or does not end."""
+    try:
+        done = subprocess.run(
+            command, input=source, capture_output=True, timeout=COMPILE_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(f"{command[0]} cannot compile the policy's source: {error}") from error
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"]
+        raise ConfigError(f"{command[0]} cannot compile the policy's source: {said[0][:300]}")
+    return done.stdout
 
 
 def _describe_processor() -> bytes:

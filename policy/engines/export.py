@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from ...envs import CheckpointError
-from ...envs.atomic_files import write_file
+from ...envs import CheckpointError, ConfigError
+from ...envs.atomic_files import write_file, writing
 from ...envs.errors import pick
 from ...envs.schema import to_plain
 from ..checkpoint import load_policy
@@ -26,7 +26,16 @@ from .cpp import HEADER, SOURCE, load_cpp_engine, render_source
 from .cpp_export import write_weights
 from .eager import shape_of
 from .engine import Engine
-from .exported import CPP, ONNX, Export, description, hash_file, write_export
+from .exported import (
+    CPP,
+    ONNX,
+    Export,
+    describe_fields,
+    description,
+    has_export,
+    hash_file,
+    write_export,
+)
 from .graph import CameraGraph, ChunkGraph
 from .program import build_program
 
@@ -45,6 +54,7 @@ def export_policy(
         sampler: By default the policy's own.
 
     Raises:
+        ConfigError: `out` draws its chunks in another way.
         CheckpointError: The export is further from the eager engine than MOST_ERROR of the range of
             an action, and than rounding explains, or `out` holds another policy.
     """
@@ -54,6 +64,9 @@ def export_policy(
     _require_same(source, target)
     loaded = load_policy(source)
     chosen = sampler or loaded.config.drawn_by
+    _require_one_sampler(target, loaded, chosen, format)
+    with writing(target):
+        target.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as name:
         scratch = Path(name)
         export = _write(source, loaded, chosen, format, scratch)
@@ -75,6 +88,7 @@ def _write(source: Path, policy: Policy, sampler: Sampler, format: str, folder: 
         shape=shape_of(policy, sampler),
         sampler=to_plain(sampler),
         config=read_meta(source)["config"],
+        fields=describe_fields(policy.spec, read_meta(source)["config"]),
         steps=len(sampler.grid()) - 1,
         weights=hash_file(source / MODEL),
         chunk=chunk,
@@ -105,6 +119,19 @@ def _require_same(source: Path, target: Path) -> None:
     path = target / META
     if path.is_file() and read_meta(target) != read_meta(source):
         raise CheckpointError(f"{path} is of another policy than {source}: choose another out=")
+
+
+def _require_one_sampler(target: Path, policy: Policy, sampler: Sampler, format: str) -> None:
+    """Raise ConfigError where chunks of one folder would be drawn in two ways."""
+    if (target / MODEL).is_file() and sampler != policy.config.drawn_by:
+        raise ConfigError(f"{target} draws its chunks in another way: choose another out=")
+    plain = to_plain(sampler)
+    for other in FORMATS:
+        if other != format and has_export(target, other) and not has_export(target, other, plain):
+            raise ConfigError(
+                f"{target / description(other)} draws its chunks in another way: "
+                "choose another out="
+            )
 
 
 def _write_onnx(policy: Policy, sampler: Sampler, folder: Path) -> str:

@@ -19,10 +19,11 @@ from ...envs.atomic_files import write_file
 from ...envs.errors import refusing
 from ...envs.schema import from_plain, to_plain
 from ...envs.tables import read_json
+from ..field_widths import encoded_width
 from ..policy_folder import MODEL, load_spec, read_meta
 from .engine import ChunkShape
 
-VERSION = 1
+VERSION = 2
 ONNX = "onnx"  # format of a graph for onnxruntime or OpenVINO
 CPP = "cpp"  # format of a C++ source with its weights
 Graph = Callable[[Sequence[np.ndarray]], np.ndarray]  # inputs in their order to the one output
@@ -35,6 +36,7 @@ class Export:
     shape: ChunkShape
     sampler: dict[str, Any]  # that draws the chunks, as policy.json has it
     config: dict[str, Any]  # of the policy
+    fields: dict[str, list[Any]]  # what the policy observes and commands, as `describe_fields` does
     steps: int  # of the sampler
     weights: str  # sha256 of model.safetensors
     chunk: str  # the file that computes a chunk
@@ -57,8 +59,25 @@ def has_export(folder: Path, format: str, sampler: Mapping[str, Any] | None = No
         return False
     if sampler is None:
         return True
-    plain = json.loads(json.dumps(sampler))  # which has no tuples
-    return read_json(path, CheckpointError).get("sampler") == plain
+    found = read_json(path, CheckpointError)
+    return isinstance(found, dict) and found.get("sampler") == _without_tuples(sampler)
+
+
+def _without_tuples(plain: Any) -> Any:
+    """Return plain data as it comes back from JSON."""
+    return json.loads(json.dumps(plain))
+
+
+def describe_fields(spec: Spec, config: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return what of a Spec decides what is computed; limits and names of units may change."""
+    described: dict[str, list[Any]] = {}
+    for group in ("observations", "actions"):
+        described[group] = []
+        for key, field in getattr(spec, group).items():
+            measured = field.measured_by if config.get("from_measured") else ""
+            facts = [key, field.kind, list(field.shape), field.relative, measured]
+            described[group].append(facts)
+    return described
 
 
 def write_export(folder: Path, format: str, export: Export) -> None:
@@ -81,8 +100,12 @@ def read_export(folder: Path, format: str) -> Export:
         raise CheckpointError(f"{path} is not of version {VERSION}: export the policy again")
     with refusing(CheckpointError, f"{path} describes no export", path):
         export = from_plain(Export, plain, path.name)
+    spec = load_spec(folder)
     if export.config != read_meta(folder)["config"]:
         raise CheckpointError(f"{path} is of another policy than policy.json: export it again")
+    if export.fields != _without_tuples(describe_fields(spec, export.config)):
+        raise CheckpointError(f"{path} is of other fields than policy.json: export it again")
+    _require_shape(path, export, spec)
     if (folder / MODEL).is_file() and hash_file(folder / MODEL) != export.weights:
         raise CheckpointError(f"{path} is of other weights than {MODEL}: export the policy again")
     for name in [export.chunk, *export.cameras.values()]:
@@ -97,6 +120,28 @@ def read_export(folder: Path, format: str) -> Export:
         if hash_file(folder / name) != expected:
             raise CheckpointError(f"{folder / name} is damaged: export the policy again")
     return export
+
+
+def _require_shape(path: Path, export: Export, spec: Spec) -> None:
+    """Raise CheckpointError where an export's shape is not that of its policy."""
+    shape = export.shape
+    width = sum(encoded_width(field) for field in spec.actions.values())
+    with refusing(CheckpointError, f"{path} describes no policy", path):
+        config = export.config
+        images = config["encoders"]["images"]
+        expected = ChunkShape(
+            observation_steps=config["observation_steps"],
+            pictures=images["frames"],
+            side=images["side"],
+            horizon=config["horizon"],
+            action_steps=config["action_steps"],
+            takes_prefix=config["net"]["prefix"],
+            noise=(shape.noise[0], config["horizon"], width),
+        )
+    if shape != expected or shape.noise[0] < 1 or export.steps < 1:
+        raise CheckpointError(f"{path} has a shape that is not its policy's: export it again")
+    if set(export.cameras) != set(spec.images):
+        raise CheckpointError(f"{path} is of other cameras than policy.json: export it again")
 
 
 def find_steps(folder: Path) -> int:
@@ -186,6 +231,10 @@ class ExportedEngine:
         chunks: list[np.ndarray] = []
         for row in range(noise.shape[1]):
             one = slice(row, row + 1)
+            if not self._can_answer(obs, one):
+                unknown = (1, self._shape.horizon, self._spec.action_size)
+                chunks.append(np.full(unknown, np.nan, np.float32))
+                continue
             inputs = [obs[key][one] for key in self._spec.states]
             inputs += [self._look(camera, obs[camera][row]) for camera in self._spec.images]
             inputs.append(noise[:, one])
@@ -193,6 +242,16 @@ class ExportedEngine:
                 inputs += self._prefix(prefix, prefix_length, one)
             chunks.append(self._chunk(inputs))
         return np.concatenate(chunks)
+
+    def _can_answer(self, obs: Mapping[str, np.ndarray], one: slice) -> bool:
+        """Say whether states are numbers; what is none would be clipped by some of the graphs."""
+        for key, field in self._spec.states.items():
+            values = obs[key][one]
+            if not np.isfinite(values).all():
+                return False
+            if field.kind == "quaternion" and not values.any(-1).all():
+                return False
+        return True
 
     def _look(self, camera: str, pictures: np.ndarray) -> np.ndarray:
         """Return the features (1, P, F) of pictures (P, h, w, 3)."""

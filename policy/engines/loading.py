@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
+import warnings
 from collections.abc import Callable
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...envs import CheckpointError
+from ...envs import CheckpointError, FewstepError, FewstepWarning
 from ...envs.errors import pick
 from ...envs.schema import to_plain
 from ..policy_folder import META, MODEL, find_policy
 from .cache import cache_folder
 from .cpp import find_compiler
 from .engine import Engine
-from .exported import CPP, ONNX, has_export, hash_file
+from .exported import CPP, ONNX, has_export, hash_file, read_export
 
 if TYPE_CHECKING:  # with torch, which exported policies go without
     from ..diffusion.samplers import Sampler
@@ -36,7 +38,7 @@ def load_engine(
     Args:
         policy: The folder, or a name.
         engine: A name of ENGINES, or "fastest" for the first one whose files and libraries are
-            there.
+            there and sound; what is left out for another reason is warned of.
         sampler: How chunks are drawn, by default as the policy says. Where the folder has no export
             for it one is made, which needs torch, and kept in the user's cache.
         device: Of eager and compiled networks, as torch names it.
@@ -46,14 +48,16 @@ def load_engine(
         ConfigError: There is no such engine.
         CheckpointError: There is no sound policy.
     """
-    name = choose_engine(policy, engine)
-    return ENGINES[name](find_policy(policy), sampler, device, threads)
-
-
-def choose_engine(policy: Path | str, engine: str) -> str:
-    """Return the name of an engine, which for "fastest" is the first that can be used here."""
     require_engine(engine)
-    return _find_fastest(find_policy(policy)) if engine == FASTEST else engine
+    folder = find_policy(policy)
+    if engine != FASTEST:
+        return ENGINES[engine](folder, sampler, device, threads)
+    for name in _find_ready(folder):
+        try:
+            return ENGINES[name](folder, sampler, device, threads)
+        except FewstepError as error:
+            warnings.warn(f"the {name} engine is left out: {error}", FewstepWarning, stacklevel=2)
+    raise CheckpointError(f"no engine can compute the policy in {folder} here")
 
 
 def require_engine(name: str) -> None:
@@ -85,12 +89,15 @@ def possible_exports() -> list[str]:
     return formats
 
 
-def _find_fastest(folder: Path) -> str:
-    """Return the first engine that needs no export made; CheckpointError where there is none."""
+def _find_ready(folder: Path) -> list[str]:
+    """Return the engines that need no export made; CheckpointError where there is none."""
+    ready = []
     for name in engines_here(folder):
         format, _ = NEEDED[name]
         if not format or has_export(folder, format):
-            return name
+            ready.append(name)
+    if ready:
+        return ready
     raise CheckpointError(
         f"{folder} has nothing that can be computed here: it needs {MODEL} and fewstep[train], or "
         "an export and a C++ compiler, fewstep[openvino] or fewstep[onnx]"
@@ -111,9 +118,12 @@ def find_export(folder: Path, format: str, sampler: Sampler | None) -> Path:
         return folder  # whose engine says what is missing
     described = json.dumps([hash_file(folder / META), hash_file(folder / MODEL), plain, format])
     cached = cache_folder("exports") / sha256(described.encode()).hexdigest()[:24]
-    if not has_export(cached, format):
+    try:
+        read_export(cached, format)
+    except CheckpointError:  # none is there, or it has suffered
         from .export import export_policy
 
+        shutil.rmtree(cached, ignore_errors=True)
         export_policy(folder, cached, format, sampler)
     return cached
 

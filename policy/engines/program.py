@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from ...envs import Spec
+from ...envs import CheckpointError, Spec
 from ..field_widths import encoded_width
 from .engine import ChunkShape
 
@@ -69,9 +69,13 @@ class Program:
 
 
 def build_program(spec: Spec, config: Mapping[str, Any], shape: ChunkShape) -> Program:
-    """Return the operations of a policy; config: as policy.json has it."""
+    """Return the operations of a policy; config: as policy.json has it.
+
+    Raises CheckpointError where no network has such settings.
+    """
     program = Program()
     net = config["net"]
+    _require_network(net, shape.horizon)
     condition = net["condition"]
     encoded = sum(encoded_width(action) for action in spec.actions.values())
     inputs = encoded + bool(net["prefix"])
@@ -91,6 +95,18 @@ def build_program(spec: Spec, config: Mapping[str, Any], shape: ChunkShape) -> P
     program.once = place + 1
     program.rows[FILM] = (1, program.films)
     return program
+
+
+def _require_network(net: Mapping[str, Any], horizon: int) -> None:
+    """Raise CheckpointError for what `UnetConfig` would refuse, and the source could not bear."""
+    channels = net["channels"]
+    groups = net["groups"]
+    sizes = [groups, net["kernel"], net["condition"], net["time_size"], horizon]
+    can_be = isinstance(channels, list | tuple) and channels
+    can_be = can_be and all(type(size) is int and size > 0 for size in [*sizes, *channels])
+    can_be = can_be and net["kernel"] % 2 and not any(count % groups for count in channels)
+    if not can_be or horizon % 2 ** (len(channels) - 1):
+        raise CheckpointError(f"policy.json describes no network: its net is {dict(net)}")
 
 
 def _add_network(program: Program, channels: list[int], kernel: int, encoded: int) -> None:

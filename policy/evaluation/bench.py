@@ -67,7 +67,12 @@ def bench(
     Raises:
         ConfigError: For less than one call, evaluation or thread, and for an unknown engine.
     """
-    _require_sense(engines, (calls, *network_evaluations, *threads))
+    for name in engines:
+        require_engine(name)
+    asked = {"calls": [calls], "network_evaluations": network_evaluations, "threads": threads}
+    for name, numbers in asked.items():
+        if not numbers or min(numbers) < 1:
+            raise ConfigError(f"{name} must be at least 1, not {list(numbers)}")
     folder = find_policy(policy_name)
     names = list(engines) or engines_here(folder)
     exact = _load_exact(folder)
@@ -88,13 +93,6 @@ def bench(
     content = {"policy": str(policy_name), "rows": rows}
     content["control_period_ms"] = 1e3 / any_engine.spec.command_hz
     return content | (exact.describe() if exact else {})
-
-
-def _require_sense(engines: Sequence[str], numbers: Sequence[int]) -> None:
-    if min(numbers) < 1:
-        raise ConfigError("calls, network_evaluations and threads must be at least 1")
-    for name in engines:
-        require_engine(name)
 
 
 def _load_exact(folder: Path) -> Exact | None:

@@ -28,7 +28,7 @@ from ...envs.safety.calibration import delays
 from ...envs.safety.limits import read_limits
 from ...envs.safety.states import State
 from ..engines.exported import hash_weights
-from ..engines.loading import choose_engine, load_engine
+from ..engines.loading import load_engine
 from ..policy_folder import find_policy
 from .inference_config import InferenceConfig
 from .run_config import RunConfig, require_consistent
@@ -136,8 +136,7 @@ def _acting(config: RunConfig) -> tuple[ControlConfig, InferenceConfig | None]:
 def _served(
     config: RunConfig, control: ControlConfig
 ) -> tuple[ControlConfig, InferenceConfig | None]:
-    engine = choose_engine(config.policy, config.engine)
-    loaded = load_engine(config.policy, engine)
+    loaded = load_engine(config.policy, config.engine)
     spec = loaded.spec
     shape = loaded.shape
     acting = PolicyActor(
@@ -150,7 +149,7 @@ def _served(
         horizon=shape.horizon,
         side=shape.side,
     )
-    inference = InferenceConfig(str(find_policy(config.policy)), engine, config.threads)
+    inference = InferenceConfig(str(find_policy(config.policy)), loaded.name, config.threads)
     return _facing(replace(control, policy=acting), spec), inference
 
 

@@ -39,11 +39,13 @@ def draw_noise(engine: Engine, seed: int) -> np.ndarray:
 
 
 def blank_history(engine: Engine) -> dict[str, np.ndarray]:
-    """Return the observations of a request, all zeros, to warm up and to measure with."""
+    """Return the observations of a request to warm up and to measure with: zeros, no rotation."""
     history = {}
     for key, field in as_seen(engine.spec, engine.shape.side).observations.items():
         count = engine.shape.pictures if field.is_image else engine.shape.observation_steps
         history[key] = np.zeros((count, *field.shape), field.dtype)
+        if field.kind == "quaternion":
+            history[key][..., 0] = 1
     return history
 
 

@@ -126,7 +126,8 @@ V mish(V x) {  // x tanh(log(1 + e^x))
   return x * (n / (n + 2.0f));
 }
 
-float within(float x, float most) { return std::fmin(std::fmax(x, -most), most); }
+// what is no number stays none
+float within(float x, float most) { return x < -most ? -most : x > most ? most : x; }
 
 // A field as numbers without jumps: an angle is a point on the circle, a quaternion two columns of its rotation matrix.
 void expand(const Field& field, const float* from, float* to, const float* low, const float* high) {

@@ -12,7 +12,14 @@ import torch
 from memory import at_most
 from torch import Generator
 
-from fewstep.envs import CheckpointError, ConfigError, FewstepError, Field, Spec
+from fewstep.envs import (
+    CheckpointError,
+    ConfigError,
+    FewstepError,
+    FewstepWarning,
+    Field,
+    Spec,
+)
 from fewstep.policy.checkpoint import load_policy, save_policy
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.engines import cpp, export
@@ -365,3 +372,125 @@ def test_a_compiled_network_says_the_same(tmp_path: Path) -> None:
     policy = load_policy(folder)
     compiled = load_engine(folder, "compiled")
     assert measure_error(policy, policy.config.drawn_by, compiled, 5)[0] < MOST_ERROR
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"noise": [1, 1, 1]}, "a shape that is not its policy's"),
+        ({"horizon": 10**9}, "a shape that is not its policy's"),
+        ({"observation_steps": 1}, "a shape that is not its policy's"),
+        ({"noise": []}, "describes no policy"),
+    ],
+)
+def test_a_shape_that_is_not_the_policys_is_refused(copy: Path, changes, said: str) -> None:
+    path = copy / "chunk.onnx.json"
+    edit(path, shape=json.loads(path.read_text())["shape"] | changes)
+    with pytest.raises(CheckpointError, match=said):
+        load_engine(copy, "openvino")
+
+
+@pytest.mark.parametrize("described", ["[]", "{", ""])
+def test_a_description_that_is_no_object_is_refused(copy: Path, described: str) -> None:
+    (copy / "chunk.onnx.json").write_text(described)
+    with pytest.raises(CheckpointError, match=r"chunk\.onnx\.json"):
+        load_engine(copy, "onnx")
+
+
+def test_fields_may_change_their_limits_and_nothing_that_is_computed(tmp_path: Path) -> None:
+    folder = write_policy(tmp_path, MIXED, BASE)
+    export_policy(folder)
+    meta = json.loads((folder / "policy.json").read_text())
+    spec = Spec.from_json(meta["spec"])
+    limits = {"pose": replace(spec.actions["pose"], low=(-1.0, -1.0), high=(1.0, 1.0))}
+    limited = replace(spec, actions=dict(spec.actions) | limits)
+    edit(folder / "policy.json", spec=limited.to_json())
+    assert load_engine(folder, "onnx").spec == limited
+    turned = dict(reversed(spec.observations.items()))
+    edit(folder / "policy.json", spec=replace(spec, observations=turned).to_json())
+    with pytest.raises(CheckpointError, match="is of other fields than policy"):
+        load_engine(folder, "onnx")
+
+
+def test_a_folder_draws_its_chunks_in_one_way(copy: Path, tmp_path: Path) -> None:
+    other = Sampler(times=(1.0, 0.0))
+    with pytest.raises(ConfigError, match="draws its chunks in another way: choose another out="):
+        export_policy(copy, sampler=other)
+    shutil.copy(copy / "policy.json", tmp_path / "policy.json")
+    export_policy(copy, tmp_path, sampler=other)
+    with pytest.raises(ConfigError, match=r"chunk\.onnx\.json draws its chunks in another way"):
+        export_policy(copy, tmp_path, format="cpp")
+
+
+@WITH_COMPILER
+def test_what_is_no_number_is_not_answered_by_one(tmp_path: Path) -> None:
+    folder = write_policy(tmp_path, MIXED, BASE)
+    for format in ("onnx", "cpp"):
+        export_policy(folder, format=format)
+    sound = {"pose": np.zeros((1, 2, 2)), "yaw": np.zeros((1, 2, 1)), "tilt": np.ones((1, 2, 4))}
+    wrong = ({"pose": np.full((1, 2, 2), np.nan)}, {"tilt": np.zeros((1, 2, 4))})
+    for name in ("eager", "onnx", "openvino", "cpp"):
+        engine = load_engine(folder, name)
+        noise = np.zeros((engine.shape.noise[0], 1, *engine.shape.noise[1:]), np.float32)
+        for changed in ({}, *wrong):
+            obs = {key: value.astype(np.float32) for key, value in (sound | changed).items()}
+            assert np.isnan(engine.predict(obs, noise)).any() == bool(changed), (name, changed)
+
+
+@WITH_COMPILER
+def test_what_is_damaged_in_the_cache_is_made_anew(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = write_policy(tmp_path / "run", *CASES["plain"])
+    sampler = load_policy(folder).config.drawn_by.at(3)
+    for pattern in ("compiled/*.so", "compiled/*.sha256", "exports/*/chunk.bin"):
+        load_engine(folder, "cpp", sampler)
+        (found,) = (tmp_path / "cache" / "fewstep").glob(pattern)
+        before = found.read_bytes()
+        beside = found.with_name("beside")
+        beside.write_bytes(before[: len(before) // 2])
+        beside.replace(found)  # the process has the library open
+        load_engine(folder, "cpp", sampler)
+        assert found.stat().st_size == len(before)
+
+
+@WITH_COMPILER
+def test_the_fastest_engine_that_is_sound_is_taken(copy: Path) -> None:
+    export_policy(copy, format="cpp")
+    assert load_engine(copy, "fastest").name == "cpp"
+    (copy / "chunk.bin").write_bytes(b"")
+    with pytest.warns(FewstepWarning, match=r"the cpp engine is left out: .*chunk\.bin is damaged"):
+        assert load_engine(copy, "fastest").name == "openvino"
+
+
+@pytest.mark.parametrize(
+    ("compiler", "said"),
+    [
+        ("false", "false cannot compile the policy's source: it says nothing"),
+        ("true", "true has compiled nothing"),
+        ("no-such-compiler", "CXX=no-such-compiler is no program here"),
+    ],
+)
+def test_a_compiler_that_is_none_is_named(compiler: str, said: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", compiler)
+    with pytest.raises(ConfigError, match=said):
+        cpp.compile_source("")
+
+
+@WITH_COMPILER
+def test_no_source_is_compiled_for_what_is_no_network(tmp_path: Path) -> None:
+    folder = write_policy(tmp_path, *CASES["plain"])
+    export_policy(folder, format="cpp")
+    meta = json.loads((folder / "policy.json").read_text())
+    for change in ({"groups": -1}, {"channels": []}, {"kernel": 2}, {"channels": [8, "x"]}):
+        config = meta["config"] | {"net": meta["config"]["net"] | change}
+        for name in ("policy.json", "chunk.cpp.json"):
+            edit(folder / name, config=config)
+        with pytest.raises(CheckpointError, match="describes no network"):
+            load_engine(folder, "cpp")
+
+
+def test_an_out_that_is_a_file_is_refused_before_the_work(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FewstepError, match="could not write"):
+        export_policy(copy, tmp_path / "file")
