@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -16,6 +18,7 @@ from ..policy_folder import require_unused
 from .state import TrainState
 
 RESUME = "resume.safetensors"
+MOST_TOLD = 5  # settings that have changed, named in an error
 
 
 def save_run(state: TrainState, out: Path, step: int, fingerprint: str) -> None:
@@ -54,8 +57,10 @@ def resume_run(state: TrainState, out: Path, fingerprint: str) -> tuple[int, int
     with safe_open(path, "pt") as file:
         meta = file.metadata() or {}
     if meta.get("fingerprint") != fingerprint:
+        changes = _find_changes(json.loads(meta.get("fingerprint", "[]")), json.loads(fingerprint))
         raise ConfigError(
-            f"{out} holds an unfinished run with other settings: choose another out=, or remove it"
+            f"{out} holds an unfinished run with other settings{changes}: "
+            "choose another out=, or remove it"
         )
     step = int(meta["step"])
     _take_up(state, tensors, step)
@@ -79,3 +84,19 @@ def _take_up(state: TrainState, tensors: dict[str, Tensor], step: int) -> None:
         averages.append(tensors[f"ema.{index}"].to(state.device))
     state.ema.shadow_params = averages
     state.ema.optimization_step = step
+
+
+def _find_changes(before: Any, now: Any) -> str:
+    """Return, to be read, which settings two fingerprints differ in; data may differ as well."""
+    changes: list[str] = []
+
+    def compare(name: str, old: Any, new: Any) -> None:
+        if isinstance(old, dict) and isinstance(new, dict):
+            for key in {**old, **new}:
+                compare(f"{name}.{key}".lstrip("."), old.get(key), new.get(key))
+        elif old != new:
+            changes.append(f"{name} was {json.dumps(old)}, is {json.dumps(new)}")
+
+    for old, new in list(zip(before, now, strict=False))[:2]:  # the settings, and what was given
+        compare("", old, new)
+    return f" ({'; '.join(changes[:MOST_TOLD])})" if changes else ""

@@ -208,12 +208,12 @@ def test_an_unfinished_run_goes_on_with_as_many_threads(
 def test_other_settings_are_refused(data: Path, tmp_path: Path) -> None:
     stopped(data, tmp_path / "out")
     state = (tmp_path / "out" / RESUME).read_bytes()
-    for other in (
-        replace(CONFIG, lr=1e-4),
-        replace(CONFIG, steps=25),
-        replace(CONFIG, model=replace(TINY, action_steps=3)),
+    for other, told in (
+        (replace(CONFIG, lr=1e-4), "lr was 0.003, is 0.0001"),
+        (replace(CONFIG, steps=25), "steps was 24, is 25"),
+        (replace(CONFIG, model=replace(TINY, action_steps=3)), "model.action_steps was 2, is 3"),
     ):
-        with pytest.raises(ConfigError, match="other settings"):
+        with pytest.raises(ConfigError, match=rf"other settings \({told}\): choose"):
             train(data, tmp_path / "out", other)
     with pytest.raises(ConfigError, match="other settings"):
         train(write(tmp_path / "more", 5), tmp_path / "out", CONFIG)
