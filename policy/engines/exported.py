@@ -244,10 +244,11 @@ class ExportedEngine:
         return np.concatenate(chunks)
 
     def _can_answer(self, obs: Mapping[str, np.ndarray], one: slice) -> bool:
-        """Say whether states are numbers; what is none would be clipped by some of the graphs."""
+        """Say whether eager answers with numbers; some graphs would clip what is none to one."""
         for key, field in self._spec.states.items():
             values = obs[key][one]
-            if not np.isfinite(values).all():
+            turns = field.kind in ("angle", "quaternion")  # which have no infinite ones
+            if not np.isfinite(values).all() if turns else np.isnan(values).any():
                 return False
             if field.kind == "quaternion" and not values.any(-1).all():
                 return False
