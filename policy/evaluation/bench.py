@@ -69,10 +69,7 @@ def bench(
     """
     for name in engines:
         require_engine(name)
-    asked = {"calls": [calls], "network_evaluations": network_evaluations, "threads": threads}
-    for name, numbers in asked.items():
-        if not numbers or min(numbers) < 1:
-            raise ConfigError(f"{name} must be at least 1, not {list(numbers)}")
+    _require_sense(calls=[calls], network_evaluations=network_evaluations, threads=threads)
     folder = find_policy(policy_name)
     names = list(engines) or engines_here(folder)
     exact = _load_exact(folder)
@@ -93,6 +90,13 @@ def bench(
     content = {"policy": str(policy_name), "rows": rows}
     content["control_period_ms"] = 1e3 / any_engine.spec.command_hz
     return content | (exact.describe() if exact else {})
+
+
+def _require_sense(**asked: Sequence[int]) -> None:
+    """Raise ConfigError for a setting without numbers, or with one below 1."""
+    for name, numbers in asked.items():
+        if not numbers or min(numbers) < 1:
+            raise ConfigError(f"{name} must be at least 1, not {list(numbers)}")
 
 
 def _load_exact(folder: Path) -> Exact | None:
