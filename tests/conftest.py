@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,6 +14,15 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame, below Push-T: no sc
 import fewstep.envs.sim.rendering  # noqa: F401  (chooses MuJoCo's backend)
 
 pytest.register_assert_rewrite("fewstep.envs.testing")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what is cached out of the home of who runs this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
 
 signal.signal(
     signal.SIGINT, signal.default_int_handler

@@ -163,8 +163,9 @@ def load_cpp_engine(folder: Path, threads: int = 1) -> ExportedEngine:
     """
     export = read_export(folder, CPP)
     spec = load_spec(folder)
-    program = build_program(spec, export.config, export.shape)
-    source = render_source(spec, export.config, export.shape, export.steps, program)
+    shape = export.shape(spec)
+    program = build_program(spec, export.config, shape)
+    source = render_source(spec, export.config, shape, export.steps, program)
     chunk = _open_chunk(compile_source(source), folder / export.chunk, spec, export)
     cameras: dict[str, Graph] = {}
     if export.cameras:
@@ -182,7 +183,7 @@ def _open_chunk(library: Path, weights: Path, spec: Spec, export: Export) -> Gra
     if not address:
         raise CheckpointError(f"{weights} does not belong to the policy: export it again")
     context = ctypes.c_void_p(address)
-    shape = export.shape
+    shape = export.shape(spec)
     sizes = [shape.observation_steps * field.size for field in spec.states.values()]
     sizes += [shape.pictures * _features(export.config)] * len(spec.images)
     observation = np.zeros(sum(sizes), np.float32)

@@ -8,24 +8,16 @@ import numpy as np
 import torch
 
 from ...envs import Spec
+from ...envs.schema import to_plain
 from ..diffusion.samplers import Sampler
 from ..networks.temporal_unet import FoldedUnet
 from ..policy import Policy
-from .engine import ChunkShape
+from .engine import ChunkShape, describe_chunks
 
 
 def shape_of(policy: Policy, sampler: Sampler) -> ChunkShape:
     """Return what whoever asks a policy for chunks has to know."""
-    config = policy.config
-    return ChunkShape(
-        observation_steps=config.observation_steps,
-        pictures=config.encoders.images.frames,
-        side=config.encoders.images.side,
-        horizon=config.horizon,
-        action_steps=config.action_steps,
-        takes_prefix=config.net.prefix,
-        noise=(sampler.noises, config.horizon, policy.noise_size),
-    )
+    return describe_chunks(to_plain(policy.config), policy.spec, sampler.noises)
 
 
 class EagerEngine:
@@ -40,6 +32,7 @@ class EagerEngine:
     def __init__(self, policy: Policy, sampler: Sampler | None = None) -> None:
         self._policy = policy
         self._sampler = sampler or policy.config.drawn_by
+        self._shape = shape_of(policy, self._sampler)
         self._net = FoldedUnet(policy.net)
 
     @property
@@ -50,7 +43,7 @@ class EagerEngine:
     @property
     def shape(self) -> ChunkShape:
         """Return what it is asked with, and what comes back."""
-        return shape_of(self._policy, self._sampler)
+        return self._shape
 
     def predict(
         self,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...envs import Spec
+from ...envs.schema import from_plain
+from ..field_widths import encoded_width
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,25 @@ class ChunkShape:
     def longest_prefix(self) -> int:
         """Return how many promised actions it can go on from; 0 where it cannot."""
         return self.horizon - self.action_steps if self.takes_prefix else 0
+
+
+def describe_chunks(config: Mapping[str, Any], spec: Spec, noises: int) -> ChunkShape:
+    """Return the shape of a policy's chunks.
+
+    config: as policy.json has it; noises: arrays of noise that the sampler draws. Raises
+    ConfigError where a number is none.
+    """
+    images = config["encoders"]["images"]
+    described = {
+        "observation_steps": config["observation_steps"],
+        "pictures": images["frames"],
+        "side": images["side"],
+        "horizon": config["horizon"],
+        "action_steps": config["action_steps"],
+        "takes_prefix": config["net"]["prefix"],
+        "noise": [noises, config["horizon"], sum(map(encoded_width, spec.actions.values()))],
+    }
+    return from_plain(ChunkShape, described, "config")
 
 
 class Engine(Protocol):

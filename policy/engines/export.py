@@ -81,15 +81,16 @@ def export_policy(
 def _write(source: Path, policy: Policy, sampler: Sampler, format: str, folder: Path) -> Export:
     """Write an export into an empty folder, and return its description, not checked yet."""
     (folder / META).write_bytes((source / META).read_bytes())
+    config = read_meta(source)["config"]
     chunk = FORMATS[format][0](policy, sampler, folder)
     cameras = _write_cameras(policy, folder)
     files = {path.name: hash_file(path) for path in folder.iterdir() if path.name != META}
     export = Export(
-        shape=shape_of(policy, sampler),
         sampler=to_plain(sampler),
-        config=read_meta(source)["config"],
-        fields=describe_fields(policy.spec, read_meta(source)["config"]),
+        config=config,
+        fields=describe_fields(policy.spec, config),
         steps=len(sampler.grid()) - 1,
+        noises=sampler.noises,
         weights=hash_file(source / MODEL),
         chunk=chunk,
         cameras=cameras,

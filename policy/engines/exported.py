@@ -19,9 +19,8 @@ from ...envs.atomic_files import write_file
 from ...envs.errors import refusing
 from ...envs.schema import from_plain, to_plain
 from ...envs.tables import read_json
-from ..field_widths import encoded_width
 from ..policy_folder import MODEL, load_spec, read_meta
-from .engine import ChunkShape
+from .engine import ChunkShape, describe_chunks
 
 VERSION = 2
 ONNX = "onnx"  # format of a graph for onnxruntime or OpenVINO
@@ -33,11 +32,11 @@ Graph = Callable[[Sequence[np.ndarray]], np.ndarray]  # inputs in their order to
 class Export:
     """How a policy was exported."""
 
-    shape: ChunkShape
     sampler: dict[str, Any]  # that draws the chunks, as policy.json has it
     config: dict[str, Any]  # of the policy
     fields: dict[str, list[Any]]  # what the policy observes and commands, as `describe_fields` does
     steps: int  # of the sampler
+    noises: int  # arrays of noise that it draws
     weights: str  # sha256 of model.safetensors
     chunk: str  # the file that computes a chunk
     cameras: dict[str, str]  # the file that encodes a picture of each camera
@@ -45,6 +44,10 @@ class Export:
     max_error: float  # largest distance from eager that was seen, as a share of the action's range
     checked: int  # observations on which it was seen
     version: int = VERSION
+
+    def shape(self, spec: Spec) -> ChunkShape:
+        """Return the shape of the chunks; spec: of the policy."""
+        return describe_chunks(self.config, spec, self.noises)
 
 
 def description(format: str) -> str:
@@ -105,7 +108,10 @@ def read_export(folder: Path, format: str) -> Export:
         raise CheckpointError(f"{path} is of another policy than policy.json: export it again")
     if export.fields != _without_tuples(describe_fields(spec, export.config)):
         raise CheckpointError(f"{path} is of other fields than policy.json: export it again")
-    _require_shape(path, export, spec)
+    with refusing(CheckpointError, f"{path} describes no policy", path):
+        export.shape(spec)
+    if min(export.steps, export.noises) < 1 or set(export.cameras) != set(spec.images):
+        raise CheckpointError(f"{path} is of another policy than policy.json: export it again")
     if (folder / MODEL).is_file() and hash_file(folder / MODEL) != export.weights:
         raise CheckpointError(f"{path} is of other weights than {MODEL}: export the policy again")
     for name in [export.chunk, *export.cameras.values()]:
@@ -120,28 +126,6 @@ def read_export(folder: Path, format: str) -> Export:
         if hash_file(folder / name) != expected:
             raise CheckpointError(f"{folder / name} is damaged: export the policy again")
     return export
-
-
-def _require_shape(path: Path, export: Export, spec: Spec) -> None:
-    """Raise CheckpointError where an export's shape is not that of its policy."""
-    shape = export.shape
-    width = sum(encoded_width(field) for field in spec.actions.values())
-    with refusing(CheckpointError, f"{path} describes no policy", path):
-        config = export.config
-        images = config["encoders"]["images"]
-        expected = ChunkShape(
-            observation_steps=config["observation_steps"],
-            pictures=images["frames"],
-            side=images["side"],
-            horizon=config["horizon"],
-            action_steps=config["action_steps"],
-            takes_prefix=config["net"]["prefix"],
-            noise=(shape.noise[0], config["horizon"], width),
-        )
-    if shape != expected or shape.noise[0] < 1 or export.steps < 1:
-        raise CheckpointError(f"{path} has a shape that is not its policy's: export it again")
-    if set(export.cameras) != set(spec.images):
-        raise CheckpointError(f"{path} is of other cameras than policy.json: export it again")
 
 
 def find_steps(folder: Path) -> int:
@@ -202,7 +186,7 @@ class ExportedEngine:
     ) -> None:
         self.name = name
         self._spec = load_spec(folder)
-        self._shape = export.shape
+        self._shape = export.shape(self._spec)
         self._chunk = chunk
         self._cameras = cameras
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from collections.abc import Callable
 from hashlib import sha256
@@ -120,10 +119,11 @@ def find_export(folder: Path, format: str, sampler: Sampler | None) -> Path:
     cached = cache_folder("exports") / sha256(described.encode()).hexdigest()[:24]
     try:
         read_export(cached, format)
-    except CheckpointError:  # none is there, or it has suffered
+    except FewstepError:  # none is there, or it is damaged
         from .export import export_policy
 
-        shutil.rmtree(cached, ignore_errors=True)
+        if has_export(cached, format):
+            (cached / META).unlink(missing_ok=True)  # it may be what is damaged
         export_policy(folder, cached, format, sampler)
     return cached
 

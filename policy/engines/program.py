@@ -5,13 +5,15 @@ Every layer reads rows of one array of activations and writes rows of another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from ...envs import CheckpointError, Spec
+from ...envs import CheckpointError, ConfigError, Spec
+from ...envs.schema import from_plain
 from ..field_widths import encoded_width
+from ..networks.unet_config import UnetConfig
 from .engine import ChunkShape
 
 PLAIN, MISH, NORM = range(3)  # what becomes of a product; after NORM there is Mish, too
@@ -74,11 +76,14 @@ def build_program(spec: Spec, config: Mapping[str, Any], shape: ChunkShape) -> P
     Raises CheckpointError where no network has such settings.
     """
     program = Program()
-    net = config["net"]
-    _require_network(net, shape.horizon)
-    condition = net["condition"]
+    try:
+        net = from_plain(UnetConfig, config["net"], "net")
+        net.require_horizon(shape.horizon)
+    except ConfigError as error:
+        raise CheckpointError(f"policy.json describes no network: {error}") from error
+    condition = net.condition
     encoded = sum(encoded_width(action) for action in spec.actions.values())
-    inputs = encoded + bool(net["prefix"])
+    inputs = encoded + net.prefix
     observed = shape.observation_steps * sum(encoded_width(s) for s in spec.states.values())
     observed += shape.pictures * len(spec.images) * config["encoders"]["images"]["features"]
     code = program.add_rows(1, observed)
@@ -89,7 +94,7 @@ def build_program(spec: Spec, config: Mapping[str, Any], shape: ChunkShape) -> P
     hidden = program.apply("encoder.layers.0", CODE, observed, condition, finish=MISH)
     features = program.apply("encoder.layers.2", hidden, condition, condition, finish=MISH)
     place = len(program.operations)
-    _add_network(program, net["channels"], net["kernel"], encoded)
+    _add_network(program, net.channels, net.kernel, encoded)
     observation = Operation("net.film_observation", features, FILM, 1, condition, program.films)
     program.operations.insert(place, observation)
     program.once = place + 1
@@ -97,19 +102,7 @@ def build_program(spec: Spec, config: Mapping[str, Any], shape: ChunkShape) -> P
     return program
 
 
-def _require_network(net: Mapping[str, Any], horizon: int) -> None:
-    """Raise CheckpointError for what `UnetConfig` would refuse, and the source could not bear."""
-    channels = net["channels"]
-    groups = net["groups"]
-    sizes = [groups, net["kernel"], net["condition"], net["time_size"], horizon]
-    can_be = isinstance(channels, list | tuple) and channels
-    can_be = can_be and all(type(size) is int and size > 0 for size in [*sizes, *channels])
-    can_be = can_be and net["kernel"] % 2 and not any(count % groups for count in channels)
-    if not can_be or horizon % 2 ** (len(channels) - 1):
-        raise CheckpointError(f"policy.json describes no network: its net is {dict(net)}")
-
-
-def _add_network(program: Program, channels: list[int], kernel: int, encoded: int) -> None:
+def _add_network(program: Program, channels: Sequence[int], kernel: int, encoded: int) -> None:
     """Add the U-Net from INPUT to OUTPUT."""
     y = INPUT
     skips: list[int] = []

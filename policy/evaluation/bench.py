@@ -83,9 +83,8 @@ def bench(
         times = measure_alternately(calculations, calls, on_round)
         rows = [_make_row(mode, milliseconds) for mode, milliseconds in times.items()]
         if exact:
-            for row, (mode, (engine, _)) in zip(rows, timed.items(), strict=False):
-                row["error"] = exact.measure_error(engine, mode.network_evaluations)
-                row["floor_ms"] = exact.floor.milliseconds(mode.network_evaluations)
+            engines_of_rows = [engine for engine, _ in timed.values()]
+            _set_beside(rows, engines_of_rows, exact)
     any_engine, _ = next(iter(timed.values()))
     content = {"policy": str(policy_name), "rows": rows}
     content["control_period_ms"] = 1e3 / any_engine.spec.command_hz
@@ -97,6 +96,13 @@ def _require_sense(**asked: Sequence[int]) -> None:
     for name, numbers in asked.items():
         if not numbers or min(numbers) < 1:
             raise ConfigError(f"{name} must be at least 1, not {list(numbers)}")
+
+
+def _set_beside(rows: Sequence[dict[str, Any]], engines: Sequence[Engine], exact: Exact) -> None:
+    """Add to the rows of engines, which come first, how far off they are and what is possible."""
+    for row, engine in zip(rows, engines, strict=False):
+        row["error"] = exact.measure_error(engine, row["network_evaluations"])
+        row["floor_ms"] = exact.floor.milliseconds(row["network_evaluations"])
 
 
 def _load_exact(folder: Path) -> Exact | None:

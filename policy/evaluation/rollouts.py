@@ -37,8 +37,8 @@ def roll_out_all(
     ended: list[Rollout] = []
     with ExitStack() as stack:
         if workers <= 1:
-            player = Player(job)
-            results = (roll_out_group(job, group, player=player) for group in groups)
+            loaded = LoadedPolicy(job)
+            results = (roll_out_group(job, group, loaded=loaded) for group in groups)
         else:
             results = _roll_out_beside(job, groups, workers, stack)
         for rollouts in results:
@@ -58,7 +58,7 @@ def _roll_out_beside(
         return pool.map(partial(_roll_out_in_worker, job, workers), groups)
 
 
-class Player:
+class LoadedPolicy:
     """A job's policy, ready to act."""
 
     def __init__(self, job: Job) -> None:
@@ -66,13 +66,13 @@ class Player:
         self.engine = load_engine(job.policy, job.engine, job.sampler)
 
 
-_players: list[Player] = []  # of a worker process, which lives for one job alone
+_of_worker: list[LoadedPolicy] = []  # of a worker process, which lives for one job alone
 
 
 def _roll_out_in_worker(job: Job, workers: int, seeds: Sequence[int]) -> list[Rollout]:
-    if not _players:
-        _players.append(Player(job))
-    return roll_out_group(job, seeds, workers=workers, player=_players[0])
+    if not _of_worker:
+        _of_worker.append(LoadedPolicy(job))
+    return roll_out_group(job, seeds, workers=workers, loaded=_of_worker[0])
 
 
 @torch_threads(1)
@@ -83,16 +83,16 @@ def roll_out_group(
     on_step: StepListener | None = None,
     *,
     workers: int = 1,
-    player: Player | None = None,
+    loaded: LoadedPolicy | None = None,
 ) -> list[Rollout]:
     """Roll a group of at most GROUP seeds out, as many together as the memory allows.
 
     only: some of the seeds, each still at its own place in the batch. on_step: is given every step
     with its seed and its robot, which then can render. workers: processes that do the same.
-    player: of the job, by default loaded anew.
+    loaded: of the job, by default loaded anew.
     """
-    player = player or Player(job)
-    batch = RequestBatch(player.engine, GROUP)
+    loaded = loaded or LoadedPolicy(job)
+    batch = RequestBatch(loaded.engine, GROUP)
     budget = MemoryBudget(workers)
     waiting: deque[tuple[int, int]] = deque()
     for place, seed in enumerate(seeds):
@@ -113,7 +113,7 @@ def roll_out_group(
             while waiting and budget.allows(len(running) + 1):
                 place, seed = waiting.popleft()
                 with budget.opening():
-                    episode = _Episode(job, player, batch.place(place), seed, on_step)
+                    episode = _Episode(job, loaded, batch.place(place), seed, on_step)
                     running.append(episode)
                     advance(episode)
             batch.flush()
@@ -131,7 +131,7 @@ class _Episode:
     def __init__(
         self,
         job: Job,
-        player: Player,
+        loaded: LoadedPolicy,
         runner: Runner,
         seed: int,
         on_step: StepListener | None,
@@ -140,13 +140,13 @@ class _Episode:
         self._on_step = on_step
         self._robot: Any = job.make_robot(pictures=on_step is not None)
         try:
-            require_match(player.policy, self._robot.spec)
+            require_match(loaded.policy, self._robot.spec)
             delayed = job.delay_runner(runner, self._robot)
-            self._agent = make_agent(player.engine, delayed, job.on_delay)
+            self._agent = make_agent(loaded.engine, delayed, job.on_delay)
         except BaseException:
             self.close()
             raise
-        self._smoothness = Smoothness(player.policy)
+        self._smoothness = Smoothness(loaded.policy)
         self._steps = run_episode(self._robot, self._agent, seed=seed, max_seconds=math.inf)
 
     def advance(self) -> bool:

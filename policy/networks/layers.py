@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, conv_transpose2d, pad
 from torch.nn.grad import conv2d_input
 
-LARGE = 2**21  # [bytes] weights beyond which a convolution is: the cache of a core
+LARGE = 2**21  # [bytes] of weights, from which on a layer is one product: the cache of a core
 
 
 class Convolution(nn.Conv1d):

@@ -28,9 +28,9 @@ START = """
 import resource
 from fewstep.policy.checkpoint import load_policy
 from fewstep.policy.evaluation.job import Job
-from fewstep.policy.evaluation.rollouts import Player
+from fewstep.policy.evaluation.rollouts import LoadedPolicy
 sampler = load_policy({policy!r}).config.drawn_by
-Player(Job({policy!r}, {task!r}, sampler, (0,), engine={engine!r}))
+LoadedPolicy(Job({policy!r}, {task!r}, sampler, (0,), engine={engine!r}))
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(used.ru_utime + used.ru_stime)
 """

@@ -112,14 +112,6 @@ MOST = 1e-3
 WITH_COMPILER = pytest.mark.skipif(cpp.find_compiler() is None, reason="no C++ compiler here")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory):
-    """Keep what is cached out of the home of who runs this."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def write_policy(folder: Path, spec: Spec, config: PolicyConfig) -> Path:
     """Save a policy of random weights that has been fitted to random data."""
     rng = np.random.default_rng(0)
@@ -216,7 +208,7 @@ int main(int, char** arguments) {
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory, cache) -> Path:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy with its weights and an export beside them."""
     folder = write_policy(tmp_path_factory.mktemp("exported") / "run", *CASES["plain"])
     export_policy(folder)
@@ -377,17 +369,23 @@ def test_a_compiled_network_says_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"noise": [1, 1, 1]}, "a shape that is not its policy's"),
-        ({"horizon": 10**9}, "a shape that is not its policy's"),
-        ({"observation_steps": 1}, "a shape that is not its policy's"),
-        ({"noise": []}, "describes no policy"),
+        ({"noises": 0}, "is of another policy than policy"),
+        ({"steps": 0}, "is of another policy than policy"),
+        ({"cameras": {"front": "chunk.onnx"}}, "is of another policy than policy"),
+        ({"shape": {"horizon": 10**9}}, "unknown entry shape"),
+        ({"horizon": "eight"}, r"config\.horizon: expected int"),
+        ({"encoders": None}, "describes no policy"),
     ],
 )
-def test_a_shape_that_is_not_the_policys_is_refused(copy: Path, changes, said: str) -> None:
-    path = copy / "chunk.onnx.json"
-    edit(path, shape=json.loads(path.read_text())["shape"] | changes)
-    with pytest.raises(CheckpointError, match=said):
+def test_a_description_that_fits_no_policy_is_refused(copy: Path, changes, said: str) -> None:
+    config = json.loads((copy / "policy.json").read_text())["config"]
+    if changes.keys() <= config.keys():
+        changes = {"config": config | changes}
+        edit(copy / "policy.json", **changes)
+    edit(copy / "chunk.onnx.json", **changes)
+    with pytest.raises(FewstepError, match=said) as error:
         load_engine(copy, "openvino")
+    assert str(copy / "chunk.onnx.json") in str(error.value)
 
 
 @pytest.mark.parametrize("described", ["[]", "{", ""])
