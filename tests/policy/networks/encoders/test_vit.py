@@ -117,5 +117,7 @@ def test_it_travels_with_the_checkpoint(saved: tuple[Any, Path], tmp_path: Path)
     save_policy(policy, tmp_path / "policy", {})
     loaded = load_policy(tmp_path / "policy")
     seen = {"front": torch.randint(256, (2, 2, 64, 80, 3), dtype=torch.uint8)}
-    with torch.no_grad():
-        assert torch.equal(loaded.features(seen), policy.features(seen))
+    for name, weight in policy.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weight)
+    with torch.no_grad():  # last bits depend on where in memory the weights lie
+        torch.testing.assert_close(loaded.features(seen), policy.features(seen))
