@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ...demos.episode import Episode
 from ...envs import Outcome
+from ..engines.exported import ONNX, has_export
 from ..evaluation.demo import DemoConfig, DemoEvents, demo
 from ..evaluation.job import Job
 from ..evaluation.tune import Tuning
@@ -17,7 +18,7 @@ from ..training.train import TrainConfig
 from .evaluate import advance
 from .overrides import given_settings, part_of, settings_from
 from .tables import print_differences, print_tuning, results_table
-from .train import TrainSettings, chosen_device
+from .train import TrainSettings, chosen_device, leave_exports
 from .training_bar import TrainingBar
 
 
@@ -48,6 +49,8 @@ def run(settings: DemoSettings, console: Console) -> int:
             command=spell_command(settings),
             events=stages.events(),
         )
+    if not has_export(out / "policy", ONNX):
+        leave_exports(str(out / "policy"), console)
     console.print(f"open {report} in a browser")
     return 0
 

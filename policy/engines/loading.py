@@ -67,7 +67,8 @@ def require_engine(name: str) -> None:
 def engines_here(folder: Path) -> list[str]:
     """Return the engines that a policy can have here, the fastest first.
 
-    compiled is left out: its first chunk takes a minute.
+    compiled is left out: its first chunk takes a minute. Raises CheckpointError where there is
+    none.
     """
     can_export = (folder / MODEL).is_file() and find_spec("torch") and find_spec("onnxscript")
     found = []
@@ -75,7 +76,12 @@ def engines_here(folder: Path) -> list[str]:
         has_files = has_export(folder, format) if format else (folder / MODEL).is_file()
         if (has_files or can_export) and is_installed():
             found.append(name)
-    return found
+    if found:
+        return found
+    raise CheckpointError(
+        f"{folder} has nothing that can be computed here: it needs {MODEL} and fewstep[train], or "
+        "an export and a C++ compiler, fewstep[openvino] or fewstep[onnx]"
+    )
 
 
 def possible_exports() -> list[str]:
@@ -89,18 +95,13 @@ def possible_exports() -> list[str]:
 
 
 def _find_ready(folder: Path) -> list[str]:
-    """Return the engines that need no export made; CheckpointError where there is none."""
+    """Return the engines that need no export made: of a policy with weights at least eager."""
     ready = []
     for name in engines_here(folder):
         format, _ = NEEDED[name]
         if not format or has_export(folder, format):
             ready.append(name)
-    if ready:
-        return ready
-    raise CheckpointError(
-        f"{folder} has nothing that can be computed here: it needs {MODEL} and fewstep[train], or "
-        "an export and a C++ compiler, fewstep[openvino] or fewstep[onnx]"
-    )
+    return ready
 
 
 def find_export(folder: Path, format: str, sampler: Sampler | None) -> Path:

@@ -466,6 +466,7 @@ def test_the_demo_ends_in_a_report(tmp_path, monkeypatch):
     assert (
         "network evaluations" in page and "unknown" in page
     )  # one episode has no interval of its score
+    assert (tmp_path / "policy" / "chunk.onnx.json").is_file()  # it runs on a robot without torch
 
 
 def test_the_demo_of_a_report_is_spelt_as_it_was_typed() -> None:

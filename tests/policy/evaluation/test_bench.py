@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fewstep.envs import ConfigError, Field, Spec
+from fewstep.envs import CheckpointError, ConfigError, Field, Spec
 from fewstep.policy.checkpoint import load_policy, save_policy
 from fewstep.policy.engines.export import export_policy
 from fewstep.policy.evaluation.bench import ROUNDS, Mode, bench, measure_alternately
@@ -58,6 +58,15 @@ def test_a_policy_without_weights_is_measured_as_it_was_exported(run: Path, tmp_
     result = bench(tmp_path / "arm", engines=("onnx",), network_evaluations=(1, 3), calls=10)
     (row,) = result["rows"]
     assert {*row} == ROW and (row["engine"], row["network_evaluations"]) == ("onnx", 2)
+
+
+def test_where_no_engine_can_compute_it_that_is_said(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_policy(run, tmp_path / "arm", format="cpp")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(CheckpointError, match="an export and a C\\+\\+ compiler"):
+        bench(tmp_path / "arm", calls=10)
 
 
 def test_the_floor_grows_with_every_evaluation(run: Path) -> None:
