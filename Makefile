@@ -19,14 +19,12 @@ lint: .venv/dev ## Style, spelling and types
 	$(BIN)/codespell *.md policy envs demos configs tests
 	$(BIN)/pyright --pythonpath $(BIN)/python policy envs demos
 
-# In two lanes, for two cores, and in parts: a process that had run all of them ended in a segmentation fault once, of a cause
-# that is not found yet.
+# In parts: a process that had run all of them ended in a segmentation fault once, of a cause that is not found yet.
 ENGINE_TESTS = tests/policy/cli tests/policy/diffusion tests/policy/engines
 unit: .venv/dev ## The tests, against the working tree
-	@mkdir -p build
-	@$(BIN)/python -m pytest tests/policy $(ENGINE_TESTS:%=--ignore=%) > build/unit.log 2>&1 & beside=$$!; \
-	$(BIN)/python -m pytest --ignore=tests/policy && $(BIN)/python -m pytest $(ENGINE_TESTS); here=$$?; \
-	wait $$beside; there=$$?; cat build/unit.log; exit $$((here | there))
+	$(BIN)/python -m pytest --ignore=tests/policy
+	$(BIN)/python -m pytest $(ENGINE_TESTS)
+	$(BIN)/python -m pytest tests/policy $(ENGINE_TESTS:%=--ignore=%)
 
 # The wheel is made from the sdist, so that what an old build/ still holds cannot get into it. The environment is really
 # empty, torch and all: sharing .venv's packages would save half a minute and hide a dependency that is not declared.

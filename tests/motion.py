@@ -15,11 +15,7 @@ import numpy as np
 PAUSE_SECONDS, PAUSE_TICKS = (
     0.015,
     2.5,
-)  # a stream that pauses for longer than both may have come to rest
-LONG_SECONDS, LONG_TICKS = (
-    0.03,
-    4.5,
-)  # and for longer than both of these it has: on a busy machine ticks are told before they are sent
+)  # a stream that pauses for longer than both has come to rest
 EXACT = 1e-6  # share by which rounding in float64 may exceed a limit, twice differenced
 
 
@@ -54,18 +50,14 @@ def worst(
 ) -> Worst:
     """Of setpoints x (T, A) at times t (T,) that begin at rest.
 
-    A setpoint that follows a long pause does so from rest, one that follows a short one may.
+    A setpoint that follows a pause does so from rest.
     """
     if len(x) < 2:
         return NONE
     middle, half = (np.asarray(low) + high) / 2, (np.asarray(high) - low) / 2
     v = np.diff(x, axis=0) * hz
     before = np.concatenate([np.zeros((1, x.shape[1])), v[:-1]])
-    gaps = np.diff(t)
-    may_rest = gaps > max(PAUSE_SECONDS, PAUSE_TICKS / hz)
-    before[gaps > max(LONG_SECONDS, LONG_TICKS / hz)] = 0
-    goes_on = np.abs(v - before).max(1) <= np.abs(v).max(1)
-    before[may_rest & ~goes_on] = 0
+    before[np.diff(t) > max(PAUSE_SECONDS, PAUSE_TICKS / hz)] = 0
     a = (v - before) * hz
     largest = [np.abs(y).max() for y in ((x - middle) / half, v / velocity, a / acceleration)]
     return Worst(*map(float, largest))

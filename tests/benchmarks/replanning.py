@@ -50,8 +50,7 @@ from fewstep.policy.serving import runners
 MOST_TICKS = 2**16  # of an episode, whose noise is found by its tick
 MOST_EPISODES = 2**40
 JUDGED_AT = 0.5  # the time at which a chunk's denoising error is looked at
-WAYS = ["8", "4", "2", "1"]
-"""By default: nothing but more often."""
+WAYS = ["8", "4", "2", "1"]  # by default: nothing but more often
 
 
 @dataclass
@@ -307,7 +306,8 @@ def main() -> None:
     episodes, _, first = (rest[0] if rest else "500").partition("@")
     seeds = evaluation_seeds(int(first) if first else FIRST_TEST_SEED, int(episodes))
     results = json.loads(RESULTS.read_text())
-    sampler = load_policy(paths[0]).config.drawn_by
+    policy = load_policy(paths[0])
+    sampler = policy.config.drawn_by
     per_chunk = milliseconds(paths[0])
     kept: list[Row] = []
     print("| way | success | minus first | score | evaluations | ms | seam | jerk | left | post |")
@@ -321,7 +321,7 @@ def main() -> None:
         job = Job(paths[0], task, sampler, seeds)
         ended = rollouts.roll_out_all(job)
         row = keep(summarise(job, ended, {}))
-        ticks = sum(each.seconds for each in ended) * load_policy(paths[0]).spec.policy_hz
+        ticks = sum(each.seconds for each in ended) * policy.spec.policy_hz
         chunks = way.requests * way.samples * (len(members) if way.mean else 1) / ticks
         row["way"] = name
         row["evaluations_per_tick"] = chunks * sampler.cost

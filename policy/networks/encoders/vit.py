@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ....envs import CheckpointError, ConfigError
@@ -59,6 +60,7 @@ class VisionTransformer(nn.Module):
         self._description = getattr(library, description)(**facts, **WITHOUT_HEAD.get(kind, {}))
         self._asked = ANY_SIZE.get(kind, {})
         self.model: nn.Module = self._network(self._description)
+        self.model.register_load_state_dict_post_hook(_number_positions)
         self.channels = int(facts["hidden_size"])
         self.stride = int(facts["patch_size"])
 
@@ -85,6 +87,13 @@ class VisionTransformer(nn.Module):
             lacking = names(sorted(report["missing_keys"])[:5])
             raise CheckpointError(f"{folder} holds no weights for this network: it lacks {lacking}")
         self.model.load_state_dict(found.state_dict())
+
+
+def _number_positions(model: nn.Module, _: object) -> None:
+    """Number the positions of patches anew: they are no weights, and not saved with them."""
+    for name, buffer in model.named_buffers():
+        if name.endswith("position_ids"):
+            buffer.copy_(torch.arange(buffer.shape[-1], device=buffer.device).expand_as(buffer))
 
 
 def _import_transformers() -> Any:

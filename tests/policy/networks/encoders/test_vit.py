@@ -115,9 +115,11 @@ def test_it_travels_with_the_checkpoint(saved: tuple[Any, Path], tmp_path: Path)
     policy = Policy(spec, config).eval()
     policy.encoder.load_backbones(folder)
     save_policy(policy, tmp_path / "policy", {})
+    policy.requires_grad_(False)  # as what is loaded: attention is computed in another way with it
     loaded = load_policy(tmp_path / "policy")
     seen = {"front": torch.randint(256, (2, 2, 64, 80, 3), dtype=torch.uint8)}
-    for name, weight in policy.state_dict().items():
-        assert torch.equal(loaded.state_dict()[name], weight)
-    with torch.no_grad():  # last bits depend on where in memory the weights lie
-        torch.testing.assert_close(loaded.features(seen), policy.features(seen))
+    with torch.no_grad():
+        assert torch.equal(loaded.features(seen), policy.features(seen))
+        backbones = [each.encoder.encoder_of("front").backbone for each in (loaded, policy)]
+        native = torch.randn(2, 3, *[backbones[0].model.config.image_size] * 2)
+        assert torch.equal(backbones[0](native), backbones[1](native))
