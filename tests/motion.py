@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 
-PAUSE_SECONDS, PAUSE_TICKS = (
-    0.015,
-    2.5,
-)  # a stream that pauses for longer than both has come to rest
+from fewstep.envs.safety.safe_robot import rest_after
+
 EXACT = 1e-6  # share by which rounding in float64 may exceed a limit, twice differenced
 
 
@@ -57,7 +55,7 @@ def worst(
     middle, half = (np.asarray(low) + high) / 2, (np.asarray(high) - low) / 2
     v = np.diff(x, axis=0) * hz
     before = np.concatenate([np.zeros((1, x.shape[1])), v[:-1]])
-    before[np.diff(t) > max(PAUSE_SECONDS, PAUSE_TICKS / hz)] = 0
+    before[np.diff(t) > rest_after(hz)] = 0
     a = (v - before) * hz
     largest = [np.abs(y).max() for y in ((x - middle) / half, v / velocity, a / acceleration)]
     return Worst(*map(float, largest))

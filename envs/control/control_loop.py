@@ -32,6 +32,7 @@ def tick_type(action_size: int, observation_count: int) -> np.dtype:
     return np.dtype(
         [
             ("time", "f8"),
+            ("sent_at", "f8"),  # when the last command went out that the robot took
             ("lateness", "f8"),  # [s]
             ("episode", "i4"),
             ("state", "u1"),  # index of STATES
@@ -217,6 +218,7 @@ class Control:
         ages = self._observation_ages(obs)
         record = self._record
         record["time"] = obs.time
+        record["sent_at"] = self.safe.sent_at
         record["lateness"] = step.lateness
         record["episode"] = self._episode
         record["state"] = STATES.index(self.safe.state)

@@ -27,6 +27,11 @@ PAUSE_TICKS = 3
 HOLD = Command(None, "operator")
 
 
+def rest_after(hz: float) -> float:
+    """Return the time between two commands after which a robot stands at its setpoint [s]."""
+    return max(PAUSE_SECONDS, PAUSE_TICKS / hz)
+
+
 class SafeRobot:
     """A Robot that passes on what keeps its limits.
 
@@ -67,7 +72,7 @@ class SafeRobot:
         now = self.clock.now()
         self._since = now  # when this state, or this start, began
         self._fresh = now  # when there was a usable action
-        self._sent = now  # when the robot took a command
+        self.sent_at = now  # when the last command went out that the robot took
         self.waiting = waiting or self.clock
         self._clock_check = ClockCheck(self.clock, self.waiting)
 
@@ -133,7 +138,7 @@ class SafeRobot:
 
     def _came_to_rest(self) -> bool:
         """Brake within the limits, on the ticks that follow; return whether no fault came of it."""
-        following = self.waiting.now() + self._sent + 1 / self.spec.command_hz - self.clock.now()
+        following = self.waiting.now() + self.sent_at + 1 / self.spec.command_hz - self.clock.now()
         if self.resting:
             return self.state is not State.FAULT
         for _ in ticks(self.waiting, self.spec.command_hz, BRAKE_SECONDS, following):
@@ -170,7 +175,7 @@ class SafeRobot:
     def _settle(self) -> None:
         for _ in ticks(self.waiting, self.spec.command_hz, SETTLE_SECONDS):
             self.observe()
-            self._send(None, HOLD.source)
+            self._send(None, HOLD.source, self.clock.now())
             if self._plausible.settled or self.state is State.FAULT:
                 return
         raise RobotError(f"the robot does not stand still for {STILL_SECONDS:g} s")
@@ -208,16 +213,16 @@ class SafeRobot:
         if self.state in SILENT:
             return np.nan_to_num(self._measured)
         if not self._limiter.located:
-            return self._send(None, command.source)
-        if now - self._sent > max(PAUSE_SECONDS, PAUSE_TICKS / self.spec.command_hz):
+            return self._send(None, command.source, now)
+        if now - self.sent_at > rest_after(self.spec.command_hz):
             self._limiter.stop()
         if self.state is not State.ACTIVE:
             wanted = None
         pace = self.watchdog.pace(now - self._since)
         setpoint = self._limiter.next(wanted, self._measured, pace)
-        return self._send(setpoint if self._limiter.placed else None, command.source)
+        return self._send(setpoint if self._limiter.placed else None, command.source, now)
 
-    def _send(self, setpoint: np.ndarray | None, source: str) -> np.ndarray:
+    def _send(self, setpoint: np.ndarray | None, source: str, now: float) -> np.ndarray:
         """Hand a setpoint to the robot, and return what it sent (A,).
 
         It is float64, so that no rounding exceeds a limit.
@@ -225,7 +230,7 @@ class SafeRobot:
         try:
             told = self.robot.command(Command(setpoint, source))
             require_sent(told, self.spec.action_size)
-            self._sent = self.clock.now()
+            self.sent_at = now
             self._taken = setpoint is not None
             return told
         except Exception as error:

@@ -68,7 +68,7 @@ def within_limits(out: Path) -> None:
     for number in set(t["episode"]):
         of = t["episode"] == number
         limits = {"low": -3.0, "high": 3.0, "velocity": 3.0, "acceleration": 30.0}
-        assert motion.worst(t["sent"][of], t["time"][of], HZ, **limits).keeps_limits()
+        assert motion.worst(t["sent"][of], t["sent_at"][of], HZ, **limits).keeps_limits()
 
 
 def run(policy: Path, out: Path, *more: str) -> int:
