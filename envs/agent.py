@@ -205,12 +205,15 @@ class Agent:
 
     def _prefix(self, now: float) -> np.ndarray:
         """Return the actions (n, A) that will be sent until the answer is there."""
-        dt = 1 / self._spec.policy_hz
         seconds = max(self._ages, default=0.0) + self._actuation_delay
-        count = min(self._prefix_length, math.ceil(seconds / dt - 1e-6))
+        count = math.ceil(seconds * self._spec.policy_hz - 1e-6)
+        return self._following(now, min(self._prefix_length, count))
+
+    def _following(self, now: float, count: int) -> np.ndarray:
+        """Return up to `count` actions (n, A) of the chunk, a policy's period apart from `now`."""
         actions = []
         while self.chunk and len(actions) < count:
-            action = self.chunk.at(now + len(actions) * dt, self._spec)
+            action = self.chunk.at(now + len(actions) / self._spec.policy_hz, self._spec)
             if action is None:
                 break
             actions.append(action)

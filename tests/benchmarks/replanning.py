@@ -5,6 +5,7 @@
 A way is written as words joined by "+": a number of action_steps, and what is done with chunks:
 
     leadN        actions are sent N control steps early
+    delayN       a chunk is asked for from what was observed N control steps ago
     prefixN      a chunk begins with the next N actions of the one in flight
     episode      one noise for all chunks of an episode
     shifted      one noise for each moment of an episode, whichever chunk it is drawn for
@@ -36,6 +37,7 @@ import torch
 from collect import RESULTS, Row, between, keep, paired, signed
 
 from fewstep.envs.agent import Agent, Chunk, Request, Runner
+from fewstep.envs.robot import Obs
 from fewstep.envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from fewstep.policy.checkpoint import load_policy
 from fewstep.policy.diffusion.samplers import Sampler
@@ -59,6 +61,7 @@ class Way:
 
     action_steps: int
     lead: int = 0
+    delay: int = 0
     prefix: int = 0
     episode: bool = False
     shifted: bool = False
@@ -108,21 +111,23 @@ class Replanning(Agent):
     def reset(self, seed: int | None = None) -> None:
         super().reset(seed)
         self._chunks: list[Chunk] = []
+        self._seen: list[Obs] = []
 
-    def _ask(self, obs: Any) -> None:
+    def _remember(self, obs: Obs) -> None:
+        self._seen = [*self._seen[-self._way.delay :], obs] if self._way.delay else [obs]
+        super()._remember(self._seen[0])
+
+    def _due(self, now: float) -> bool:
+        return super()._due(now - self._way.delay / self._spec.policy_hz)
+
+    def _ask(self, obs: Obs) -> None:
         self._way.requests += 1
-        super()._ask(obs)
+        super()._ask(self._seen[0])
 
     def _prefix(self, now: float) -> np.ndarray:
         """What the next chunk begins with, or is compared with."""
         length = self._way.prefix or (self._horizon if self._way.nearest > 1 else 0)
-        actions = []
-        while self.chunk and len(actions) < length:
-            action = self.chunk.at(now + len(actions) * self.chunk.dt, self._spec)
-            if action is None:
-                break
-            actions.append(action)
-        return np.stack(actions) if actions else np.empty((0, self._spec.action_size))
+        return self._following(now, length)
 
     def _receive(self, now: float) -> None:
         before = self.chunk
