@@ -39,6 +39,9 @@ wheel: .venv/dev ## Build the wheel and use it in an empty environment
 	build/venv/bin/python tests/smoke_wheel.py robot build/arm
 	build/venv/bin/$(PIP_INSTALL) -q "$$(echo dist/*.whl)[all]"
 	build/venv/bin/python tests/smoke_wheel.py full
+	$(BIN)/python -m venv build/openpi
+	build/openpi/bin/python -m pip install --disable-pip-version-check -q openpi-client==0.1.2 gym-pusht==0.1.8
+	$(BIN)/python tests/smoke_openpi.py build/openpi/bin/python
 
 format: .venv/dev ## Let ruff put the style right
 	$(BIN)/ruff check --fix

@@ -7,6 +7,7 @@ from .errors import (
     DataError,
     FewstepError,
     FewstepWarning,
+    ProtocolError,
     RobotError,
     SpecError,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Field",
     "Obs",
     "Outcome",
+    "ProtocolError",
     "Robot",
     "RobotError",
     "Spec",

@@ -31,6 +31,10 @@ class ConfigError(FewstepError):
     """Raised when a setting does not exist or settings contradict each other."""
 
 
+class ProtocolError(FewstepError):
+    """Raised when the other end of a connection is not there, or says what cannot be understood."""
+
+
 class FewstepWarning(UserWarning):
     """What went on all the same, and a user should know of."""
 

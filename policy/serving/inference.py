@@ -19,7 +19,7 @@ from ...envs.schema import from_plain
 from ..engines.engine import Engine
 from ..engines.loading import load_engine
 from .inference_config import InferenceConfig
-from .runners import answer, blank_history
+from .runners import answer, blank_request
 
 WARM_CHUNKS = 3  # made before the first request: the first one is slow
 
@@ -42,7 +42,7 @@ def main(settings: InferenceConfig) -> None:
     given = Mailbox(messages.chunk, settings.chunks)
     seconds = math.inf
     for _ in range(WARM_CHUNKS):
-        taken = _answer_request(engine, messages, given, _blank_request(engine))
+        taken = _answer_request(engine, messages, given, blank_request(engine))
         seconds = min(seconds, taken)
     ready = {"event": "inference ready", "pid": os.getpid(), "seconds": seconds}
     print(json.dumps(ready), flush=True)
@@ -60,11 +60,6 @@ def _answer_request(engine: Engine, messages: Messages, given: Mailbox, request:
     if chunk is not None:
         given.write(messages.pack_chunk(chunk, seconds))
     return seconds
-
-
-def _blank_request(engine: Engine) -> Request:
-    """Return a request of no episode, to warm up with."""
-    return Request(-1, blank_history(engine), 0, 0.0)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,18 +13,27 @@ from ...envs.pictures import as_seen
 from ..engines.engine import Engine
 
 
-def answer(engine: Engine, requests: list[Request | None]) -> list[Chunk | None]:
+def answer(
+    engine: Engine,
+    requests: list[Request | None],
+    noises: Mapping[int, np.ndarray] | None = None,
+) -> list[Chunk | None]:
     """Return one chunk per request, computed in one batch as long as the list.
 
     None keeps a place free.
     The noise of a request comes from its own seed, so the rest of the batch changes nothing.
+    noises: (K, H, E) of those places that have their own.
     """
     first = next(request for request in requests if request is not None)
     filled = [request or first for request in requests]
     obs = {}
     for key in engine.spec.observations:
         obs[key] = np.stack([request.obs[key] for request in filled])
-    noise = np.stack([draw_noise(engine, request.seed) for request in filled], 1)
+    own = noises or {}
+    drawn = []
+    for place, request in enumerate(filled):
+        drawn.append(own[place] if place in own else draw_noise(engine, request.seed))
+    noise = np.stack(drawn, 1)
     actions = engine.predict(obs, noise, *_stack_prefixes(engine, filled))
     period = 1 / engine.spec.policy_hz
     chunks: list[Chunk | None] = []
@@ -47,6 +56,11 @@ def blank_history(engine: Engine) -> dict[str, np.ndarray]:
         if field.kind == "quaternion":
             history[key][..., 0] = 1
     return history
+
+
+def blank_request(engine: Engine) -> Request:
+    """Return a request of no episode, to warm up with."""
+    return Request(-1, blank_history(engine), 0, 0.0)
 
 
 def _stack_prefixes(engine: Engine, requests: list[Request]) -> tuple[np.ndarray, ...]:

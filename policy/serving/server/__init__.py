@@ -1,0 +1,1 @@
+"""The policy server: the clients of openpi ask it for chunks over a WebSocket."""

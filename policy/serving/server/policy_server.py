@@ -1,0 +1,245 @@
+"""The policy server: a WebSocket for each client, one thread that computes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from ....envs import FewstepError, ProtocolError
+from ....envs.web.array_maps import MOST_BYTES, pack, unpack
+from ...engines.engine import Engine
+from ..runners import answer, blank_request
+from .access import shows_key
+from .answering import Answered, Answering
+from .description import describe
+from .layout import Layout
+from .metrics import Metrics
+from .session import Asked, Session
+
+MOST_CLIENTS = 64
+OPENING_SECONDS = 10.0  # [s] for a handshake
+SENDING_SECONDS = 10.0  # [s] for a client to take a reply
+PING_SECONDS = 20.0  # [s] between questions whether a client is still there, and for its answer
+CLOSING_SECONDS = 1.0  # [s] for what is said last
+UNREAD_MESSAGES = 2  # of a client, before it has to wait
+WARM_CHUNKS = 3  # made before anyone is let in: the first one is slow
+MOST_TEXT = 500  # characters of an error
+
+logger = logging.getLogger(__name__)
+
+
+class PolicyServer:
+    """Serves one policy; give it a running loop by `async with`.
+
+    Args:
+        engine: What computes.
+        layout: How clients call what it observes.
+        weights: The SHA-256 of its numbers.
+        key: What clients have to show; "" for nothing.
+        batch: Requests that are computed together, 0 for what suits the engine.
+        on_event: Is told who comes and goes.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        layout: Layout,
+        *,
+        weights: str,
+        key: str = "",
+        batch: int = 0,
+        on_event: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._engine = engine
+        self._layout = layout
+        self._key = key
+        self._on_event = on_event
+        self._metrics = Metrics()
+        self._greeting = pack(describe(engine, layout, weights))
+        self._answering = Answering(engine, batch)
+        self._clients = 0
+
+    def warm_up(self) -> None:
+        """Compute some chunks, so that the first client does not wait for what is slow once."""
+        for _ in range(WARM_CHUNKS):
+            answer(self._engine, [blank_request(self._engine)] * self._answering.batch)
+
+    async def listen(self, host: str, port: int) -> Server:
+        """Let clients in, from now on."""
+        return await serve(
+            self._attend,
+            host,
+            port,
+            process_request=self._answer_plainly,
+            compression=None,
+            max_size=MOST_BYTES,
+            max_queue=UNREAD_MESSAGES,
+            open_timeout=OPENING_SECONDS,
+            ping_interval=PING_SECONDS,
+            ping_timeout=PING_SECONDS,
+            close_timeout=CLOSING_SECONDS,
+            server_header=None,
+            logger=_silent_logger(),
+        )
+
+    def close(self) -> None:
+        """Answer nobody any more."""
+        self._answering.close()
+
+    def _answer_plainly(self, connection: ServerConnection, request: Any) -> Any:
+        """Return the answer to a plain request, or None to open a WebSocket."""
+        if request.path == "/healthz":
+            return connection.respond(HTTPStatus.OK, "OK\n")
+        if request.path == "/readyz":
+            is_full = self._clients >= MOST_CLIENTS
+            status = HTTPStatus.SERVICE_UNAVAILABLE if is_full else HTTPStatus.OK
+            return connection.respond(status, "full\n" if is_full else "ready\n")
+        # A browser names the page that asks; no page has any business here.
+        if request.headers.get("Origin") is not None:
+            return self._refuse(connection, HTTPStatus.FORBIDDEN, "no web page may ask")
+        if self._key and not shows_key(request.headers, self._key):
+            return self._refuse(connection, HTTPStatus.UNAUTHORIZED, "show the key of this server")
+        if request.path == "/metrics":
+            return connection.respond(HTTPStatus.OK, self._metrics.text())
+        if self._clients >= MOST_CLIENTS:
+            said = f"{MOST_CLIENTS} clients are connected already"
+            return self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, said)
+        return None
+
+    def _refuse(self, connection: ServerConnection, status: HTTPStatus, text: str) -> Any:
+        self._metrics.refused.inc()
+        return connection.respond(status, f"{text}\n")
+
+    async def _attend(self, connection: ServerConnection) -> None:
+        """Serve one client until it leaves."""
+        self._clients += 1
+        self._metrics.clients.set(self._clients)
+        self._on_event(f"{_name(connection)} has come; clients: {self._clients}")
+        client = _Client(connection, Session(self._engine, self._layout))
+        try:
+            with suppress(ConnectionClosed):
+                await _send(connection, self._greeting)
+                async with asyncio.TaskGroup() as tasks:
+                    replies = tasks.create_task(self._reply_to_newest(client))
+                    await self._read(client)
+                    replies.cancel()
+        except* ConnectionClosed:
+            pass
+        finally:
+            self._clients -= 1
+            self._metrics.clients.set(self._clients)
+            self._on_event(f"{_name(connection)} has left; clients: {self._clients}")
+
+    async def _read(self, client: _Client) -> None:
+        """Take in what a client says; pictures are resized off the loop."""
+        async for message in client.connection:
+            arrived = time.monotonic()
+            try:
+                if isinstance(message, str):
+                    raise ProtocolError("a message is a msgpack map, and no text")
+                asked = await asyncio.to_thread(client.ask, message, arrived)
+            except FewstepError as error:
+                await self._complain(client.connection, error)
+                continue
+            client.put(arrived, asked)
+
+    async def _reply_to_newest(self, client: _Client) -> None:
+        previous = 0.0  # [s] that the last reply took, which the protocol tells with the next
+        while True:
+            arrived, asked, superseded = await client.take()
+            for _ in range(superseded):
+                self._metrics.superseded.inc()
+                await _send(client.connection, pack({"superseded": True}))
+            try:
+                answered = await self._answering.ask(asked)
+            except FewstepError as error:
+                await self._complain(client.connection, error)
+                continue
+            taken = time.monotonic() - arrived
+            await _send(client.connection, pack(_reply(asked, answered, taken, previous)))
+            previous = time.monotonic() - arrived
+            self._metrics.chunks.inc()
+            self._metrics.inference.observe(answered.seconds)
+            self._metrics.total.observe(previous)
+
+    async def _complain(self, connection: ServerConnection, error: FewstepError) -> None:
+        self._metrics.refused.inc()
+        await _send(connection, " ".join(str(error).split())[:MOST_TEXT])
+
+
+class _Client:
+    """A connection, its session, and the newest request that nobody has taken yet."""
+
+    def __init__(self, connection: ServerConnection, session: Session) -> None:
+        self.connection = connection
+        self._session = session
+        self._newest: tuple[float, Asked] | None = None
+        self._superseded = 0
+        self._came = asyncio.Event()
+
+    def ask(self, message: bytes, arrived: float) -> Asked:
+        """Return the request of a message."""
+        return self._session.ask(unpack(message), arrived)
+
+    def put(self, arrived: float, asked: Asked) -> None:
+        """Let a request wait, in place of an older one."""
+        self._superseded += self._newest is not None
+        self._newest = arrived, asked
+        self._came.set()
+
+    async def take(self) -> tuple[float, Asked, int]:
+        """Return the newest request, when it came, and how many it has replaced."""
+        await self._came.wait()
+        self._came.clear()
+        assert self._newest is not None
+        arrived, asked = self._newest
+        superseded = self._superseded
+        self._newest = None
+        self._superseded = 0
+        return arrived, asked, superseded
+
+
+def _reply(asked: Asked, answered: Answered, taken: float, previous: float) -> dict[str, Any]:
+    """Return what a client is told; times in ms are the protocol's."""
+    infer = 1e3 * answered.seconds
+    timing = {"infer_ms": infer, "total_ms": 1e3 * taken, "prev_total_ms": 1e3 * previous}
+    reply = {
+        "actions": answered.chunk.actions.astype("float32"),
+        "time": answered.chunk.time,
+        "dt": answered.chunk.dt,
+        "policy_timing": {"infer_ms": infer},
+        "server_timing": timing,
+    }
+    if asked.warnings:
+        reply["warnings"] = asked.warnings
+    return reply
+
+
+async def _send(connection: ServerConnection, message: bytes | str) -> None:
+    """Send a message; a client that does not take it in time is let go."""
+    try:
+        async with asyncio.timeout(SENDING_SECONDS):
+            await connection.send(message)
+    except TimeoutError:
+        connection.transport.abort()
+
+
+def _name(connection: ServerConnection) -> str:
+    address = connection.remote_address
+    return f"{address[0]}:{address[1]}" if address else "someone"
+
+
+def _silent_logger() -> logging.Logger:
+    """Return a logger that says nothing: strangers must not be able to fill the terminal."""
+    silent = logging.getLogger(f"{__name__}.connections")
+    silent.addHandler(logging.NullHandler())
+    silent.propagate = False
+    return silent

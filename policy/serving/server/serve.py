@@ -1,0 +1,80 @@
+"""Serving a policy from its settings, until told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+from websockets.asyncio.server import Server
+
+from ....envs import ConfigError
+from ....envs.errors import names
+from ...engines.engine import Engine
+from ...engines.exported import hash_weights
+from ...engines.loading import load_engine
+from ...policy_folder import find_policy
+from .access import read_key, require_key
+from .config import ServeConfig, require_sound
+from .layout import read_layout
+from .policy_server import PolicyServer
+
+
+def serve_policy(config: ServeConfig, log: Callable[[str], None]) -> None:
+    """Serve a policy until Ctrl-C or SIGTERM; raises ConfigError before anyone is let in."""
+    require_sound(config)
+    key = read_key(config.key_file)
+    require_key(config.host, key)
+    folder = find_policy(config.policy)
+    engine = _load(config)
+    layout = read_layout(config.layout, engine.spec)
+    server = PolicyServer(
+        engine,
+        layout,
+        weights=hash_weights(folder),
+        key=key,
+        batch=config.batch,
+        on_event=log,
+    )
+    server.warm_up()
+    observed = [names(keys) for keys in layout.keys.values()]
+    log(f"{config.policy} is computed by {engine.name}; it observes {', '.join(observed)}")
+    try:
+        asyncio.run(_serve(server, config, log))
+    finally:
+        server.close()
+
+
+def _load(config: ServeConfig) -> Engine:
+    sampler = None
+    if config.network_evaluations:
+        from ...checkpoint import load_policy  # with torch
+
+        sampler = load_policy(config.policy).config.drawn_by.at(config.network_evaluations)
+    return load_engine(config.policy, config.engine, sampler, config.device, config.threads)
+
+
+async def _serve(server: PolicyServer, config: ServeConfig, log: Callable[[str], None]) -> None:
+    try:
+        listening = await server.listen(config.host, config.port)
+    except OSError as error:
+        raise ConfigError(
+            f"nobody can be let in at {config.host}:{config.port}: {error}"
+        ) from error
+    log(f"ws://{config.host}:{_port_of(listening)} (Ctrl-C ends it)")
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, told.set)
+    try:
+        await told.wait()
+    finally:
+        listening.close()
+        await listening.wait_closed()
+    log("stopped")
+
+
+def _port_of(listening: Server) -> int:
+    return next(iter(listening.sockets)).getsockname()[1]
