@@ -21,7 +21,9 @@ from .wire import Events, Orders, Wire
 
 STATES = tuple(State)
 NOT_BEGUN = "not begun"  # why an episode has ended whose state was refused
-PAUSE_SECONDS = 0.1  # without a command, after which a longer pause is an event
+# Without a command for longer than both, there has been a pause, which is an event.
+PAUSE_SECONDS = 0.1
+PAUSE_TICKS = 2
 
 
 def tick_type(action_size: int, observation_count: int) -> np.dtype:
@@ -208,7 +210,7 @@ class Control:
         self._events.wire.flush()
         time = step.obs.time
         pause = time - self._last_time
-        if pause > PAUSE_SECONDS:
+        if pause > max(PAUSE_SECONDS, PAUSE_TICKS / self.safe.spec.command_hz):
             self._events.write("pause", spare=True, text=f"nothing was sent for {pause:.2f} s")
         self._last_time = time
 

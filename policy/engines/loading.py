@@ -17,7 +17,8 @@ from ..policy_folder import META, MODEL, find_policy
 from .cache import cache_folder
 from .cpp import find_compiler
 from .engine import Engine
-from .exported import CPP, ONNX, has_export, hash_file, read_export
+from .exported import CPP, ONNX, has_export, hash_file, hash_weights, read_export
+from .remote import RemoteEngine, is_address
 
 if TYPE_CHECKING:  # with torch, which exported policies go without
     from ..diffusion.samplers import Sampler
@@ -32,10 +33,10 @@ def load_engine(
     device: str = "cpu",
     threads: int = 0,
 ) -> Engine:
-    """Return an engine, ready to act, for a run folder or a policy that comes with the package.
+    """Return an engine, ready to act, for a run folder, a policy of the package, or a server.
 
     Args:
-        policy: The folder, or a name.
+        policy: The folder, a name, or ws://host:port, whose server decides all that follows.
         engine: A name of ENGINES, or "fastest" for the first one whose files and libraries are
             there and sound; what is left out for another reason is warned of.
         sampler: How chunks are drawn, by default as the policy says. Where the folder has no export
@@ -46,7 +47,10 @@ def load_engine(
     Raises:
         ConfigError: There is no such engine.
         CheckpointError: There is no sound policy.
+        ProtocolError: There is no server.
     """
+    if is_address(policy):
+        return RemoteEngine(str(policy))
     require_engine(engine)
     folder = find_policy(policy)
     if engine != FASTEST:
@@ -57,6 +61,13 @@ def load_engine(
         except FewstepError as error:
             warnings.warn(f"the {name} engine is left out: {error}", FewstepWarning, stacklevel=2)
     raise CheckpointError(f"no engine can compute the policy in {folder} here")
+
+
+def find_weights(policy: Path | str) -> str:
+    """Return the sha256 of a policy's weights, wherever it is computed."""
+    if is_address(policy):
+        return RemoteEngine(str(policy)).weights
+    return hash_weights(find_policy(policy))
 
 
 def require_engine(name: str) -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 
+from ...envs import ProtocolError
 from ...envs.agent import Request
 from ...envs.control.mailbox import Mailbox
 from ...envs.control.messages import Messages
@@ -48,8 +49,12 @@ def main(settings: InferenceConfig) -> None:
     print(json.dumps(ready), flush=True)
     while os.read(0, 4096):
         record = asked.read()
-        if record is not None:
+        if record is None:
+            continue
+        try:
             _answer_request(engine, messages, given, messages.unpack(record))
+        except ProtocolError as error:  # of a server, which may come again
+            print(json.dumps({"event": "unanswered", "text": str(error)}), flush=True)
 
 
 def _answer_request(engine: Engine, messages: Messages, given: Mailbox, request: Request) -> float:

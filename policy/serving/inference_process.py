@@ -17,6 +17,7 @@ from ...envs import RobotError
 from ...envs.control.mailbox import Mailbox
 from ...envs.control.messages import Messages
 from ...envs.schema import to_plain
+from ..engines.remote import is_address
 from .inference_config import InferenceConfig
 from .processes import listen, start
 
@@ -68,9 +69,9 @@ class Inference:
     def end_hanging(self) -> None:
         """End a process that has been ready and does not answer.
 
-        One that is still loading is left alone.
+        One that is still loading is left alone, and one that asks a server, which may come again.
         """
-        if self.ready:
+        if self.ready and not is_address(self._config.policy):
             self._process.kill()
             self._process.wait()
 

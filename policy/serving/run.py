@@ -27,8 +27,8 @@ from ...envs.interrupts import ended_by_signals, handled_signals
 from ...envs.safety.calibration import delays
 from ...envs.safety.limits import read_limits
 from ...envs.safety.states import State
-from ..engines.exported import hash_weights
-from ..engines.loading import load_engine
+from ..engines.loading import find_weights, load_engine
+from ..engines.remote import is_address
 from ..policy_folder import find_policy
 from .inference_config import InferenceConfig
 from .run_config import RunConfig, require_consistent
@@ -149,7 +149,8 @@ def _served(
         horizon=shape.horizon,
         side=shape.side,
     )
-    inference = InferenceConfig(str(find_policy(config.policy)), loaded.name, config.threads)
+    policy = config.policy if is_address(config.policy) else str(find_policy(config.policy))
+    inference = InferenceConfig(policy, loaded.name, config.threads)
     return _facing(replace(control, policy=acting), spec), inference
 
 
@@ -177,7 +178,7 @@ def _write_facts(config: RunConfig, run_log: RunLog, spec: Spec) -> None:
         "actions": config.actions,
     }
     if config.policy:
-        facts["sha256"] = hash_weights(find_policy(config.policy))
+        facts["sha256"] = find_weights(config.policy)
     run_log.facts(spec, **facts)
 
 

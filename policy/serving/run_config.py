@@ -18,7 +18,8 @@ class RunConfig:
     robot: str
     # what the robot's maker takes: options.port=/dev/ttyUSB0
     options: dict[str, Any] = field(default_factory=dict)
-    policy: str = ""  # a run folder, or a policy that comes with the package
+    # a run folder, a policy that comes with the package, or the ws://host:port of a server
+    policy: str = ""
     actions: str = ""  # a store whose recorded `episode` is replayed in place of a policy
     episode: int = 0  # which one
     engine: str = "fastest"  # what computes the chunks; by default the fastest that is there

@@ -179,7 +179,7 @@ class Supervisor:
             raise RobotError(event["text"])
         if name == "homing":
             self._note_homing(event["seconds"])
-        elif name in ("safety", "refused", "pause"):
+        elif name in ("safety", "refused", "pause", "unanswered"):
             self._log(event["text"])
             if self._inference is not None and "no action for" in event["text"]:
                 self._inference.end_hanging()

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from serving_cases import served
 
 from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
@@ -29,8 +30,10 @@ from fewstep.envs.safety.states import State
 from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.cli.main import main
 from fewstep.policy.cli.prompts import Person
+from fewstep.policy.engines.loading import load_engine
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
+from fewstep.policy.serving.server.layout import read_layout
 
 OPTIONS = ("+options.hz=100", "+options.joints=3")
 PATIENT = (
@@ -280,7 +283,7 @@ def test_what_was_typed_before_the_question_is_no_answer(monkeypatch):
 class Live:
     """A node in a thread, so that a test can do to its processes what it likes."""
 
-    def __init__(self, policy: Path, out: Path, *more: str) -> None:
+    def __init__(self, policy: Path | str, out: Path, *more: str) -> None:
         self.out, self._said = out, out.with_name("said")
         settings = [
             f"policy={policy}",
@@ -341,6 +344,32 @@ def test_an_inference_that_hangs_is_held_for_and_ended(live):
     assert node.end() == 1
     assert any("no action for" in e.get("text", "") for e in events(node.out))
     assert any(e["event"] == "inference ended" for e in events(node.out))
+    holds(node.out)
+    within_limits(node.out)
+
+
+def test_while_a_server_is_gone_the_arm_holds_and_goes_on_with_the_next_answer(
+    policy: Path, tmp_path: Path
+):
+    loaded = load_engine(policy)
+    layout = read_layout("", loaded.spec)
+    node = None
+    try:
+        with served(loaded, layout) as address:
+            node = Live(f"ws://{address}", tmp_path / "out", *PATIENT)
+            node.acting()
+        node.until(lambda: any(e["event"] == "unanswered" for e in events(node.out)))
+        node.until(lambda: not np.isfinite(ticks(node.out)["wanted"][-1]).any())
+        before = len(ticks(node.out))
+        with served(loaded, layout, port=int(address.rpartition(":")[2])):
+            node.until(lambda: np.isfinite(ticks(node.out)["wanted"][before:]).all(1).sum() > 80)
+            assert "no policy server at" in node.said()
+            node.process.send_signal(signal.SIGTERM)
+            node.end()
+    finally:
+        if node is not None and node.process.poll() is None:
+            os.killpg(node.process.pid, signal.SIGKILL)
+            node.process.wait()
     holds(node.out)
     within_limits(node.out)
 

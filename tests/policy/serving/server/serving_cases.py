@@ -63,20 +63,25 @@ def observation(value: float = 0.0, **more: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def served(engine: Any = None, layout: Layout | None = None, **options: Any) -> Iterator[str]:
+def served(
+    engine: Any = None,
+    layout: Layout | None = None,
+    port: int = 0,
+    weights: str = "abc",
+    **options: Any,
+) -> Iterator[str]:
     """A server on a thread of its own; yields its address."""
     engine = engine or PlainEngine()
     layout = layout or read_layout("", engine.spec)
-    server = PolicyServer(engine, layout, weights="abc", **options)
+    server = PolicyServer(engine, layout, weights=weights, **options)
     found: list[str] = []
     begun = threading.Event()
     loop = asyncio.new_event_loop()
     end = asyncio.Event()
 
     async def main() -> None:
-        async with await server.listen("127.0.0.1", 0) as listening:
-            port = next(iter(listening.sockets)).getsockname()[1]
-            found.append(f"127.0.0.1:{port}")
+        async with await server.listen("127.0.0.1", port) as listening:
+            found.append(f"127.0.0.1:{next(iter(listening.sockets)).getsockname()[1]}")
             begun.set()
             await end.wait()
 
