@@ -9,18 +9,21 @@ from typing import Any
 from ..errors import FewstepError, RobotError, names
 from ..modules import load_module
 from ..robot import Robot
+from .lerobot_arm import LeRobotArm
 from .simulated_arm import SimulatedArm
 
 GROUP = "fewstep.robots"  # entry points: name = "module:callable", which makes a Robot
+LEROBOT = "lerobot:"  # before the type of an arm as lerobot registers it
 ROBOT_PARTS = ("spec", "clock", "reset", "observe", "command", "outcome", "close")  # of every Robot
 
 
 def make_live(name: str, options: Mapping[str, Any]) -> Robot:
     """Return a Robot on the wall clock.
 
-    name: "simulated", an entry point of the group fewstep.robots, "module:callable", or a task,
-    which then lives in real time; options: what its maker takes. A module is an installed one, or
-    lies in the current folder. Raises RobotError where there is none, or its maker fails.
+    name: "simulated", "lerobot:" and a type of lerobot's, an entry point of the group
+    fewstep.robots, "module:callable", or a task, which then lives in real time; options: what its
+    maker takes. A module is an installed one, or lies in the current folder. Raises RobotError
+    where there is none, or its maker fails.
     """
     installed = _installed_robots()
     try:
@@ -43,7 +46,7 @@ def make_live(name: str, options: Mapping[str, Any]) -> Robot:
 
 def is_driver(name: str) -> bool:
     """Return whether a robot of this name is driven by its own code, and no simulated task."""
-    if name == "simulated" or name in _installed_robots():
+    if name == "simulated" or name.startswith(LEROBOT) or name in _installed_robots():
         return True
     if ":" not in name:
         return False
@@ -63,6 +66,8 @@ def _make(name: str, options: Mapping[str, Any], installed: Mapping[str, EntryPo
         return SimulatedArm(**options)
     if name in installed:
         return installed[name].load()(**options)
+    if name.startswith(LEROBOT):
+        return LeRobotArm(name.removeprefix(LEROBOT), **options)
     lacks = ""
     if ":" in name:
         maker, lacks = _find_maker(name)
@@ -74,7 +79,7 @@ def _make(name: str, options: Mapping[str, Any], installed: Mapping[str, EntryPo
     try:
         return Live(make_robot(name, **options))  # pyright: ignore[reportArgumentType]
     except RobotError as error:
-        valid = "simulated, module:callable, a task, or one that is installed"
+        valid = "simulated, lerobot:<type>, module:callable, a task, or one that is installed"
         if installed:
             valid += f" ({names(installed)})"
         raise RobotError(f"no robot {name!r}: {lacks}{error}; valid: {valid}") from error

@@ -47,6 +47,8 @@ class RecordSettings:
     images: str = ""  # jpeg or lossless; by default jpeg, and a store goes on as it began
     # page (in a browser), keyboard, gamepad, spacemouse, or a leader arm, named as robot= is
     teleop: str = ""
+    # what a leader arm's maker takes: leader.port=/dev/ttyACM1
+    leader: dict[str, Any] = field(default_factory=dict)
     port: int = 8007  # of the page
     robot: str = ""  # what a person drives in place of the task; as in `fewstep run`
     # what the robot's maker takes: options.x=1
@@ -132,6 +134,7 @@ def _record_person(settings: RecordSettings, console: Console) -> int:
         settings.port,
         out=settings.out,
         cameras=settings.cameras,
+        leader=settings.leader,
     )
     notes = {"robot": session.name, "actor": settings.teleop}
 

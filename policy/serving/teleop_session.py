@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from inspect import cleandoc
 from pathlib import Path
@@ -59,6 +59,7 @@ class TeleopSession:
     priority: int = 50
     out: str = "out/record"  # log of a robot that is no simulation
     cameras: Sequence[str] = ()  # of a simulated task, to record as images
+    leader: Mapping[str, Any] = field(default_factory=dict)  # what a leader arm's maker takes
 
     def record(self, make_store: MakeStore, episodes: int, seed: int, log: Log) -> int:
         """Until so many are kept, or the person quits.
@@ -125,7 +126,7 @@ class TeleopSession:
             device = Page(tool, port=self.port) if self.device == PAGE else DEVICES[self.device]()
             stack.callback(device.close)
             return Drive(device, tool, robot.spec), device
-        leader = make_leader(self.device)
+        leader = make_leader(self.device, self.leader)
         stack.callback(leader.close)
         device = Keyboard()
         stack.callback(device.close)
@@ -136,7 +137,7 @@ class TeleopSession:
     ) -> int:
         """Everything that moves the robot passes its control process, as in `fewstep run`."""
         log("This is no certified safety function: the emergency stop comes first.")
-        leader = None if self.device in DEVICES else make_leader(self.device)
+        leader = None if self.device in DEVICES else make_leader(self.device, self.leader)
         if leader is not None:
             stack.callback(leader.close)
         hands, frames = empty_memory(), empty_memory()
@@ -191,10 +192,10 @@ def _close(supervisor: Supervisor, log: Callable[[str], None]) -> None:
     log("stopped")
 
 
-def make_leader(name: str) -> Robot:
+def make_leader(name: str, options: Mapping[str, Any]) -> Robot:
     """Return a leader arm; RobotError lists the devices where there is none of this name."""
     try:
-        return make_live(name, {})
+        return make_live(name, options)
     except RobotError as error:
         devices = names((PAGE, *DEVICES))
         raise RobotError(

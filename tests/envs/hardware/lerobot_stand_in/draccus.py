@@ -1,0 +1,5 @@
+"""As much of draccus as an adapter calls."""
+
+
+def decode(kind, options):
+    return kind(**options)
