@@ -39,6 +39,10 @@ class Windows:
         steps = np.arange(self.horizon)
         return np.minimum(self.frames[rows, None] + steps, self.ends[rows, None] - 1)
 
+    def recorded(self, rows: np.ndarray) -> np.ndarray:
+        """Return which actions (B, H) of the chunks of samples `rows` (B,) were recorded."""
+        return self.frames[rows, None] + np.arange(self.horizon) < self.ends[rows, None]
+
     def select(self, kept: np.ndarray) -> Windows:
         """Return the samples that are kept (N,), a mask."""
         return replace(
@@ -46,21 +50,16 @@ class Windows:
         )
 
 
-def make_windows(
-    ends: np.ndarray, observation_steps: int, horizon: int, action_steps: int
-) -> Windows:
-    """Return every window of episodes that end (exclusively) at `ends` (E,).
+def make_windows(ends: np.ndarray, observation_steps: int, horizon: int) -> Windows:
+    """Return a window for every frame of episodes that end (exclusively) at `ends` (E,).
 
-    At the end of an episode the last action is repeated at most action_steps - 1 times. Raises
-    DataError where no episode is long enough for a window.
+    So a policy sees the last moments of a demonstration, too. Raises DataError where there is no
+    frame.
     """
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
-    counts = np.maximum(0, ends - starts - horizon + action_steps)
+    counts = ends - starts
     if not counts.sum():
-        raise DataError(
-            f"no episode is long enough for a chunk of {horizon} with action_steps={action_steps}: "
-            f"the longest has {int((ends - starts).max(initial=0))} frames"
-        )
+        raise DataError("there is no frame to learn from")
     start_of_each = np.repeat(starts, counts)
     end_of_each = np.repeat(ends, counts)
     windows_before = np.repeat(np.cumsum(counts) - counts, counts)

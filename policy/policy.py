@@ -172,6 +172,7 @@ class Policy(nn.Module):
         It is (B noise_levels,): each observation is encoded once and serves for so many noise
         levels. state_noise: deviation of noise on the states, whose range is 2. batch["noise"]
         (B, H, noise_size), where there is one: the noise from which a teacher made the action.
+        batch["recorded"] (B, H, 1), where there is one: which of the actions count.
         With net.prefix half of the chunks begin with a prefix, which does not count.
         """
         x0 = self.normaliser.encode_chunks(batch["action"], batch)
@@ -179,17 +180,18 @@ class Policy(nn.Module):
         if state_noise:
             encoded = self._disturb_states(encoded, state_noise, generator)
         features = self.encoder(encoded)
-        noise = batch.get("noise")
+        given = {key: batch[key] for key in ("noise", "recorded") if key in batch}
         if noise_levels > 1:
             x0 = x0.repeat_interleave(noise_levels, 0)
             features = features.repeat_interleave(noise_levels, 0)
-            noise = None if noise is None else noise.repeat_interleave(noise_levels, 0)
+            for key, tensor in given.items():
+                given[key] = tensor.repeat_interleave(noise_levels, 0)
         if self.config.net.prefix:
             prefix_length = self.draw_prefix_length(len(x0), generator)
             condition = self.net.condition(features, x0, prefix_length)
         else:
             condition = self.net.condition(features)
-        return self.objective.loss(self.denoiser(), x0, condition, generator, noise)
+        return self.objective.loss(self.denoiser(), x0, condition, generator, **given)
 
     def _disturb_states(
         self, encoded: Mapping[str, Tensor], deviation: float, generator: Generator

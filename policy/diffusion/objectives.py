@@ -58,11 +58,13 @@ class Objective:
         condition: Condition,
         generator: Generator,
         noise: Tensor | None = None,
+        recorded: Tensor | None = None,
     ) -> Tensor:
         """Return the mean squared error per sample (B,) of x0 (B, H, A), at one random time each.
 
         The prefix does not count. noise: (B, H, A), what x0 belongs to where a teacher made it;
-        else it is drawn.
+        else it is drawn. recorded: (B, H, 1), False where x0 only fills a chunk up, past the end of
+        an episode, which does not count either: repeated last actions would teach to stand still.
         """
         t, silent = self.draw_times(denoiser.path, len(x0), generator)
         t = t.to(x0)
@@ -72,10 +74,15 @@ class Objective:
         eps = noise * ~silent[:, None, None]
         out = denoiser.predict(denoiser.path.mix(x0, eps, t), t, condition)
         error = (out - denoiser.path.target(x0, eps, t, self.prediction_type)).square()
-        if condition.mask is None:
+        if condition.mask is None and recorded is None:
             return error.mean((1, 2))
-        free = (~condition.mask).to(error).expand_as(error)
-        return (error * free).sum((1, 2)) / free.sum((1, 2)).clamp(min=1)
+        counted = torch.ones_like(error[..., :1])
+        if condition.mask is not None:
+            counted = counted * ~condition.mask
+        if recorded is not None:
+            counted = counted * recorded
+        counted = counted.expand_as(error)
+        return (error * counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
 
 
 def draw_uniform(path: Path, count: int, generator: Generator) -> tuple[Tensor, Tensor]:

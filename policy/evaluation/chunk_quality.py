@@ -40,12 +40,15 @@ class Nearby:
         device = torch.device("cpu")
         data = read_dataset(path, policy.config, device, known=policy.spec, held_out=share)
         require_match(policy, data.spec, f"the demonstrations at {path}")
-        if data.held_out is None or len(data.train) < NEAR:
-            raise DataError(f"{path} holds too few episodes to compare one part with the other")
+        too_few = f"{path} holds too few episodes to compare one part with the other"
+        if data.held_out is None:
+            raise DataError(too_few)
         count = min(windows, len(data.held_out))
         rows = torch.linspace(0, len(data.held_out) - 1, count).long()
         obs, own_chunks = _read(policy, data.held_out, rows)
         other_obs, other_chunks = _read(policy, data.train, torch.arange(len(data.train)))
+        if not len(own_chunks) or len(other_chunks) < NEAR:
+            raise DataError(too_few)
         here = policy.normaliser.encode_states(obs).flatten(1)
         there = policy.normaliser.encode_states(other_obs).flatten(1)
         nearest = torch.cdist(here, there).topk(NEAR, largest=False).indices
@@ -92,7 +95,10 @@ def measure_unlike(x: Tensor, reference: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def _read(policy: Policy, samples: Samples, rows: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Return observations and encoded chunks, of those that were recorded to their last action."""
     batch = samples.batch(rows)
+    whole = batch.pop("recorded").all(1)[:, 0]
+    batch = {key: tensor[whole] for key, tensor in batch.items()}
     return batch, policy.normaliser.encode_actions(batch.pop("action")).flatten(1)
 
 

@@ -36,8 +36,7 @@ class EpisodeErrors:
         _, episode = np.unique(windows.starts, return_inverse=True)
         every = np.arange(len(windows))
         errors = measure.measure(chunks, actions[windows.chunk(every)])
-        steps = np.arange(windows.horizon)
-        recorded = windows.frames[:, None] + steps < windows.ends[:, None]
+        recorded = windows.recorded(every)
         sums = np.zeros((episode.max() + 1, *errors.shape[1:]))
         counts = np.zeros(sums.shape[:2], int)
         np.add.at(sums, episode, errors * recorded[..., None])

@@ -102,19 +102,13 @@ def _own_episodes(meta: Mapping[str, Any], store: DemoStore, is_alike: bool) -> 
     if not isinstance(share, float | int) or not isinstance(seed, int):
         raise _Doubt("the policy does not say which episodes were held out")
     kept, _ = split_episodes(len(store), share, seed)
-    fits = _count_windows(store, kept, meta["config"]) == provenance.get("windows")
+    frames = int(np.diff(store.ends, prepend=0)[kept].sum())
+    fits = frames == provenance.get("windows")
     if is_here and not fits:
         raise _Doubt("the store holds other episodes than when the policy was trained on it")
     if is_here or (fits and is_alike):
         return set(kept.tolist())
     return set()
-
-
-def _count_windows(store: DemoStore, episodes: np.ndarray, config: Mapping[str, Any]) -> int:
-    """Return how many windows a policy of this description finds in some episodes."""
-    lengths = np.diff(store.ends, prepend=0)[episodes]
-    longer_by = config.get("action_steps", 0) - config.get("horizon", 0)
-    return int(np.maximum(0, lengths + longer_by).sum())
 
 
 def _same_statistics(ours: Normaliser, theirs: Normaliser) -> bool:

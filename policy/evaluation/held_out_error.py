@@ -57,7 +57,9 @@ class HeldOutError:
             chunks = policy.act(batch, noise, sampler=sampler, net=net)
             predicted = chunks[:, :steps].cpu().numpy()
             recorded = batch["action"][:, :steps].cpu().numpy()
-            shares.append(self._measure.mean_share(self._measure.measure(predicted, recorded)))
+            counted = batch["recorded"][:, :steps].cpu().numpy()
+            errors = counted * self._measure.measure(predicted, recorded)
+            shares.append(self._measure.mean_share(errors.sum(1) / counted.sum(1)))
         return float(np.concatenate(shares).mean())
 
 

@@ -59,7 +59,7 @@ def nearest_chunks(
         windows: W of them.
     """
     config = policy.config
-    every = make_windows(ends, config.observation_steps, config.horizon, config.action_steps)
+    every = make_windows(ends, config.observation_steps, config.horizon)
     starts = np.concatenate([[0], ends])[episodes]
     others = every.select(~np.isin(every.starts, starts))
     nearest = np.empty(len(windows), np.int64)

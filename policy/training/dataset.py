@@ -36,7 +36,8 @@ class Samples(Protocol):
     def batch(self, rows: Tensor, generator: Generator | None = None) -> dict[str, Tensor]:
         """Return samples `rows` (B,): observations (B, O, ...) and "action" (B, H, A).
 
-        generator: draws what training sees of them; without it, it is what acting sees.
+        "recorded" (B, H, 1) says which of the actions were, where some were not. generator: draws
+        what training sees of them; without it, it is what acting sees.
         """
         ...
 
@@ -72,14 +73,15 @@ class WindowSamples:
         return WindowSamples(self._arrays, pictures, self._frames, self._windows, self._device)
 
     def batch(self, rows: Tensor, generator: Generator | None = None) -> dict[str, Tensor]:
-        """Return samples `rows` (B,): observations (B, O, ...) and "action" (B, H, A).
+        """Return samples `rows` (B,): observations (B, O, ...), "action" (B, H, A), "recorded".
 
         generator: draws the views in which maps are seen; without it, it is what acting sees.
         """
         numbers = rows.cpu().numpy()
         history = self._windows.history(numbers)
         chunk = self._windows.chunk(numbers)
-        batch: dict[str, Tensor] = {}
+        recorded = torch.from_numpy(self._windows.recorded(numbers)[..., None])
+        batch: dict[str, Tensor] = {"recorded": recorded.to(self._device)}
         for key, array in self._arrays.items():
             frames = chunk if key == "action" else history
             batch[key] = torch.from_numpy(array[frames]).to(self._device)
@@ -154,7 +156,7 @@ def read_dataset(
     store.require()
     spec = _find_spec(store.spec, states, cameras, known)
     kept, held = split_episodes(len(store), held_out, seed)
-    every = make_windows(store.ends, config.observation_steps, config.horizon, config.action_steps)
+    every = make_windows(store.ends, config.observation_steps, config.horizon)
     train = _select_episodes(every, store.ends, kept)
     if not len(train):
         raise DataError(f"{path}: no episode is left to train on with held_out={held_out:g}")

@@ -1,5 +1,3 @@
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,16 +8,10 @@ from fewstep.envs import ConfigError, DataError
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[np.ndarray, int, int, int]:
-    """Episode ends, observation steps, horizon, action_steps.
-
-    At least one episode is long enough.
-    """
-    horizon = draw(st.integers(1, 8))
-    action_steps = draw(st.integers(1, horizon))
+def cases(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
+    """Episode ends, observation steps, horizon."""
     lengths = draw(st.lists(st.integers(1, 14), min_size=1, max_size=5))
-    lengths.insert(draw(st.integers(0, len(lengths))), horizon - action_steps + 1)
-    return np.cumsum(lengths), draw(st.integers(1, 4)), horizon, action_steps
+    return np.cumsum(lengths), draw(st.integers(1, 4)), draw(st.integers(1, 8))
 
 
 def histories(w: Windows) -> np.ndarray:
@@ -37,19 +29,20 @@ def bounds(ends: np.ndarray, w: Windows) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(cases())
-def test_every_frame_starts_a_window_as_long_as_its_chunk_repeats_too_little_to_matter(
-    case,
-) -> None:
-    ends, observed, horizon, action_steps = case
-    w = make_windows(ends, observed, horizon, action_steps)
-    wanted = [
-        frame
-        for start, end in pairwise([0, *ends.tolist()])
-        for frame in range(start, end)
-        if frame + horizon - end <= action_steps - 1
-    ]
-    assert histories(w)[:, -1].tolist() == chunks(w)[:, 0].tolist() == wanted
-    assert len(w) == len(wanted)
+def test_every_frame_starts_a_window(case) -> None:
+    w = make_windows(*case)
+    assert histories(w)[:, -1].tolist() == chunks(w)[:, 0].tolist() == list(range(case[0][-1]))
+
+
+@given(cases())
+def test_what_fills_a_chunk_up_was_not_recorded(case) -> None:
+    w = make_windows(*case)
+    _, end = bounds(case[0], w)
+    recorded = w.recorded(np.arange(len(w)))
+    assert recorded[:, 0].all() and (np.diff(recorded.astype(int), axis=1) <= 0).all()
+    assert (recorded.sum(1) == np.minimum(case[2], end - w.frames)).all()
+    filled = chunks(w)[~recorded]
+    assert (filled == np.repeat(end - 1, (~recorded).sum(1))).all()
 
 
 @given(cases())
@@ -63,7 +56,7 @@ def test_windows_stay_within_their_episode(case) -> None:
 
 @given(cases())
 def test_history_and_chunk_are_consecutive_frames_clamped_at_the_ends(case) -> None:
-    ends, observed, horizon, _ = case
+    ends, observed, horizon = case
     w = make_windows(*case)
     start, end = bounds(ends, w)
     now = chunks(w)[:, :1]
@@ -73,32 +66,23 @@ def test_history_and_chunk_are_consecutive_frames_clamped_at_the_ends(case) -> N
     assert (chunks(w) == np.minimum(now + np.arange(horizon), end[:, None] - 1)).all()
 
 
-@given(cases())
-def test_the_last_action_is_repeated_at_most_executed_minus_one_times(case) -> None:
-    w = make_windows(*case)
-    _, end = bounds(case[0], w)
-    repeats = (chunks(w) == end[:, None] - 1).sum(1) - 1
-    assert repeats.max() <= case[3] - 1
-    assert repeats.max() == case[3] - 1 or case[3] == 1
-
-
 def test_windows_by_hand() -> None:
-    w = make_windows(np.array([3, 4, 8]), observation_steps=2, horizon=3, action_steps=2)
-    assert histories(w).tolist() == [[0, 0], [0, 1], [4, 4], [4, 5], [5, 6]]
-    assert chunks(w).tolist() == [[0, 1, 2], [1, 2, 2], [4, 5, 6], [5, 6, 7], [6, 7, 7]]
+    w = make_windows(np.array([3, 4, 6]), observation_steps=2, horizon=3)
+    assert histories(w).tolist() == [[0, 0], [0, 1], [1, 2], [3, 3], [4, 4], [4, 5]]
+    assert chunks(w).tolist() == [[0, 1, 2], [1, 2, 2], [2, 2, 2], [3, 3, 3], [4, 5, 5], [5, 5, 5]]
+    assert w.recorded(np.array([1, 3])).tolist() == [[True, True, False], [True, False, False]]
 
 
 def test_some_of_the_windows_are_the_same_as_among_all_of_them() -> None:
-    w = make_windows(np.array([3, 4, 8]), observation_steps=2, horizon=3, action_steps=2)
-    assert w.chunk(np.array([3, 0])).tolist() == [[5, 6, 7], [0, 1, 2]]
+    w = make_windows(np.array([3, 4, 8]), observation_steps=2, horizon=3)
+    assert w.chunk(np.array([5, 0])).tolist() == [[5, 6, 7], [0, 1, 2]]
     kept = w.select(w.starts == 4)
-    assert histories(kept).tolist() == [[4, 4], [4, 5], [5, 6]]
+    assert histories(kept).tolist() == [[4, 4], [4, 5], [5, 6], [6, 7]]
 
 
-@pytest.mark.parametrize("ends, longest", [([8], 8), ([5, 13, 14], 8), ([], 0)])
-def test_episodes_that_are_all_too_short_are_refused(ends: list[int], longest: int) -> None:
-    with pytest.raises(DataError, match=f"chunk of 16 with action_steps=8.* {longest} frames"):
-        make_windows(np.array(ends, np.int64), 2, 16, 8)
+def test_nothing_to_learn_from_is_refused() -> None:
+    with pytest.raises(DataError, match="no frame"):
+        make_windows(np.array([], np.int64), 2, 16)
 
 
 @given(st.integers(0, 200), st.floats(0, 0.99), st.integers(0, 2**32))

@@ -301,6 +301,30 @@ def test_a_network_that_is_asked_once_is_trained_where_it_is_asked(name: str) ->
     torch.testing.assert_close(loss, noise.square().mean((1, 2)) if silent else torch.zeros(7))
 
 
+def test_what_fills_a_chunk_up_does_not_count() -> None:
+    objective, path = choose_objective("one_step")
+    net: Any = lambda x, t, condition: 0.3 * x  # noqa: E731
+    denoiser = Denoiser(net, path, objective.prediction_type)
+    generator = Generator().manual_seed(0)
+    x0, other, noise = torch.randn(3, 5, 8, 2, generator=generator, dtype=torch.float64)
+    lengths = torch.tensor([8, 7, 4, 2, 1])
+    recorded = (torch.arange(8) < lengths[:, None])[..., None]
+    filled = torch.where(recorded, x0, other)
+
+    def loss(x0: Tensor, condition: Condition = COND) -> Tensor:
+        return objective.loss(denoiser, x0, condition, Generator(), noise, recorded)
+
+    torch.testing.assert_close(loss(filled), loss(x0))
+    error = (0.3 * noise - (noise - x0)).square().mean(2)
+    by_hand = [row[:length].mean() for row, length in zip(error, lengths, strict=True)]
+    torch.testing.assert_close(loss(x0), torch.stack(by_hand))
+    prefix = Condition(COND.film, x0, (torch.arange(8) < 3)[None, :, None].expand(5, 8, 1))
+    by_hand = []
+    for row, length in zip(error, lengths, strict=True):
+        by_hand.append(row[3:length].sum() / max(1, length - 3))
+    torch.testing.assert_close(loss(x0, prefix), torch.stack(by_hand))
+
+
 def test_names_come_from_closed_tables() -> None:
     with pytest.raises(
         ConfigError, match=r"'flw'; valid: eps, flow, flow_atoms, one_step, regression, v, x0"

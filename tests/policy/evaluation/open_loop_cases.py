@@ -87,10 +87,9 @@ def write_policy(
         torch.manual_seed(0)
         policy = Policy(spec, config, Normaliser.fit(spec, arrays, store.ends))
     kept, _ = split_episodes(len(store), held_out, seed)
-    lengths = np.diff(store.ends, prepend=0)[kept] - config.horizon + config.action_steps
     origin: Mapping[str, Any] = {
         "data": str(data),
-        "windows": int(np.maximum(0, lengths).sum()),
+        "windows": int(np.diff(store.ends, prepend=0)[kept].sum()),
         "train": {"held_out": held_out, "seed": seed},
     }
     save_policy(policy, out, {**origin, **provenance})

@@ -218,7 +218,7 @@ def test_nearest_does_what_was_done_where_the_states_were_alike(tmp_path: Path) 
     theirs = store.episode((held + 2) % 4).data
     assert np.array_equal(ours["pose"], theirs["pose"])
     assert not np.array_equal(ours["action"], theirs["action"])
-    for index, frame in enumerate((0, 2, 4, 6)):  # frame 8 begins no window of training
+    for index, frame in enumerate((0, 2, 4, 6, 8)):
         wanted = theirs["action"][np.minimum(frame + np.arange(4), 8)]
         assert np.array_equal(chunks[index], wanted)
 
@@ -422,6 +422,7 @@ def test_the_error_in_training_is_that_of_an_evaluation(
     obs = measured.reader.read(windows.history(whole))
     batch = {key: torch.from_numpy(values) for key, values in obs.items()}
     batch["action"] = torch.from_numpy(measured.recorded[windows.chunk(whole)])
+    batch["recorded"] = torch.from_numpy(windows.recorded(whole)[..., None])
     error = HeldOutError(demos)
     found = error(loaded, OneEpisode(batch))
     assert (

@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> DemoStore:
 
 def test_batches_are_the_windows_of_the_store(store: DemoStore) -> None:
     dataset = read_dataset(store.path, CONFIG, CPU, held_out=0.5, seed=3)
-    every = make_windows(store.ends, 2, 4, 2)
+    every = make_windows(store.ends, 2, 4)
     episode_of_each = np.searchsorted(store.ends, every.frames, side="right")
     for samples, episodes in zip(
         (dataset.train, dataset.held_out), split_episodes(4, 0.5, 3), strict=True
@@ -58,6 +58,8 @@ def test_batches_are_the_windows_of_the_store(store: DemoStore) -> None:
         np.testing.assert_array_equal(batch["heading"], store.array("heading")[history])
         chunk = every.chunk(chosen[rows])
         np.testing.assert_array_equal(batch["action"], store.array("action")[chunk])
+        recorded = batch.pop("recorded")
+        np.testing.assert_array_equal(recorded[..., 0], every.recorded(chosen[rows]))
         assert batch.keys() == {"pose", "heading", "action"}
         assert all(tensor.dtype == torch.float32 for tensor in batch.values())
 
