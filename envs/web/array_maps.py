@@ -19,6 +19,8 @@ from ..errors import ProtocolError, refusing
 MOST_BYTES = 32 * 2**20  # of one message
 MOST_ENTRIES = 4096  # of a map or a list
 MOST_DIMENSIONS = 8
+MOST_DEPTH = 8  # of maps in maps
+LONGEST_KEY = 256  # characters, joined
 ARRAY = b"__ndarray__"
 NUMBER = b"__npgeneric__"
 NUMERIC = re.compile(r"[<>|=]?(b1|i[1248]|u[1248]|f[248])")
@@ -47,13 +49,20 @@ def unpack(message: bytes) -> dict[str, Any]:
     return content
 
 
-def flatten(content: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a map of maps as one map, whose keys are joined by "/"."""
+def flatten(content: Mapping[Any, Any], prefix: str = "", depth: int = 1) -> dict[str, Any]:
+    """Return a map of maps as one map, whose keys are joined by "/".
+
+    Raises ProtocolError where maps are too deep, or their keys too long.
+    """
+    if depth > MOST_DEPTH:
+        raise ProtocolError(f"maps lie in at most {MOST_DEPTH} maps")
     flat: dict[str, Any] = {}
     for key, value in content.items():
-        name = f"{prefix}{key}"
+        name = f"{prefix}{key}" if isinstance(key, str) else ""
+        if not 0 < len(name) <= LONGEST_KEY:
+            raise ProtocolError(f"keys are texts, of at most {LONGEST_KEY} characters altogether")
         if isinstance(value, Mapping):
-            flat |= flatten(value, f"{name}/")
+            flat.update(flatten(value, f"{name}/", depth + 1))
         else:
             flat[name] = value
     return flat

@@ -169,20 +169,30 @@ class Audience:
 class Client(ServerConnection):
     """A connection; known: it has shown the secret, and is heard.
 
-    The oldest stranger makes room for a new one: who has the secret says so at once.
+    The oldest of more than `most_strangers` makes room for a new one: who has the secret says so at
+    once. One that leaves more than `most_unread` bytes unread is let go.
     """
 
-    def __init__(self, connections: dict[Client, None], *arguments: Any, **more: Any) -> None:
+    def __init__(
+        self,
+        connections: dict[Client, None],
+        *arguments: Any,
+        most_strangers: int = MAX_CLIENTS,
+        most_unread: int = MAX_UNREAD,
+        **more: Any,
+    ) -> None:
         super().__init__(*arguments, **more)
         self.connections = connections
         self.known = False
+        self._most_strangers = most_strangers
+        self._most_unread = most_unread
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a new connection, for which the oldest stranger may have to go."""
         super().connection_made(transport)
         self.connections[self] = None
         strangers = [client for client in self.connections if not client.known]
-        if len(strangers) > MAX_CLIENTS:
+        if len(strangers) > self._most_strangers:
             del self.connections[strangers[0]]
             strangers[0].transport.abort()
 
@@ -194,7 +204,7 @@ class Client(ServerConnection):
     def data_received(self, data: bytes) -> None:
         """Take what a client says; answers that are not read must not fill the memory."""
         super().data_received(data)
-        if self.transport.get_write_buffer_size() > MAX_UNREAD:
+        if self.transport.get_write_buffer_size() > self._most_unread:
             self.transport.abort()
 
 

@@ -43,15 +43,15 @@ class RemoteEngine:
         self._address = address
         self._opened = ExitStack()  # closes the connection
         self._connection: ClientConnection | None = None
+        self._asked = 0  # questions, by which an answer is known
         told = self._open()
         self._close()
         with refusing(ProtocolError, f"{address} is no fewstep server", address):
-            self._told = {key: told[key] for key in ("spec", "shape", "weights")}
+            self._told = {key: told[key] for key in ("spec", "shape", "weights", "layout")}
             self.spec = Spec.from_json(told["spec"])
             self.shape = from_plain(ChunkShape, told["shape"], "shape")
             self.weights = str(told["weights"])
-            asked = set(told["observation"])
-        if asked != set(self.spec.observations):
+        if told["layout"] != {key: [key] for key in self.spec.observations}:
             raise ProtocolError(
                 f"{address} serves clients of another layout: for this one it needs none"
             )
@@ -74,7 +74,8 @@ class RemoteEngine:
         return np.stack(chunks)
 
     def _ask(self, question: Mapping[str, Any]) -> np.ndarray:
-        message = pack(question)
+        self._asked += 1
+        message = pack({**question, "time": float(self._asked)})
         if self._connection is not None:
             with suppress(_Lost):
                 return self._exchange(message)
@@ -95,11 +96,20 @@ class RemoteEngine:
             raise _Lost(_said(error)) from error
         if isinstance(answer, str):
             raise ProtocolError(f"{self._address} refuses: {answer}")
-        actions = unpack(answer).get("actions")
+        told = unpack(answer)
+        actions = told.get("actions")
         shape = (self.shape.horizon, self.spec.action_size)
-        if not isinstance(actions, np.ndarray) or actions.shape != shape:
-            raise ProtocolError(f"{self._address} answers without a chunk of shape {shape}")
-        return actions
+        if (
+            not isinstance(actions, np.ndarray)
+            or actions.shape != shape
+            or actions.dtype.kind != "f"
+            or told.get("time") != float(self._asked)
+        ):
+            self._close()  # whatever comes after it may belong to another question, too
+            raise ProtocolError(f"{self._address} answers another question than was asked")
+        if not np.isfinite(actions).all():
+            raise ProtocolError(f"{self._address} answers with what is no number")
+        return actions.astype(np.float32)
 
     def _come_again(self) -> None:
         told = self._open()
@@ -117,6 +127,7 @@ class RemoteEngine:
                 additional_headers=headers,
                 compression=None,
                 max_size=MOST_BYTES,
+                proxy=None,  # what a shell has set for web pages is no way to a robot
                 open_timeout=OPENING_SECONDS,
                 close_timeout=CLOSING_SECONDS,
             )

@@ -9,6 +9,8 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+import numpy as np
+
 from ....envs import FewstepError
 from ....envs.agent import Chunk
 from ...engines.engine import Engine
@@ -108,7 +110,9 @@ class Answering:
             return
         seconds = time.perf_counter() - began
         for waiting, chunk in zip(taken, chunks, strict=False):
-            if chunk is not None:
+            if chunk is None or not np.isfinite(chunk.actions).all():
+                _settle(waiting, FewstepError("the chunk holds what is no number"))
+            else:
                 _settle(waiting, Answered(chunk, seconds))
 
 

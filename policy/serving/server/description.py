@@ -37,6 +37,7 @@ def describe(engine: Engine, layout: Layout, weights: str) -> dict[str, Any]:
         "units": spec.element_units(),
         "dt": 1 / spec.policy_hz,
         "observation": observation,
+        "layout": {ours: list(theirs) for ours, theirs in layout.keys.items()},
         "observation_steps": shape.observation_steps,
         "prefix": shape.longest_prefix,
         "weights": weights,

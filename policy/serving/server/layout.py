@@ -25,11 +25,19 @@ class Layout:
 
     keys: Mapping[str, tuple[str, ...]]
 
-    def read(self, given: Mapping[str, Any], seen: Spec) -> dict[str, np.ndarray]:
+    def read(
+        self, given: Mapping[str, Any], seen: Spec, samples: int = 1, pictures: int = 1
+    ) -> dict[str, np.ndarray]:
         """Return what a client's flat map holds for each observation, a sample or a history.
 
-        seen: the policy's Spec, pictures at the size at which it sees them. A sample has a field's
-        shape, a history (n, ...) has the time in front. Raises ProtocolError, which names the key.
+        A sample has a field's shape, a history (n, ...) has the time in front. Raises
+        ProtocolError, which names the key.
+
+        Args:
+            given: The map.
+            seen: The policy's Spec, pictures at the size at which it sees them.
+            samples: Of a history of numbers that are kept, the newest.
+            pictures: The same of cameras.
         """
         missing = [key for keys in self.keys.values() for key in keys if key not in given]
         if missing:
@@ -38,10 +46,12 @@ class Layout:
         for ours, keys in self.keys.items():
             field = seen.observations[ours]
             if field.is_image:
-                observed[ours] = _read_pictures(given[keys[0]], field, keys[0])
+                observed[ours] = _read_pictures(given[keys[0]], field, keys[0], pictures)
             else:
-                parts = [_read_numbers(given[key], key) for key in keys]
-                observed[ours] = _join_numbers(parts, field, ", ".join(keys))
+                parts = [read_numbers(given[key], key) for key in keys]
+                joined = _join_numbers(parts, field, ", ".join(keys))
+                is_history = joined.ndim > len(field.shape)
+                observed[ours] = joined[-samples:].copy() if is_history else joined
         return observed
 
 
@@ -52,7 +62,12 @@ def read_layout(name: str, spec: Spec) -> Layout:
     none, or where it says nothing of an observation.
     """
     keys = _read_keys(name, spec) if name else {key: (key,) for key in spec.observations}
+    used: set[str] = set()
     for ours, theirs in keys.items():
+        twice = used.intersection(theirs) or len(set(theirs)) < len(theirs)
+        if twice:
+            raise ConfigError(f"layout {name!r} uses a key of {names(theirs)} twice")
+        used.update(theirs)
         taken = {TIME, SEED, EPISODE, PREFIX, NOISE} & {*theirs}
         if taken:
             raise ConfigError(f"{ours!r} cannot be {names(taken)} for a client: that is taken")
@@ -74,6 +89,12 @@ def _read_keys(name: str, spec: Spec) -> dict[str, tuple[str, ...]]:
             f"layout {name!r} does not say what the policy's {names(lacking)} is for a client; "
             f"it knows {names(keys)}: write a YAML file {{layout: {{our key: their key}}}}"
         )
+    unknown = [key for key in keys if key not in spec.observations]
+    if is_file and unknown:
+        raise ConfigError(
+            f"{path} names {names(unknown)}, which the policy does not observe; it observes "
+            f"{names(spec.observations)}"
+        )
     for key in spec.images:
         if len(keys[key]) != 1:
             raise ConfigError(f"{path}: camera {key!r} is one key, not {names(keys[key])}")
@@ -87,14 +108,15 @@ def _as_keys(theirs: Any) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def _read_numbers(value: Any, key: str) -> np.ndarray:
+def read_numbers(value: Any, key: str) -> np.ndarray:
+    """Return a value as float32; ProtocolError, which names the key, where it is no numbers."""
     with refusing(ProtocolError, f"{key!r} is no array of numbers"):
-        array = np.asarray(value)
-        if array.dtype.kind not in "biuf":
-            raise ProtocolError(f"{key!r} is no array of numbers, but of {array.dtype}")
-        array = array.astype(np.float32)
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "biuf":
+            raise ProtocolError(f"{key!r} is no array of numbers, but of {value.dtype}")
+        with np.errstate(over="ignore"):
+            array = np.array(value, np.float32)
     if not np.isfinite(array).all():
-        raise ProtocolError(f"{key!r} holds what is no number")
+        raise ProtocolError(f"{key!r} holds what is no number, or too large a one")
     return array
 
 
@@ -113,14 +135,14 @@ def _join_numbers(parts: list[np.ndarray], field: Field, key: str) -> np.ndarray
     raise ProtocolError(f"{key} has the shape {joined.shape}; the policy observes {field.shape}")
 
 
-def _read_pictures(value: Any, field: Field, key: str) -> np.ndarray:
-    """Return a picture (h, w, 3), or several (n, h, w, 3), at the size of the field."""
+def _read_pictures(value: Any, field: Field, key: str, most: int) -> np.ndarray:
+    """Return a picture (h, w, 3), or the newest of several (n, h, w, 3), at the field's size."""
     if not isinstance(value, np.ndarray) or value.dtype != np.uint8:
         raise ProtocolError(f"{key!r} is a picture of uint8, not {getattr(value, 'dtype', value)}")
     if value.ndim not in (3, 4) or not value.size:
         raise ProtocolError(f"{key!r} is a picture (h, w, 3) or (3, h, w), not {value.shape}")
     if value.ndim == 4:
-        return np.stack([_read_picture(picture, field, key) for picture in value])
+        return np.stack([_read_picture(picture, field, key) for picture in value[-most:]])
     return _read_picture(value, field, key)
 
 
@@ -136,5 +158,10 @@ def _read_picture(picture: np.ndarray, field: Field, key: str) -> np.ndarray:
         raise ProtocolError(
             f"{key!r} is {picture.shape[1]} x {picture.shape[0]} px, which has other proportions "
             f"than the policy's {width} x {height}"
+        )
+    if 2 * picture.shape[0] < height:
+        raise ProtocolError(
+            f"{key!r} is {picture.shape[1]} x {picture.shape[0]} px, and the policy sees "
+            f"{width} x {height}: that is too small"
         )
     return resize(picture, (height, width))

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from ....envs import FewstepError, ProtocolError
 from ....envs.web.array_maps import MOST_BYTES, pack, unpack
+from ....envs.web.audience import Client
 from ...engines.engine import Engine
 from ..runners import answer, blank_request
 from .access import shows_key
@@ -25,6 +27,7 @@ from .metrics import Metrics
 from .session import Asked, Session
 
 MOST_CLIENTS = 64
+MOST_STRANGERS = 64  # who have not finished their handshake
 OPENING_SECONDS = 10.0  # [s] for a handshake
 SENDING_SECONDS = 10.0  # [s] for a client to take a reply
 PING_SECONDS = 20.0  # [s] between questions whether a client is still there, and for its answer
@@ -66,6 +69,7 @@ class PolicyServer:
         self._greeting = pack(describe(engine, layout, weights))
         self._answering = Answering(engine, batch)
         self._clients = 0
+        self._connections: dict[Client, None] = {}  # the oldest first
 
     def warm_up(self) -> None:
         """Compute some chunks, so that the first client does not wait for what is slow once."""
@@ -74,11 +78,15 @@ class PolicyServer:
 
     async def listen(self, host: str, port: int) -> Server:
         """Let clients in, from now on."""
+        make_client: Any = partial(
+            Client, self._connections, most_strangers=MOST_STRANGERS, most_unread=MOST_BYTES
+        )
         return await serve(
             self._attend,
             host,
             port,
             process_request=self._answer_plainly,
+            create_connection=make_client,
             compression=None,
             max_size=MOST_BYTES,
             max_queue=UNREAD_MESSAGES,
@@ -90,11 +98,16 @@ class PolicyServer:
             logger=_silent_logger(),
         )
 
+    def hang_up(self) -> None:
+        """End all connections, finished or not."""
+        for client in list(self._connections):
+            client.transport.abort()
+
     def close(self) -> None:
         """Answer nobody any more."""
         self._answering.close()
 
-    def _answer_plainly(self, connection: ServerConnection, request: Any) -> Any:
+    def _answer_plainly(self, connection: Any, request: Any) -> Any:
         """Return the answer to a plain request, or None to open a WebSocket."""
         if request.path == "/healthz":
             return connection.respond(HTTPStatus.OK, "OK\n")
@@ -112,6 +125,7 @@ class PolicyServer:
         if self._clients >= MOST_CLIENTS:
             said = f"{MOST_CLIENTS} clients are connected already"
             return self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, said)
+        connection.known = True
         return None
 
     def _refuse(self, connection: ServerConnection, status: HTTPStatus, text: str) -> Any:
@@ -123,7 +137,7 @@ class PolicyServer:
         self._clients += 1
         self._metrics.clients.set(self._clients)
         self._on_event(f"{_name(connection)} has come; clients: {self._clients}")
-        client = _Client(connection, Session(self._engine, self._layout))
+        client = _Asking(connection, Session(self._engine, self._layout))
         try:
             with suppress(ConnectionClosed):
                 await _send(connection, self._greeting)
@@ -138,7 +152,7 @@ class PolicyServer:
             self._metrics.clients.set(self._clients)
             self._on_event(f"{_name(connection)} has left; clients: {self._clients}")
 
-    async def _read(self, client: _Client) -> None:
+    async def _read(self, client: _Asking) -> None:
         """Take in what a client says; pictures are resized off the loop."""
         async for message in client.connection:
             arrived = time.monotonic()
@@ -151,7 +165,7 @@ class PolicyServer:
                 continue
             client.put(arrived, asked)
 
-    async def _reply_to_newest(self, client: _Client) -> None:
+    async def _reply_to_newest(self, client: _Asking) -> None:
         previous = 0.0  # [s] that the last reply took, which the protocol tells with the next
         while True:
             arrived, asked, superseded = await client.take()
@@ -175,7 +189,7 @@ class PolicyServer:
         await _send(connection, " ".join(str(error).split())[:MOST_TEXT])
 
 
-class _Client:
+class _Asking:
     """A connection, its session, and the newest request that nobody has taken yet."""
 
     def __init__(self, connection: ServerConnection, session: Session) -> None:

@@ -6,11 +6,10 @@ import asyncio
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-
-from websockets.asyncio.server import Server
+from typing import Any
 
 from ....envs import ConfigError
-from ....envs.errors import names
+from ....envs.errors import refusing
 from ...engines.engine import Engine
 from ...engines.exported import hash_weights
 from ...engines.loading import load_engine
@@ -18,7 +17,7 @@ from ...policy_folder import find_policy
 from .access import read_key, require_key
 from .config import ServeConfig, require_sound
 from .layout import read_layout
-from .policy_server import PolicyServer
+from .policy_server import CLOSING_SECONDS, PolicyServer
 
 
 def serve_policy(config: ServeConfig, log: Callable[[str], None]) -> None:
@@ -38,7 +37,7 @@ def serve_policy(config: ServeConfig, log: Callable[[str], None]) -> None:
         on_event=log,
     )
     server.warm_up()
-    observed = [names(keys) for keys in layout.keys.values()]
+    observed = [" + ".join(keys) for keys in layout.keys.values()]
     log(f"{config.policy} is computed by {engine.name}; it observes {', '.join(observed)}")
     try:
         asyncio.run(_serve(server, config, log))
@@ -52,7 +51,8 @@ def _load(config: ServeConfig) -> Engine:
         from ...checkpoint import load_policy  # with torch
 
         sampler = load_policy(config.policy).config.drawn_by.at(config.network_evaluations)
-    return load_engine(config.policy, config.engine, sampler, config.device, config.threads)
+    with refusing(ConfigError, f"device={config.device} cannot be used here"):
+        return load_engine(config.policy, config.engine, sampler, config.device, config.threads)
 
 
 async def _serve(server: PolicyServer, config: ServeConfig, log: Callable[[str], None]) -> None:
@@ -62,19 +62,23 @@ async def _serve(server: PolicyServer, config: ServeConfig, log: Callable[[str],
         raise ConfigError(
             f"nobody can be let in at {config.host}:{config.port}: {error}"
         ) from error
-    log(f"ws://{config.host}:{_port_of(listening)} (Ctrl-C ends it)")
+    for address in listening.sockets:
+        log(f"ws://{_name(address.getsockname())} (Ctrl-C ends it)")
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, told.set)
-    try:
-        await told.wait()
-    finally:
-        listening.close()
-        await listening.wait_closed()
+    await told.wait()
+    loop.remove_signal_handler(signal.SIGINT)  # a second one ends it at once
+    listening.close()
+    with suppress(TimeoutError):  # strangers who never finish their handshake
+        async with asyncio.timeout(CLOSING_SECONDS):
+            await listening.wait_closed()
+    server.hang_up()
     log("stopped")
 
 
-def _port_of(listening: Server) -> int:
-    return next(iter(listening.sockets)).getsockname()[1]
+def _name(address: tuple[Any, ...]) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -13,9 +13,10 @@ from ....envs.agent import Request
 from ....envs.pictures import as_seen
 from ....envs.web.array_maps import flatten
 from ...engines.engine import Engine
-from .layout import EPISODE, NOISE, PREFIX, SEED, TIME, Layout
+from .layout import EPISODE, NOISE, PREFIX, SEED, TIME, Layout, read_numbers
 
 MOST_SEED = 2**63 - 1
+MOST_KEPT = 256  # observations of a client
 TOO_LONG = 1.5  # of a policy's period between two observations
 
 
@@ -38,7 +39,6 @@ class Session:
     def __init__(self, engine: Engine, layout: Layout) -> None:
         self._spec = engine.spec
         self._shape = engine.shape
-        self._noise_shape = engine.shape.noise
         self._seen = as_seen(engine.spec, engine.shape.side)
         self._layout = layout
         self._period = 1 / engine.spec.policy_hz
@@ -56,32 +56,35 @@ class Session:
         episode = _whole(given, EPISODE, self._episode)
         prefix, warnings = self._read_prefix(given)
         noise = self._read_noise(given)
-        observed = self._layout.read(given, self._seen)
-        warnings += self._place(time, episode)
-        self._history.append((time, observed))
+        shape = self._shape
+        observed = self._layout.read(given, self._seen, shape.observation_steps, shape.pictures)
+        warnings += self._place(time, episode, observed)
+        self._history = [*self._history[-MOST_KEPT:], (time, observed)]
         seed = _whole(given, SEED, _draw_seed(self._asked))
         obs = {key: self._stack(key) for key in self._spec.observations}
-        warnings += self._spacing()
         self._asked += 1
         return Asked(Request(self._episode, obs, seed, time, prefix), noise, warnings)
 
-    def _place(self, time: float, episode: int) -> list[str]:
+    def _place(self, time: float, episode: int, observed: Mapping[str, np.ndarray]) -> list[str]:
         """Forget what lies too far back, or was another episode; return what to say of it."""
-        warnings = []
         if episode != self._episode:
             self._episode = episode
             self._begin()
-        if self._history:
-            last = self._history[-1][0]
-            if time < last:
-                warnings.append(f"time went back by {last - time:.3g} s: the history begins anew")
-                self._begin()
-            elif time - last > self._shape.horizon * self._period:
-                self._begin()
+        if not self._history:
+            return []
+        apart = time - self._history[-1][0]
+        if apart < 0:
+            self._begin()
+            return [f"time went back by {-apart:.3g} s: the history begins anew"]
+        said = self._spacing(apart, observed)
         oldest = time - self._shape.observation_steps * self._period
-        newest = self._history[-1:]
-        self._history = [kept for kept in self._history if kept[0] > oldest] or newest
-        return warnings
+        if apart > self._shape.horizon * self._period:
+            self._begin()
+        else:  # one of the same time is replaced
+            newest = self._history[-1:] if apart else []
+            recent = [kept for kept in self._history if oldest < kept[0] < time]
+            self._history = recent or newest
+        return said
 
     def _stack(self, key: str) -> np.ndarray:
         """Return the history (O, ...) of an observation, of a camera (P, h, w, 3)."""
@@ -102,17 +105,13 @@ class Session:
             samples.append(sample if sample.shape == newest.shape else newest)
         return np.stack(samples)
 
-    def _spacing(self) -> list[str]:
+    def _spacing(self, apart: float, observed: Mapping[str, np.ndarray]) -> list[str]:
         """Return what to say where observations come too seldom for a history."""
         steps = self._shape.observation_steps
-        if steps == 1 or len(self._history) < 2:
-            return []
-        apart = self._history[-1][0] - self._history[-2][0]
-        newest = self._history[-1][1]
         has_own = any(
-            newest[key].ndim > len(field.shape) for key, field in self._seen.states.items()
+            observed[key].ndim > len(field.shape) for key, field in self._seen.states.items()
         )
-        if has_own or apart <= TOO_LONG * self._period:
+        if steps == 1 or has_own or apart <= TOO_LONG * self._period:
             return []
         return [
             f"observations come {apart:.3g} s apart, and this policy looks at {steps} of them, "
@@ -124,11 +123,9 @@ class Session:
         none = np.empty((0, size))
         if PREFIX not in given:
             return none, []
-        prefix = np.asarray(given[PREFIX])
-        if prefix.dtype.kind not in "biuf" or prefix.ndim != 2 or prefix.shape[1] != size:
+        prefix = read_numbers(given[PREFIX], PREFIX)
+        if prefix.ndim != 2 or prefix.shape[1] != size:
             raise ProtocolError(f"{PREFIX!r} is an array (n, {size}) of actions")
-        if not np.isfinite(prefix).all():
-            raise ProtocolError(f"{PREFIX!r} holds what is no number")
         longest = self._shape.longest_prefix
         if len(prefix) > longest:
             said = f"of {PREFIX!r} this policy heeds {longest} actions, not {len(prefix)}"
@@ -138,13 +135,11 @@ class Session:
     def _read_noise(self, given: Mapping[str, Any]) -> np.ndarray | None:
         if NOISE not in given:
             return None
-        noise = given[NOISE]
-        shape = tuple(self._noise_shape)
-        if getattr(noise, "shape", None) != shape or noise.dtype.kind != "f":
+        noise = read_numbers(given[NOISE], NOISE)
+        shape = tuple(self._shape.noise)
+        if noise.shape != shape:
             raise ProtocolError(f"{NOISE!r} is an array {shape} of numbers")
-        if not np.isfinite(noise).all():
-            raise ProtocolError(f"{NOISE!r} holds what is no number")
-        return noise.astype(np.float32)
+        return noise
 
 
 def _draw_seed(asked: int) -> int:

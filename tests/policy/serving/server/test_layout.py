@@ -70,7 +70,7 @@ def test_a_layout_can_be_a_file_of_ones_own(tmp_path: Path) -> None:
     content = {"arm/q": np.arange(3.0), "arm/grip": np.array([3.0])}
     assert layout.read(content, described)["state"].tolist() == [0, 1, 2, 3]
     histories = {"arm/q": np.ones((2, 3)), "arm/grip": np.zeros((2, 1))}
-    assert layout.read(histories, described)["state"].shape == (2, 4)
+    assert layout.read(histories, described, 2)["state"].shape == (2, 4)
     for wrong in (
         {"arm/q": np.ones((2, 3)), "arm/grip": np.zeros(1)},
         {"arm/q": np.ones((2, 3)), "arm/grip": np.zeros((3, 1))},
@@ -86,6 +86,8 @@ def test_a_layout_can_be_a_file_of_ones_own(tmp_path: Path) -> None:
         ("mine:\n  other: x\n", "does not say what the policy's state is"),
         ("mine:\n  state: 5\n", "a client's key is a text"),
         ("mine:\n  state: []\n", "a client's key is a text"),
+        ("mine:\n  state: [x, x]\n", "uses a key of x, x twice"),
+        ("mine:\n  state: x\n  stat: y\n", "names stat, which the policy does not observe"),
         ("mine:\n  state: time\n", "'state' cannot be time"),
         ("- a\n", "one table"),
         ("a: {state: x}\nb: {state: x}\n", "one table"),

@@ -1,5 +1,6 @@
 """The server, as its clients see it."""
 
+import re
 import socket
 import threading
 import time
@@ -239,3 +240,65 @@ def test_one_client_that_floods_leaves_the_others_their_turn() -> None:
 
 def test_the_spec_of_the_tests_has_no_taken_name() -> None:
     assert not {"time", "seed", "episode", "prefix", "noise"} & {*SPEC.observations}
+
+
+def test_an_observation_of_the_same_time_takes_the_place_of_the_last() -> None:
+    with served() as address, client(address) as one:
+        for value in (1.0, 2.0, 3.0):
+            reply = ask(one, observation(value, time=0.0))
+            assert reply["actions"][:2].tolist() == [[value] * 3, [0, 0, 0]]
+
+
+def test_a_pause_longer_than_a_chunk_is_told_as_well() -> None:
+    with served() as address, client(address) as one:
+        ask(one, observation(1.0, time=0.0))
+        assert "3 s apart" in ask(one, observation(2.0, time=3.0))["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (observation(prefix=np.full((1, 3), 1e300)), "too large"),
+        (observation(noise=np.full((1, 8, 3), 1e300)), "too large"),
+        (observation(prefix=[[1], [1, 2]]), "'prefix' is no array of numbers"),
+        (observation() | {"state": ["x" * 10**6, "y", "z"]}, "'state' is no array of numbers"),
+        (observation() | {"front": np.ones((1, 1, 3), np.uint8)}, "other proportions|too small"),
+        (observation() | {"front": np.ones((3, 4, 3), np.uint8)}, "too small"),
+        (observation() | {"k" * 300: 1}, "keys are texts"),
+        (observation() | {5: 1}, "keys are texts"),
+    ],
+    ids=lambda value: repr(value)[-40:],
+)
+def test_more_of_what_is_wrong_is_said(content, said) -> None:
+    with served() as address, client(address) as one:
+        reply = ask(one, content)
+        assert isinstance(reply, str) and re.search(said, reply)
+        assert ask(one, observation())["actions"].shape == (8, 3)
+
+
+def test_maps_in_maps_end_somewhere() -> None:
+    deep: dict = {}
+    for _ in range(50):
+        deep = {"in": deep}
+    with served() as address, client(address) as one:
+        assert "at most 8 maps" in ask(one, observation() | {"more": deep})
+        assert "actions" in ask(one, observation())
+
+
+def test_a_chunk_that_holds_no_number_is_not_sent() -> None:
+    engine = PlainEngine()
+    predict = engine.predict
+    engine.predict = lambda *given, **more: predict(*given, **more) * np.nan
+    with served(engine) as address, client(address) as one:
+        assert "no number" in ask(one, observation())
+
+
+def test_of_a_long_history_the_newest_count() -> None:
+    engine = PlainEngine()
+    with served(engine) as address, client(address) as one:
+        states = np.arange(30.0).reshape(10, 3)
+        pictures = np.zeros((5, 48, 64, 3), np.uint8)
+        pictures[-1] = 9
+        ask(one, {"state": states, "front": pictures})
+    assert engine.asked[0]["state"].tolist() == states[None, -2:].tolist()
+    assert (engine.asked[0]["front"] == 9).all()

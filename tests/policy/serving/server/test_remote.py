@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from serving_cases import PlainEngine, served
+from websockets.sync.client import connect
 from websockets.sync.server import serve
 
 from fewstep.envs import FewstepError, ProtocolError
-from fewstep.envs.web.array_maps import pack
+from fewstep.envs.web.array_maps import pack, unpack
 from fewstep.policy.engines import remote
 from fewstep.policy.engines.loading import load_engine
 from fewstep.policy.engines.remote import RemoteEngine
@@ -113,7 +114,7 @@ def strange(talk: Callable[[Any], None]) -> Iterator[str]:
         ("hello", "is no policy server"),
         (b"\xc1", "no msgpack map"),
         (pack({}), "is no fewstep server: it lacks 'spec'"),
-        (pack({"spec": 1, "shape": 2, "weights": 3, "observation": {}}), "ws://.*: not a Spec"),
+        (pack({"spec": 1, "shape": 2, "weights": 3, "layout": {}}), "ws://.*: not a Spec"),
     ],
     ids=repr,
 )
@@ -123,6 +124,24 @@ def test_a_strange_server_is_told_from_ours(first: Any, said: str) -> None:
         pytest.raises(FewstepError, match=said),
     ):
         RemoteEngine(address)
+
+
+def test_an_answer_to_another_question_is_not_taken() -> None:
+    with served() as address, connect(f"ws://{address}") as honest:
+        greeting = honest.recv(10)
+
+    def talk(connection: Any) -> None:
+        connection.send(greeting)
+        for message in connection:
+            time = unpack(message)["time"]
+            actions = np.zeros((8, 3), np.float32)
+            connection.send(pack({"actions": actions, "time": time - 1}))
+
+    with strange(talk) as address:
+        engine = RemoteEngine(address)
+        for _ in range(2):
+            with pytest.raises(ProtocolError, match="another question than was asked"):
+                engine.predict(**question(1))
 
 
 def test_nobody_and_who_says_nothing_are_given_up(monkeypatch) -> None:
