@@ -24,6 +24,7 @@ from ..spec import Field, Spec
 
 PROGRAM = Path(__file__).with_name("lerobot_bus.py")
 START_SECONDS = 60.0  # for lerobot to be imported, and the arm to answer
+ENDING_SECONDS = 5.0  # for the process to end, beside the time that it holds the arm
 MOST_BYTES = 65536
 GRIPPER = "gripper"
 SUFFIX = ".pos"
@@ -34,7 +35,8 @@ class LeRobotArm:
 
     The bus is owned by a process of its own, which reads and writes in turn, `hz` times a second:
     `observe` gives its newest sample with its stamp, and `command` hands the newest target over.
-    Where the arm's torque goes when it is let go, `close` holds first, and says so.
+    A target counts for a few periods: whoever commands goes on commanding, as the control loop
+    does. Where the arm's torque goes when it is let go, `close` holds first, and says so.
 
     Args:
         type: As lerobot registers it: so101_follower.
@@ -69,21 +71,34 @@ class LeRobotArm:
                 "cameras of lerobot are left out: give them to fewstep, whose cameras never keep "
                 "the arm waiting"
             )
+        rates = {"hz": hz, "policy_hz": policy_hz, "velocity": velocity}
+        _require(rates | {"acceleration": acceleration}, above=0.0)
+        _require({"hold_seconds": hold_seconds}, above=-1e-9)
         self.clock = clock or WallClock()
         self._name = f"lerobot:{type}"
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._line.setblocking(False)
-        config = {"type": type, "options": settings, "hz": hz, "hold_seconds": hold_seconds}
+        config = {
+            "type": type,
+            "options": settings,
+            "hz": hz,
+            "velocity": velocity,
+            "hold_seconds": hold_seconds,
+        }
+        self._is_closed = False
+        self._let_go_seconds = hold_seconds + ENDING_SECONDS
+        self._target: np.ndarray | None = None
         self._process = self._start(python, theirs, config)
         try:
             told = self._wait_for("names")
             self._spec = _make_spec(told, policy_hz, hz, velocity, acceleration)
             self._trouble = ""
             self._take(self._wait_for("values"))
+            self._leads = bool(told["leads"])
         except BaseException:
-            self.close()
+            with suppress(RobotError):
+                self.close()
             raise
-        self._target: np.ndarray | None = None
 
     @property
     def spec(self) -> Spec:
@@ -163,35 +178,59 @@ class LeRobotArm:
 
     def command(self, command: Command) -> np.ndarray:
         """Hand a target over, and return it; None holds the last one, or where the arm stands."""
+        low, high = self._spec.bounds()
         if command.action is not None:
-            low, high = self._spec.bounds()
-            self._target = np.clip(np.asarray(command.action, float), low, high)
-            order = json.dumps({"target": self._target.tolist()}).encode()
-            try:
-                self._line.send(order)
-            except BlockingIOError as error:
-                raise RobotError(f"{self._name} takes no target: its bus stands still") from error
-            except OSError as error:
-                raise RobotError(f"{self._name}: its process has ended") from error
+            self._hand_over(np.asarray(command.action, float), low, high)
         if self._target is None:
-            low, high = self._spec.bounds()
             return np.clip(self._measured, low, high)
         return self._target.copy()
+
+    def _hand_over(self, action: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+        if self._leads:
+            raise RobotError(f"{self._name} is led by a hand, and takes no target")
+        if action.shape != low.shape or not np.isfinite(action).all():
+            raise RobotError(f"{self._name} takes {low.size} numbers, not {action}")
+        target = np.clip(action, low, high)
+        order = json.dumps({"target": target.tolist(), "time": time.monotonic()}).encode()
+        try:
+            self._line.send(order)
+        except BlockingIOError as error:
+            raise RobotError(f"{self._name} takes no target: its bus stands still") from error
+        except OSError as error:
+            raise RobotError(f"{self._name}: its process has ended") from error
+        self._target = target
 
     def outcome(self) -> Outcome | None:
         """Return None: nobody judges it."""
         return None
 
     def close(self) -> None:
-        """Let the arm go, as its process says; may be called again."""
+        """Let the arm go, as its process says; may be called again.
+
+        Raises RobotError where it may not have been let go.
+        """
         with suppress(OSError):
             self._line.send(json.dumps({"end": True}).encode())
+        self._line.close()  # which ends it as well, where its queue is full
         try:
-            self._process.wait(START_SECONDS)
+            code = self._process.wait(self._let_go_seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
-        self._line.close()
+            code = self._process.wait()
+        if code and not self._is_closed:
+            self._is_closed = True
+            raise RobotError(
+                f"{self._name}: its process has ended with {code}: the torque may still be on"
+            )
+
+
+def _require(numbers: Mapping[str, Any], above: float) -> None:
+    """Raise ConfigError for what is no number, or too small, before the arm is powered."""
+    for name, number in numbers.items():
+        is_number = isinstance(number, int | float) and not isinstance(number, bool)
+        if not is_number or not above < number < math.inf:
+            wanted = "above 0" if above == 0 else "0 or more"
+            raise ConfigError(f"options.{name} must be {wanted}, not {number!r}")
 
 
 def _make_spec(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+import signal
 import socket
 import sys
 import time
@@ -17,24 +18,36 @@ from typing import Any
 SUFFIX = ".pos"
 UNITS = {"degrees": "deg", "range_0_100": "%", "range_m100_100": "%"}  # by a motor's norm_mode
 MOST_BYTES = 65536
+# A target that has waited for longer than both is not sent any more.
+FRESH_SECONDS = 0.1
+FRESH_PERIODS = 3
+CATCHING_UP = 1.5  # of the largest velocity, after the bus has stood still
 
 
 def main(fd: int, config: dict[str, Any]) -> None:
     """Connect, say what the arm is, then read and send until asked to end, or nobody listens."""
+    signal.signal(signal.SIGTERM, end)
     line = socket.socket(fileno=fd)
     line.setblocking(False)
+    device = None
+    holds = False
     try:
         device = make_device(config["type"], config["options"])
         device.connect(calibrate=False)
         described = describe(device, config["type"])
+        holds = not described["leads"] and described["releases"]
+        tell(line, described)
+        Bus(line, device, described["names"], config).serve()
     except Exception as error:
         tell(line, {"failed": said(error)})
-        return
-    tell(line, described)
-    try:
-        serve(line, device, described["names"], 1 / config["hz"])
     finally:
-        let_go(device, config["hold_seconds"], described["releases"])
+        if device is not None and device.is_connected:
+            let_go(device, config["hold_seconds"] if holds else 0.0)
+
+
+def end(*_: object) -> None:
+    """End as if asked to, which holds the arm and lets it go."""
+    raise SystemExit
 
 
 def make_device(kind: str, options: dict[str, Any]) -> Any:
@@ -86,6 +99,7 @@ def describe(device: Any, kind: str) -> dict[str, Any]:
         "names": keys,
         "units": [unit for unit, _ in described],
         "ranges": [bounds for _, bounds in described],
+        "leads": is_leader(device),
         "relative": getattr(config, "max_relative_target", None),
         "releases": bool(getattr(config, "disable_torque_on_disconnect", True)),
     }
@@ -107,44 +121,76 @@ def describe_motor(bus: Any, motor: str) -> tuple[str, list[float] | None]:
         return "", None
 
 
-def serve(line: socket.socket, device: Any, names: list[str], period: float) -> None:
-    """Read and send, in turn; what fails is told, and tried again."""
-    is_leader = not hasattr(device, "get_observation")
-    read = device.get_action if is_leader else device.get_observation
-    due = time.monotonic()
-    while True:
-        wanted, asked_to_end = newest(line)
-        if asked_to_end:
-            return
-        report: dict[str, Any] = {}
-        try:
-            if wanted is not None and not is_leader:
-                device.send_action(dict(zip(names, wanted, strict=True)))
-            began = time.monotonic()
-            values = read()
-            report["time"] = 0.5 * (began + time.monotonic())
-            report["values"] = [float(values[name]) for name in names]
-        except Exception as error:
-            report = {"error": said(error)}
-        if not tell(line, report):
-            return
-        due = max(due + period, time.monotonic())
-        time.sleep(max(0.0, due - time.monotonic()))
+def is_leader(device: Any) -> bool:
+    """Return whether this is led by a hand, and takes no targets."""
+    return not hasattr(device, "get_observation")
 
 
-def newest(line: socket.socket) -> tuple[list[float] | None, bool]:
-    """Return the newest target, None where there is no new one, and whether to end."""
-    wanted = None
-    while True:
-        try:
-            order = json.loads(line.recv(MOST_BYTES))
-        except (BlockingIOError, InterruptedError):
-            return wanted, False
-        except (OSError, ValueError):
-            return None, True
-        if order.get("end"):
-            return None, True
-        wanted = order["target"]
+class Bus:
+    """Reads and sends, in turn; what fails is told, and tried again.
+
+    A target that is older than a few periods is not sent any more, and none is farther from the
+    last than `velocity` allows: after a bus has stood still, the arm catches up and does not jump.
+    """
+
+    def __init__(
+        self, line: socket.socket, device: Any, names: list[str], config: dict[str, Any]
+    ) -> None:
+        self.line = line
+        self.device = device
+        self.names = names
+        self.period = 1 / config["hz"]
+        self.step = CATCHING_UP * config["velocity"] * self.period
+        self.wanted: list[float] | None = None  # and not sent yet
+        self.since = 0.0  # when it was wanted [s]
+        self.last: list[float] = []  # sent, or measured before anything was
+
+    def serve(self) -> None:
+        """Go on until asked to end, or nobody listens."""
+        due = time.monotonic()
+        while self.take_orders():
+            try:
+                report = self.turn()
+            except Exception as error:
+                report = {"error": said(error)}
+            if not tell(self.line, report):
+                return
+            due = max(due + self.period, time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def turn(self) -> dict[str, Any]:
+        """Send what is wanted, read, and return what was measured."""
+        leads = is_leader(self.device)
+        fresh = time.monotonic() - self.since < max(FRESH_SECONDS, FRESH_PERIODS * self.period)
+        if self.wanted is not None and self.last and not leads and fresh:
+            target = [self.near(new, last) for new, last in zip(self.wanted, self.last)]  # noqa: B905
+            self.device.send_action(dict(zip(self.names, target)))  # noqa: B905
+            self.last = target
+            if target == self.wanted:
+                self.wanted = None
+        began = time.monotonic()
+        values = self.device.get_action() if leads else self.device.get_observation()
+        measured = [float(values[name]) for name in self.names]
+        self.last = self.last or measured
+        return {"time": 0.5 * (began + time.monotonic()), "values": measured}
+
+    def near(self, new: float, last: float) -> float:
+        """Return a target no farther from the last than may be."""
+        return min(max(new, last - self.step), last + self.step)
+
+    def take_orders(self) -> bool:
+        """Take the newest target; return whether to go on."""
+        while True:
+            try:
+                order = json.loads(self.line.recv(MOST_BYTES))
+            except (BlockingIOError, InterruptedError):
+                return True
+            except (OSError, ValueError):
+                return False
+            if order.get("end"):
+                return False
+            self.wanted = order["target"]
+            self.since = order["time"]
 
 
 def tell(line: socket.socket, report: dict[str, Any]) -> bool:
@@ -158,16 +204,24 @@ def tell(line: socket.socket, report: dict[str, Any]) -> bool:
     return True
 
 
-def let_go(device: Any, hold_seconds: float, releases: bool) -> None:
+def let_go(device: Any, hold_seconds: float) -> None:
     """Hold the last target for a while, then disconnect, which lets an arm's torque go."""
-    if releases:
+    if hold_seconds:
         print(
             f"the arm holds for {hold_seconds:g} s, then its torque is let go: support it now",
             file=sys.stderr,
             flush=True,
         )
     time.sleep(hold_seconds)
-    device.disconnect()
+    try:
+        device.disconnect()
+    except Exception as error:
+        print(
+            f"the arm could not be let go, its torque may still be on: {said(error)}",
+            file=sys.stderr,
+            flush=True,
+        )
+        raise SystemExit(1) from error
 
 
 def said(error: Exception) -> str:

@@ -150,7 +150,7 @@ class Leader:
     def __init__(self, leader: Robot, spec: Spec) -> None:
         self._leader = leader
         self._spec = spec
-        measured_action(spec, leader.observe())  # says at once what it lacks
+        require_leader(leader, spec)
         differences = [key for key, field in spec.actions.items() if field.relative]
         if differences:
             raise RobotError(
@@ -168,3 +168,22 @@ class Leader:
 
     def sent(self, action: np.ndarray) -> None:
         """Do nothing: the leader feels nothing."""
+
+
+def require_leader(leader: Robot, spec: Spec) -> None:
+    """Raise RobotError where a leader's pose is no command for a robot of this Spec.
+
+    Its joints are called as the robot's, in the same order, and are told in the same units.
+    """
+    measured_action(spec, leader.observe())  # says at once what it lacks
+    for key, action in spec.actions.items():
+        told = leader.spec.observations.get(action.measured_by)
+        if told is None:
+            continue
+        for name in ("unit", "names"):
+            ours, theirs = getattr(action, name), getattr(told, name)
+            if ours and theirs and ours != theirs:
+                raise RobotError(
+                    f"the leader tells {action.measured_by!r} with {name} {theirs}, and the robot "
+                    f"takes {key!r} with {ours}"
+                )

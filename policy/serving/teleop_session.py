@@ -27,12 +27,11 @@ from ...envs.control.telemetry import RunLog
 from ...envs.errors import names
 from ...envs.hardware.registry import is_driver, make_live
 from ...envs.interrupts import ended_by_signals
-from ...envs.robot import measured_action
 from ...envs.safety.limits import read_limits
 from ...envs.sim.real_time import Live
 from ...envs.sim.registry import METAWORLD, TASKS, make_tool
 from ...envs.teleop.devices import DEVICES, Keyboard
-from ...envs.teleop.drive import Device, Drive, Leader
+from ...envs.teleop.drive import Device, Drive, Leader, require_leader
 from ...envs.teleop.web_page import Page
 from .hand_session import HandSession
 from .supervisor import START_SECONDS, Supervisor
@@ -158,7 +157,7 @@ class TeleopSession:
         if leader is None:
             make_tool(self.name, spec)  # says at once what it lacks
         else:
-            measured_action(spec, leader.observe())
+            require_leader(leader, spec)
         hand, reader = HandSender(spec, hands), FrameReader(spec, frames)
         stack.callback(hand.close)
         stack.callback(reader.close)
