@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -139,14 +138,15 @@ class PolicyServer:
         self._on_event(f"{_name(connection)} has come; clients: {self._clients}")
         client = _Asking(connection, Session(self._engine, self._layout))
         try:
-            with suppress(ConnectionClosed):
-                await _send(connection, self._greeting)
-                async with asyncio.TaskGroup() as tasks:
-                    replies = tasks.create_task(self._reply_to_newest(client))
-                    await self._read(client)
-                    replies.cancel()
+            await _send(connection, self._greeting)
+            async with asyncio.TaskGroup() as tasks:
+                replies = tasks.create_task(self._reply_to_newest(client))
+                await self._read(client)
+                replies.cancel()
         except* ConnectionClosed:
             pass
+        except* Exception:
+            logger.exception("a client was let go")
         finally:
             self._clients -= 1
             self._metrics.clients.set(self._clients)
