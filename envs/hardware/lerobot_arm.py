@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import select
 import socket
 import subprocess
@@ -119,6 +120,8 @@ class LeRobotArm:
                 return subprocess.Popen(
                     command,
                     pass_fds=[theirs.fileno()],
+                    # Like -P, which lerobot's own Python may be too old for.
+                    env={**os.environ, "PYTHONSAFEPATH": "1"},
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,  # Ctrl-C is for the one in charge
                 )

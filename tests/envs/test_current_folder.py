@@ -80,9 +80,11 @@ VERBS = {
     "evaluate": "evaluate policy=run task=my_env:Env-v0 workers=2 episodes=26",
     "tune": "tune policy=run task=my_env:Env-v0 episodes=2 workers=1",
     "run": "run robot=my_robot:Robot actions=arm unattended=true seconds=0.2 priority=0 out=log",
+    "serve": "serve policy=run port=0",
     "bench": "bench policy=run calls=1 network_evaluations=[1]",
 }
-ALONE = {"run", "view"}  # one keeps time, the other is ended by a signal
+SERVES = {"view": "look at", "serve": "ws://"}  # until a signal ends it; and what it says then
+ALONE = {"run", *SERVES}  # the first keeps time
 Done = subprocess.CompletedProcess[bytes]
 Started = dict[str, tuple[Path, Future[Done]]]
 
@@ -165,14 +167,14 @@ def test_a_robot_beside_the_user_runs_without_what_lies_beside_it(folder: Path) 
     assert (folder / "robot was made").exists()
 
 
-def test_looking_at_demonstrations_runs_nothing_either(folder: Path) -> None:
-    command = [FEWSTEP, *VERBS["view"].split()]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE) as page:
-        assert page.stdout
-        said = page.stdout.readline()
-        page.send_signal(signal.SIGINT)
-        assert page.wait(30) in (0, 130)
-    assert b"look at" in said
+@pytest.mark.parametrize("verb", SERVES)
+def test_what_serves_until_it_is_ended_runs_nothing_either(folder: Path, verb: str) -> None:
+    command = [FEWSTEP, *VERBS[verb].split()]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        assert any(SERVES[verb] in line for line in server.stdout)
+        server.send_signal(signal.SIGINT)
+        assert server.wait(30) in (0, 130)
     assert not ran(folder)
 
 
@@ -189,6 +191,6 @@ def test_whoever_starts_a_python_process_keeps_the_current_folder_off_its_path()
     root = Path(__file__).parents[2]
     for path in (p for room in ("envs", "demos", "policy") for p in (root / room).rglob("*.py")):
         text = path.read_text(encoding="utf-8")
-        assert "sys.executable" not in text or '"-P"' in text, path
+        assert "sys.executable" not in text or '"-P"' in text or "PYTHONSAFEPATH" in text, path
         pools = ("multiprocessing", "ProcessPoolExecutor", "DataLoader")
         assert "safe_children" in text or not any(word in text for word in pools), path
