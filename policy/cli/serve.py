@@ -14,7 +14,7 @@ from .printing import say
 
 @dataclass(frozen=True)
 class ServeSettings(ServeConfig):
-    """Serve a policy to robots on this or other machines; the clients of openpi can ask it.
+    """Serve a policy to robots on this or other machines; openpi's clients can ask it.
 
     It moves nothing itself: limits and watchdogs are the client's.
     """
