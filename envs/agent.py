@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -186,22 +186,17 @@ class Agent:
             else:
                 newest = self._samples(camera, self._pictures)
             asked[camera] = np.stack([resize(each, (height, width)) for each in newest])
-        seed = np.random.SeedSequence([self._seed, self._asked]).generate_state(1, np.uint64)[0]  # pyright: ignore
-        self._runner.submit(
-            Request(self._episode, asked, int(seed >> np.uint64(1)), now, self._prefix(now))
-        )
+        seed = draw_seed(self._seed, self._asked)  # pyright: ignore[reportArgumentType]
+        self._runner.submit(Request(self._episode, asked, seed, now, self._prefix(now)))
         self._asked += 1
         self._pending = True
         self._since = now
 
     def _samples(self, key: str, count: int) -> list[np.ndarray]:
         """Return the last samples of a stream, a policy's period apart, the newest last."""
-        stamps = np.array([kept.stamps.get(key, kept.time) for kept in self._history])
-        samples: list[np.ndarray] = []
-        for age in np.arange(count - 1, -1, -1) / self._spec.policy_hz:
-            nearest = int(np.abs(stamps - (stamps[-1] - age)).argmin())
-            samples.append(self._history[nearest].data[key])
-        return samples
+        stamps = [kept.stamps.get(key, kept.time) for kept in self._history]
+        places = spaced_places(stamps, count, self._spec.policy_hz)
+        return [self._history[place].data[key] for place in places]
 
     def _prefix(self, now: float) -> np.ndarray:
         """Return the actions (n, A) that will be sent until the answer is there."""
@@ -225,6 +220,21 @@ class Agent:
             self._ages.append(now - chunk.time)
             self.chunk = replace(chunk, time=now) if self._wait else chunk
             self._pending = False
+
+
+def draw_seed(seed: int, asked: int) -> int:
+    """Return the seed of a chunk's noise, by that of its episode and the requests before it."""
+    drawn = np.random.SeedSequence([seed, asked]).generate_state(1, np.uint64)[0]  # pyright: ignore
+    return int(drawn >> np.uint64(1))
+
+
+def spaced_places(times: Sequence[float], count: int, hz: float) -> list[int]:
+    """Return which of `times` [s] lie nearest to the last `count` periods, the newest last."""
+    stamps = np.array(times)
+    places = []
+    for age in np.arange(count - 1, -1, -1) / hz:
+        places.append(int(np.abs(stamps - (stamps[-1] - age)).argmin()))
+    return places
 
 
 def _after(last: np.ndarray, spec: Spec) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..clock import Clock, WallClock
+from ..clock import WallClock
 from ..errors import ConfigError, RobotError
 from ..robot import Command, Obs, Outcome
 from ..spec import Field, Spec
@@ -47,7 +47,6 @@ class LeRobotArm:
         velocity: Largest of every joint, in its unit (degrees or per cent) per second.
         acceleration: Largest of every joint, in its unit per second squared.
         hold_seconds: That the arm is held before its torque is let go [s].
-        clock: By default the wall's.
         settings: Of the arm, as lerobot knows them: port, id, use_degrees, max_relative_target.
 
     Raises:
@@ -64,7 +63,6 @@ class LeRobotArm:
         velocity: float = 60.0,
         acceleration: float = 240.0,
         hold_seconds: float = 2.0,
-        clock: Clock | None = None,
         **settings: Any,
     ) -> None:
         if settings.get("cameras"):
@@ -75,7 +73,7 @@ class LeRobotArm:
         rates = {"hz": hz, "policy_hz": policy_hz, "velocity": velocity}
         _require(rates | {"acceleration": acceleration}, above=0.0)
         _require({"hold_seconds": hold_seconds}, above=-1e-9)
-        self.clock = clock or WallClock()
+        self.clock = WallClock()
         self._name = f"lerobot:{type}"
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._line.setblocking(False)

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 SUFFIX = ".pos"
@@ -60,10 +61,8 @@ def make_device(kind: str, options: dict[str, Any]) -> Any:
 
     for package in (robots, teleoperators):
         for found in pkgutil.iter_modules(package.__path__):
-            try:
+            with suppress(Exception):  # a device whose own library is not installed
                 importlib.import_module(f"{package.__name__}.{found.name}")
-            except Exception:
-                continue
     register_third_party_plugins()
     families = [
         (RobotConfig, make_robot_from_config),
@@ -163,8 +162,10 @@ class Bus:
         leads = is_leader(self.device)
         fresh = time.monotonic() - self.since < max(FRESH_SECONDS, FRESH_PERIODS * self.period)
         if self.wanted is not None and self.last and not leads and fresh:
-            target = [self.near(new, last) for new, last in zip(self.wanted, self.last)]  # noqa: B905
-            self.device.send_action(dict(zip(self.names, target)))  # noqa: B905
+            target = [
+                self.near(new, last) for new, last in zip(self.wanted, self.last, strict=True)
+            ]
+            self.device.send_action(dict(zip(self.names, target, strict=True)))
             self.last = target
             if target == self.wanted:
                 self.wanted = None

@@ -111,7 +111,7 @@ class Audience:
             ping_interval=PING_SECONDS,
             ping_timeout=SENDING_SECONDS,
             close_timeout=CLOSING_SECONDS,
-            logger=_silent_logger(),
+            logger=silent_logger(),
         )
         await self._end.wait()
         server.close()
@@ -275,7 +275,7 @@ def _encode_jpeg(picture: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def _silent_logger() -> logging.Logger:
+def silent_logger() -> logging.Logger:
     """Return a logger that says nothing: strangers must not be able to fill the terminal."""
     logger = logging.getLogger(__name__)
     logger.addHandler(logging.NullHandler())

@@ -20,9 +20,7 @@ from ...envs.schema import from_plain
 from ..engines.engine import Engine
 from ..engines.loading import load_engine
 from .inference_config import InferenceConfig
-from .runners import answer, blank_request
-
-WARM_CHUNKS = 3  # made before the first request: the first one is slow
+from .runners import WARM_CHUNKS, answer, blank_request
 
 
 def main(settings: InferenceConfig) -> None:

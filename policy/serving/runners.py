@@ -12,6 +12,8 @@ from ...envs.errors import names
 from ...envs.pictures import as_seen
 from ..engines.engine import Engine
 
+WARM_CHUNKS = 3  # made before the first request: the first one is slow
+
 
 def answer(
     engine: Engine,

@@ -295,7 +295,7 @@ def load_all(paths: list[str], way: Way, first: str, name: str, sampler: Sampler
 def milliseconds(path: str) -> float:
     """Return what a chunk takes in the fastest engine on one thread."""
     engine = load_engine(path, engines_here(find_policy(path))[0], threads=1)
-    request = Request(0, runners.blank_history(engine), 0, 0.0)
+    request = runners.blank_request(engine)
     spent = []
     for _ in range(300):
         began = time.process_time()

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from ....envs import ConfigError
 from ....envs.errors import refusing
+from ....envs.web.address import MACHINE
+from ...engines.remote import VARIABLE
 
-VARIABLE = "FEWSTEP_API_KEY"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = (*MACHINE, "::1")
 SHORTEST = 16  # characters of a key
 
 
@@ -42,7 +43,7 @@ def require_key(host: str, key: str) -> None:
     if not key and host not in LOOPBACK:
         raise ConfigError(
             f"host={host} lets other machines ask: give a key, key_file=... or {VARIABLE} of the "
-            f"environment; without one it is {LOOPBACK[0]} only"
+            f"environment; without one it is 127.0.0.1 only"
         )
 
 

@@ -15,9 +15,9 @@ from websockets.exceptions import ConnectionClosed
 
 from ....envs import FewstepError, ProtocolError
 from ....envs.web.array_maps import MOST_BYTES, pack, unpack
-from ....envs.web.audience import Client
+from ....envs.web.audience import Client, silent_logger
 from ...engines.engine import Engine
-from ..runners import answer, blank_request
+from ..runners import WARM_CHUNKS, answer, blank_request
 from .access import shows_key
 from .answering import Answered, Answering
 from .description import describe
@@ -32,14 +32,13 @@ SENDING_SECONDS = 10.0  # [s] for a client to take a reply
 PING_SECONDS = 20.0  # [s] between questions whether a client is still there, and for its answer
 CLOSING_SECONDS = 1.0  # [s] for what is said last
 UNREAD_MESSAGES = 2  # of a client, before it has to wait
-WARM_CHUNKS = 3  # made before anyone is let in: the first one is slow
 MOST_TEXT = 500  # characters of an error
 
 logger = logging.getLogger(__name__)
 
 
 class PolicyServer:
-    """Serves one policy; give it a running loop by `async with`.
+    """Serves one policy: `warm_up`, then `listen` in a running loop, at last `close`.
 
     Args:
         engine: What computes.
@@ -94,7 +93,7 @@ class PolicyServer:
             ping_timeout=PING_SECONDS,
             close_timeout=CLOSING_SECONDS,
             server_header=None,
-            logger=_silent_logger(),
+            logger=silent_logger(),
         )
 
     def hang_up(self) -> None:
@@ -133,9 +132,10 @@ class PolicyServer:
 
     async def _attend(self, connection: ServerConnection) -> None:
         """Serve one client until it leaves."""
+        name = name_address(connection.remote_address)
         self._clients += 1
         self._metrics.clients.set(self._clients)
-        self._on_event(f"{_name(connection)} has come; clients: {self._clients}")
+        self._on_event(f"{name} has come; clients: {self._clients}")
         client = _Asking(connection, Session(self._engine, self._layout))
         try:
             await _send(connection, self._greeting)
@@ -150,7 +150,7 @@ class PolicyServer:
         finally:
             self._clients -= 1
             self._metrics.clients.set(self._clients)
-            self._on_event(f"{_name(connection)} has left; clients: {self._clients}")
+            self._on_event(f"{name} has left; clients: {self._clients}")
 
     async def _read(self, client: _Asking) -> None:
         """Take in what a client says; pictures are resized off the loop."""
@@ -246,14 +246,9 @@ async def _send(connection: ServerConnection, message: bytes | str) -> None:
         connection.transport.abort()
 
 
-def _name(connection: ServerConnection) -> str:
-    address = connection.remote_address
-    return f"{address[0]}:{address[1]}" if address else "someone"
-
-
-def _silent_logger() -> logging.Logger:
-    """Return a logger that says nothing: strangers must not be able to fill the terminal."""
-    silent = logging.getLogger(f"{__name__}.connections")
-    silent.addHandler(logging.NullHandler())
-    silent.propagate = False
-    return silent
+def name_address(address: Any) -> str:
+    """Return the host:port of a socket's address, as a URL has it."""
+    if not address:
+        return "someone"
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

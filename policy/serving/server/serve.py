@@ -6,7 +6,6 @@ import asyncio
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from ....envs import ConfigError
 from ....envs.errors import refusing
@@ -17,7 +16,7 @@ from ...policy_folder import find_policy
 from .access import read_key, require_key
 from .config import ServeConfig, require_sound
 from .layout import read_layout
-from .policy_server import CLOSING_SECONDS, PolicyServer
+from .policy_server import CLOSING_SECONDS, PolicyServer, name_address
 
 
 def serve_policy(config: ServeConfig, log: Callable[[str], None]) -> None:
@@ -63,7 +62,7 @@ async def _serve(server: PolicyServer, config: ServeConfig, log: Callable[[str],
             f"nobody can be let in at {config.host}:{config.port}: {error}"
         ) from error
     for address in listening.sockets:
-        log(f"ws://{_name(address.getsockname())} (Ctrl-C ends it)")
+        log(f"ws://{name_address(address.getsockname())} (Ctrl-C ends it)")
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -77,8 +76,3 @@ async def _serve(server: PolicyServer, config: ServeConfig, log: Callable[[str],
             await listening.wait_closed()
     server.hang_up()
     log("stopped")
-
-
-def _name(address: tuple[Any, ...]) -> str:
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ....envs import ProtocolError
-from ....envs.agent import Request
+from ....envs.agent import Request, draw_seed, spaced_places
 from ....envs.pictures import as_seen
 from ....envs.web.array_maps import flatten
 from ...engines.engine import Engine
@@ -60,7 +60,7 @@ class Session:
         observed = self._layout.read(given, self._seen, shape.observation_steps, shape.pictures)
         warnings += self._place(time, episode, observed)
         self._history = [*self._history[-MOST_KEPT:], (time, observed)]
-        seed = _whole(given, SEED, _draw_seed(self._asked))
+        seed = _whole(given, SEED, draw_seed(0, self._asked))
         obs = {key: self._stack(key) for key in self._spec.observations}
         self._asked += 1
         return Asked(Request(self._episode, obs, seed, time, prefix), noise, warnings)
@@ -97,11 +97,10 @@ class Session:
                     f"{key!r} has {len(newest)} samples; the policy looks at {count}"
                 )
             return newest[-count:]
-        times = np.array([time for time, _ in self._history])
         samples = []
-        for age in np.arange(count - 1, -1, -1) * self._period:
-            nearest = int(np.abs(times - (times[-1] - age)).argmin())
-            sample = self._history[nearest][1][key]
+        times = [time for time, _ in self._history]
+        for place in spaced_places(times, count, self._spec.policy_hz):
+            sample = self._history[place][1][key]
             samples.append(sample if sample.shape == newest.shape else newest)
         return np.stack(samples)
 
@@ -140,11 +139,6 @@ class Session:
         if noise.shape != shape:
             raise ProtocolError(f"{NOISE!r} is an array {shape} of numbers")
         return noise
-
-
-def _draw_seed(asked: int) -> int:
-    drawn = np.random.SeedSequence([0, asked]).generate_state(1, np.uint64)[0]  # pyright: ignore
-    return int(drawn >> np.uint64(1))
 
 
 def _number(given: Mapping[str, Any], key: str, default: float) -> float:

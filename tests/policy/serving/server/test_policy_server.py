@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
-from serving_cases import SPEC, PlainEngine, ask, client, observation, served
+from serving_cases import PlainEngine, ask, client, observation, served
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -236,10 +236,6 @@ def test_one_client_that_floods_leaves_the_others_their_turn() -> None:
             assert "actions" in ask(one, observation())
         over.set()
         thread.join()
-
-
-def test_the_spec_of_the_tests_has_no_taken_name() -> None:
-    assert not {"time", "seed", "episode", "prefix", "noise"} & {*SPEC.observations}
 
 
 def test_an_observation_of_the_same_time_takes_the_place_of_the_last() -> None:
