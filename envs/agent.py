@@ -22,9 +22,9 @@ class Request:
     """What a policy needs to know for one chunk.
 
     episode: of the Agent that asks; obs[key] (O, ...), oldest first, and of a camera the newest
-    pictures (P, h, w, 3) only; seed: of the noise; time: of the latest observation [s, robot's
-    clock]; prefix (n, A): the actions that will be sent from `time` on, a policy's period apart,
-    until the answer is there.
+    pictures (P, h, w, 3) only, or none where whoever answers takes those of `time` itself; seed: of
+    the noise; time: of the latest observation [s, robot's clock]; prefix (n, A): the actions that
+    will be sent from `time` on, a policy's period apart, until the answer is there.
     """
 
     episode: int
@@ -86,6 +86,8 @@ class Agent:
         action_steps: Actions of a chunk that run before the next is asked for.
         pictures: Of each camera that a request holds; where it is the newest one alone, no
             other is looked at.
+        cameras: Whose pictures are with whoever answers, and whose newest stamps are observed: a
+            request is then of the moment of the newest pictures, and its states are those of then.
         prefix_length: Of the longest prefix, the actions that will be sent before the answer is
             there; as many as the slowest of the last answers took.
         wait: Hold still until the answer is there, and begin it then.
@@ -101,6 +103,7 @@ class Agent:
         observation_steps: int,
         action_steps: int,
         pictures: int = 1,
+        cameras: Sequence[str] = (),
         prefix_length: int = 0,
         wait: bool = False,
         patience: float = math.inf,
@@ -110,6 +113,7 @@ class Agent:
         self._spec = spec
         self._observation_steps = observation_steps
         self._pictures = pictures
+        self._cameras = cameras
         self._remembered = spec.states if pictures == 1 else spec.observations
         self._action_steps = action_steps
         self._prefix_length = prefix_length
@@ -158,7 +162,7 @@ class Agent:
     def _remember(self, obs: Obs) -> None:
         if self._history and self._history[-1].time == obs.time:
             return
-        oldest = obs.time - self._observation_steps / self._spec.policy_hz
+        oldest = self._pictured(obs) - self._observation_steps / self._spec.policy_hz
         copied = {}
         for key in self._remembered:
             copied[key] = np.array(obs.data[key])  # a driver may fill its arrays again
@@ -174,28 +178,36 @@ class Agent:
         dt = 1 / self._spec.policy_hz
         return now > self.chunk.time + (self._action_steps - 0.5 / ticks_per_action) * dt
 
+    def _pictured(self, obs: Obs) -> float:
+        """Return the moment that is seen [s]: of the last picture that all cameras have taken."""
+        return min([obs.time, *(obs.stamps[camera] for camera in self._cameras)])
+
     def _ask(self, obs: Obs) -> None:
-        now = obs.time
+        moment = self._pictured(obs)
         asked = {}
         for key in self._spec.states:
-            asked[key] = np.stack(self._samples(key, self._observation_steps))
+            asked[key] = np.stack(self._samples(key, self._observation_steps, moment))
         for camera, field_seen in self._spec.images.items():
             height, width, _ = field_seen.shape
             if self._pictures == 1:
                 newest = [obs.data[camera]]
             else:
-                newest = self._samples(camera, self._pictures)
+                newest = self._samples(camera, self._pictures, moment)
             asked[camera] = np.stack([resize(each, (height, width)) for each in newest])
         seed = draw_seed(self._seed, self._asked)  # pyright: ignore[reportArgumentType]
-        self._runner.submit(Request(self._episode, asked, seed, now, self._prefix(now)))
+        self._runner.submit(Request(self._episode, asked, seed, moment, self._prefix(moment)))
         self._asked += 1
         self._pending = True
-        self._since = now
+        self._since = obs.time
 
-    def _samples(self, key: str, count: int) -> list[np.ndarray]:
-        """Return the last samples of a stream, a policy's period apart, the newest last."""
+    def _samples(self, key: str, count: int, moment: float) -> list[np.ndarray]:
+        """Return a stream's samples up to a moment [s], a policy's period apart, the newest last.
+
+        Where no camera is waited for they end with the newest one, whenever it was measured.
+        """
         stamps = [kept.stamps.get(key, kept.time) for kept in self._history]
-        places = spaced_places(stamps, count, self._spec.policy_hz)
+        latest = moment if self._cameras else stamps[-1]
+        places = spaced_places(stamps, count, self._spec.policy_hz, latest)
         return [self._history[place].data[key] for place in places]
 
     def _prefix(self, now: float) -> np.ndarray:
@@ -228,12 +240,12 @@ def draw_seed(seed: int, asked: int) -> int:
     return int(drawn >> np.uint64(1))
 
 
-def spaced_places(times: Sequence[float], count: int, hz: float) -> list[int]:
-    """Return which of `times` [s] lie nearest to the last `count` periods, the newest last."""
+def spaced_places(times: Sequence[float], count: int, hz: float, latest: float) -> list[int]:
+    """Return which of `times` [s] lie nearest to the `count` periods up to `latest`, it last."""
     stamps = np.array(times)
     places = []
     for age in np.arange(count - 1, -1, -1) / hz:
-        places.append(int(np.abs(stamps - (stamps[-1] - age)).argmin()))
+        places.append(int(np.abs(stamps - (latest - age)).argmin()))
     return places
 
 

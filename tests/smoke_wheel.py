@@ -50,7 +50,18 @@ WITH_MUJOCO = (
     "metaworld",
     "rendering",
 )  # of envs.sim
-BASE_VERBS = ("check", "import", "export", "view", "record", "spec", "run", "serve", "bench")
+BASE_VERBS = (
+    "cameras",
+    "check",
+    "import",
+    "export",
+    "view",
+    "record",
+    "spec",
+    "run",
+    "serve",
+    "bench",
+)
 ENGINES = ("onnx", "openvino", "cpp")
 ROBOT = "robot=simulated options.joints=3"
 FOREIGN = {"lerobot", "robomimic", "rosbag"}  # formats that need libraries of their own

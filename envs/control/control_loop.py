@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..cameras.camera_config import with_cameras
+from ..cameras.watch import CameraWatch
 from ..clock import ticks
 from ..errors import FewstepError, RobotError
 from ..loop import Actor, run_episode
@@ -79,6 +81,7 @@ class Control:
         orders: What is asked for.
         events: Where to write what happens.
         log: Where to write a record of every tick.
+        cameras: Of the robot, in processes of their own: what is wrong with one is a fault.
         inference: What knows how long a chunk took to make.
         listener: Is given the steps of episodes.
         is_over: Says at a time [s] whether the actor has nothing left to do, which ends its
@@ -92,6 +95,7 @@ class Control:
         orders: Orders,
         events: Events,
         log: Wire,
+        cameras: CameraWatch | None = None,
         inference: Timed | None = None,
         listener: Listener | None = None,
         is_over: Callable[[float], bool] = is_never_over,
@@ -102,10 +106,12 @@ class Control:
         self._orders = orders
         self._events = events
         self._log = log
+        self._cameras = cameras or CameraWatch((), math.inf, safe.waiting)
         self._inference = inference
         self._listener = listener
         self._is_over = is_over
-        spec = safe.spec
+        spec = with_cameras(safe.spec, self._cameras.sizes)
+        self._observed = tuple(spec.observations)
         self._record = np.zeros((), tick_type(spec.action_size, len(spec.observations)))
         self._episode = -1
         self._last_time = math.inf  # of the last tick [s]
@@ -192,11 +198,18 @@ class Control:
             if word == "play":
                 self._play_order = rest
             if word == "arm" and self.safe.state is not State.HOLD:
-                self._change_state(State.HOLD)
+                self._arm()
             if word == "hold" and self.safe.state is State.ACTIVE:
                 self._change_state(State.HOLD)
             if word == "disarm" and self.safe.state is not State.DISARMED:
                 self._change_state(State.DISARMED)
+
+    def _arm(self) -> None:
+        trouble = self._cameras.trouble(self.safe.clock.now())
+        if trouble:
+            self._events.write("refused", text=trouble)
+        else:
+            self._change_state(State.HOLD)
 
     def _change_state(self, state: State) -> None:
         try:
@@ -205,6 +218,10 @@ class Control:
             self._events.write("refused", text=str(error))
 
     def _record_tick(self, step: Step) -> None:
+        self._cameras.look()
+        trouble = self._cameras.trouble(self.safe.clock.now())
+        if trouble:
+            self.safe.fault(trouble)
         self._fill_record(step)
         self._log.send(self._record.tobytes())
         self._events.wire.flush()
@@ -232,11 +249,8 @@ class Control:
         record["wanted"] = np.nan if wanted is None else wanted
 
     def _observation_ages(self, obs: Obs) -> list[float]:
-        ages = []
-        for key in self.safe.spec.observations:
-            stamp = obs.stamps.get(key, obs.time)
-            ages.append(obs.time - stamp)
-        return ages
+        stamps = {**obs.stamps, **self._cameras.stamps()}
+        return [obs.time - stamps.get(key, obs.time) for key in self._observed]
 
     def _brake_to_rest(self) -> None:
         """Come to rest within the limits."""

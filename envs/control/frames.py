@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..mailbox import Ring
 from ..robot import Command, Obs, Step
 from ..spec import Spec
-from .mailbox import Ring
 
 MEMORY = 1 << 26  # bytes that frames may take which are not recorded yet
 MOST_SLOTS = 256  # for frames that wait

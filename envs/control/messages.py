@@ -8,8 +8,8 @@ from contextlib import suppress
 import numpy as np
 
 from ..agent import Chunk, Request
+from ..mailbox import Mailbox
 from ..spec import Spec
-from .mailbox import Mailbox
 
 
 class Messages:

@@ -1,4 +1,4 @@
-"""What the control process is made of, and its beginning and end."""
+"""The control process: what it is made of, and its beginning and end."""
 
 from __future__ import annotations
 
@@ -10,105 +10,36 @@ import signal
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..agent import Agent
+from ..cameras.camera_config import with_cameras
+from ..cameras.watch import CameraWatch, WithStamps
 from ..clock import WallClock
 from ..errors import FewstepError, RobotError
 from ..hardware.registry import make_live
 from ..loop import Actor
-from ..pictures import as_seen
+from ..mailbox import Mailbox
 from ..robot import Robot
 from ..safety.calibration import Sweep
 from ..safety.homing import HomingRobot
 from ..safety.limits import Limits
 from ..safety.safe_robot import SafeRobot
-from ..safety.states import WatchdogConfig
 from ..schema import from_plain
 from ..sim.registry import make_tool
 from ..spec import Spec, incompatibilities
+from .control_config import ControlConfig, PolicyActor
 from .control_loop import Control, Timed, is_never_over
 from .frames import FrameSender
-from .mailbox import Mailbox
-from .messages import Messages, ProcessRunner
+from .messages import ProcessRunner
 from .remote_hand import RemoteDrive, RemoteHand, RemoteLeader
 from .replay import Replay
 from .wire import EVENTS, TICKS, Events, Orders, Wire
 
 WAIT_SECONDS = 0.01  # between two looks for the order to begin
 MCL_CURRENT = 1  # of mlockall(2): what is in memory now stays there
-
-
-@dataclass(frozen=True)
-class PolicyActor:
-    """A policy in another process.
-
-    side: of the pictures that it sees [px], as in `as_seen`; requests, chunks, bell: file
-    descriptors; the rest as in Agent.
-    """
-
-    observation_steps: int
-    action_steps: int
-    pictures: int
-    prefix_length: int
-    patience: float
-    actuation_delay: float
-    horizon: int
-    side: int
-    requests: int = -1
-    chunks: int = -1
-    bell: int = -1
-
-    def make_messages(self, spec: Spec) -> Messages:
-        """Return what is exchanged with a policy of this Spec."""
-        seen = as_seen(spec, self.side)
-        return Messages(
-            seen,
-            observation_steps=self.observation_steps,
-            pictures=self.pictures,
-            horizon=self.horizon,
-        )
-
-
-@dataclass(frozen=True)
-class OperatorActor:
-    """A person.
-
-    leader: whether another robot is in their hand; hands, frames: file descriptors of shared
-    memory.
-    """
-
-    leader: bool
-    hands: int = -1
-    frames: int = -1
-
-
-@dataclass(frozen=True)
-class ControlConfig:
-    """Everything that the control process is told at its beginning.
-
-    spec: of what shall act, as JSON; None where anything does, and the robot's own Spec holds. Who
-    acts is one of policy, operator, replay (a file of recorded actions) and calibrate.
-    events, ticks: file descriptors.
-    """
-
-    robot: str
-    options: dict[str, Any] = field(default_factory=dict)
-    spec: dict[str, Any] | None = None
-    limits: dict[str, Any] = field(default_factory=dict)
-    limits_file: str = ""
-    unlimited: tuple[str, ...] = ()
-    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
-    priority: int = 0
-    policy: PolicyActor | None = None
-    operator: OperatorActor | None = None
-    replay: str = ""
-    calibrate: bool = False
-    events: int = -1
-    ticks: int = -1
 
 
 class NotBegunError(Exception):
@@ -170,15 +101,14 @@ def _serve(config: ControlConfig, events: Wire) -> None:
 
 
 def _make_control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
-    spec = robot.spec if config.spec is None else Spec.from_json(config.spec)
-    wrong = incompatibilities(spec, robot.spec)
-    if wrong:
-        what = "this policy does" if config.policy is not None else "these recorded actions do"
-        raise RobotError(f"{what} not fit robot {config.robot!r}: {'; '.join(wrong)}")
+    cameras = CameraWatch(config.cameras, config.watchdog.camera_seconds, robot.clock)
+    served = with_cameras(robot.spec, cameras.sizes)
+    spec = served if config.spec is None else Spec.from_json(config.spec)
+    _require_fitting(config, spec, served)
     orders = Orders(0)
     events = Events(wire, robot.clock.now)
     if config.operator:
-        events.write("made", spec=robot.spec.to_json())
+        events.write("made", spec=served.to_json())
         _wait_to_begin(orders)
     limits = Limits.of(robot.spec, config.limits, config.unlimited, config.limits_file)
 
@@ -196,18 +126,32 @@ def _make_control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
     actor, inference = _make_actor(config, spec, robot.spec, limits)
     control = Control(
         safe,
-        actor,
+        WithStamps(actor, cameras) if config.cameras else actor,
         orders,
         events,
         log=Wire(config.ticks, TICKS),
+        cameras=cameras,
         inference=inference,
         listener=FrameSender(robot.spec, config.operator.frames) if config.operator else None,
         is_over=actor.is_over if isinstance(actor, Replay) else is_never_over,
     )
     _stop_on_signals(control)
     safe.reset(None)
-    _write_ready(events, config, robot.spec, actor)
+    _write_ready(events, config, served, actor)
     return control
+
+
+def _require_fitting(config: ControlConfig, spec: Spec, served: Spec) -> None:
+    """Raise RobotError where robot and cameras do not serve what acts."""
+    wrong = incompatibilities(spec, served)
+    if not wrong:
+        return
+    what = "this policy does" if config.policy is not None else "these recorded actions do"
+    missing = spec.images.keys() - served.images.keys()
+    hint = f"; cameras={{{', '.join(f'{name}: ...' for name in sorted(missing))}}} gives some"
+    raise RobotError(
+        f"{what} not fit robot {config.robot!r}: {'; '.join(wrong)}{hint if missing else ''}"
+    )
 
 
 def _stop_on_signals(control: Control) -> None:
@@ -262,10 +206,11 @@ def _make_agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
     runner = ProcessRunner(messages, requests, chunks, policy.bell)
     agent = Agent(
         runner,
-        as_seen(spec, policy.side),
+        policy.asked(spec),
         observation_steps=policy.observation_steps,
         action_steps=policy.action_steps,
         pictures=policy.pictures,
+        cameras=policy.cameras,
         prefix_length=policy.prefix_length,
         patience=policy.patience,
         actuation_delay=policy.actuation_delay,

@@ -7,11 +7,11 @@ import time
 import numpy as np
 
 from ..angles import shorter_way
+from ..mailbox import Mailbox
 from ..robot import Command, Obs
 from ..safety.limits import Limits
 from ..spec import Spec
 from ..teleop.drive import NOTHING, Drive, Hand, Tool
-from .mailbox import Mailbox
 
 STALE_SECONDS = 0.25  # a hand of which nothing was heard for longer is gone
 APPROACH = 0.2  # of full velocity, with which a robot comes to its leader

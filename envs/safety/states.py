@@ -31,6 +31,7 @@ class WatchdogConfig:
     """What becomes a fault, and how softly a motion begins."""
 
     observation_seconds: float = 0.25  # [s] observations that are older are a fault
+    camera_seconds: float = 0.5  # [s] pictures that are older are a fault
     action_seconds: float = 1.0  # [s] without a usable action while ACTIVE, after which it is one
     ramp_seconds: float = 1.0  # [s] over which full speed is reached after HOLD
 

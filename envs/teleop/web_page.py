@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import RobotError
-from ..web.address import Address, require_port
+from ..web.address import Address, listen
 from .devices import AXES, KEYS
 from .drive import NOTHING, Hand
 
@@ -67,7 +65,7 @@ class Page:
         self._read_at: float | None = None
         self._shown_at = 0.0
         self._lock = threading.Lock()
-        listening = _listen(host, port)
+        listening = listen(host, port)
         address = Address(host, listening.getsockname()[1])
         moving = [axis for axis, speed in zip(AXES, tool.speed, strict=True) if speed]
         self.address = address.url
@@ -142,13 +140,3 @@ class Page:
         if np.isfinite(places).all():
             before, after = self._tool.ground(np.clip(places, 0, 1))
             self._drag_left[:2] += (after - before) / self._tool.speed[:2]
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    require_port(port)
-    try:
-        return socket.create_server((host, port))
-    except OSError as error:
-        raise RobotError(
-            f"cannot serve the page on {host}:{port}: {error.strerror or error}"
-        ) from error

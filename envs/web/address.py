@@ -5,9 +5,10 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
+import socket
 from dataclasses import dataclass, field
 
-from ..errors import ConfigError
+from ..errors import ConfigError, RobotError
 
 MACHINE = ("localhost", "127.0.0.1")  # names of this machine at the other end of a tunnel
 HEADERS = {
@@ -77,3 +78,14 @@ def same_origin(host: str, origin: str | None) -> bool:
 def fill_in(page: str, **parts: str) -> str:
     """Return a page with its parts in the places that are named %NAME%."""
     return re.sub(f"%({'|'.join(parts)})%", lambda found: parts[found[1]], page)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens for a page; RobotError where it cannot."""
+    require_port(port)
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise RobotError(
+            f"cannot serve the page on {host}:{port}: {error.strerror or error}"
+        ) from error

@@ -13,6 +13,7 @@ from ...demos.episode import Episode
 from ...demos.recording.experts import open_writable, record_expert
 from ...demos.store import DemoStore
 from ...envs import Actor, ConfigError, Outcome, Spec
+from ...envs.cameras.camera_config import camera_names
 from ...envs.sim.registry import make_expert, make_robot
 from ...envs.versions import versions
 from ..serving.teleop_session import TeleopSession
@@ -37,7 +38,8 @@ class RecordSettings:
     task: str = "pickplace"
     # what the environment's constructor takes: "task.options={size: 2}"
     task_options: dict[str, Any] = field(default_factory=dict)
-    cameras: tuple[str, ...] = ()  # of a simulated task, to record as images: [front,wrist]
+    # of a simulated task, to record as images: [front,wrist]; of a robot as in `fewstep run`
+    cameras: Any = None
     expert: str = ""  # "module:class" of your own, in place of the task's
     episodes: int = 100  # to keep; after twice as many starts it gives up
     seed: int = -1  # of the first start; -1 for the one after those that were tried
@@ -74,7 +76,7 @@ def run(settings: RecordSettings, console: Console) -> int:
         options=settings.task_options,
         hz=settings.hz,
         seconds=settings.seconds,
-        cameras=settings.cameras,
+        cameras=() if settings.cameras is None else camera_names(settings.cameras),
     )
     notes: dict[str, Any] = {
         "task": settings.task,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 VERBS = {  # each has a module of its name in this folder
     "demo": "The whole path on the built-in task: record, train, evaluate, report.",
+    "cameras": "Show what the plugged-in cameras see, and write a file that gives them names.",
     "record": "Record demonstrations: the task's scripted expert acts, or a policy, or a person.",
     "import": "Import demonstrations of another format; what lies at `source` says which.",
     "export": "Export demonstrations for other programs, or a policy to run without torch.",

@@ -5,6 +5,7 @@ Its control process keeps it within limits, episodes go into a store.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from ...demos.recording.recorder import Recorder
 from ...demos.recording.session import NOTHING_RECORDED, VERDICTS, Cadence, describe_kept
 from ...demos.store import DemoStore
 from ...envs import Outcome, Robot, RobotError, Step
+from ...envs.cameras.pictured_frames import PictureFinder
 from ...envs.control.control_loop import NOT_BEGUN
 from ...envs.control.frames import FrameReader
 from ...envs.control.remote_hand import HandSender
@@ -28,6 +30,7 @@ class HandSession:
 
     The robot holds before and after an episode. A fault ends it and drops it; the next event to
     start arms again.
+    pictures: of its cameras, put into its frames.
     leader: a robot in the person's hand, whose pose the robot comes to; else the device moves it.
     seed: gives the start seed of the next episode. log: is given what happens.
     """
@@ -36,6 +39,7 @@ class HandSession:
         self,
         supervisor: Supervisor,
         frames: FrameReader,
+        pictures: PictureFinder,
         hand: HandSender,
         device: Device,
         leader: Robot | None,
@@ -45,6 +49,7 @@ class HandSession:
     ) -> None:
         self._supervisor = supervisor
         self._frames = frames
+        self._pictures = pictures
         self._hand = hand
         self._device = device
         self._leader = leader
@@ -69,6 +74,9 @@ class HandSession:
             ended = self._supervisor.next_event("ended")
             if ended is not None:
                 self._take_frames()
+                while self._pictures.waits:
+                    time.sleep(LOOK_SECONDS)
+                    self._take_frames()
                 self._end(ended)
             for event in events:
                 self._obey(event)
@@ -92,10 +100,14 @@ class HandSession:
     def _take_frames(self) -> None:
         frame = self._frames.read()
         while frame is not None:
+            self._pictures.put(frame)
+            frame = self._frames.read()
+        frame = self._pictures.take()
+        while frame is not None:
             _, following, step = frame
             if self._playing and (following or self._recording):
                 self._record(step)
-            frame = self._frames.read()
+            frame = self._pictures.take()
 
     def _record(self, step: Step) -> None:
         if not self._recording:
@@ -121,6 +133,7 @@ class HandSession:
         self._recording = False
         self._verdict = ""
         self._lost = self._frames.lost
+        self._pictures.take_skews()
         if self._leader is not None:
             self._log("the robot comes to its leader; recording begins when it is there")
         self._supervisor.order("arm")
@@ -151,6 +164,9 @@ class HandSession:
             return
         self.kept += 1
         self._log(describe_kept(stored, self._store))
+        skews = self._pictures.take_skews()
+        if skews:
+            self._log(skews)
         lost = self._frames.lost - self._lost
         if lost:
             self._log(f"{lost} frames were lost: this computer records too slowly")

@@ -10,12 +10,18 @@ import math
 import os
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 
-from ...envs import ProtocolError
+import numpy as np
+
+from ...envs import ProtocolError, Spec
 from ...envs.agent import Request
-from ...envs.control.mailbox import Mailbox
+from ...envs.cameras.camera_config import without
+from ...envs.cameras.rings import PictureRing
 from ...envs.control.messages import Messages
-from ...envs.pictures import as_seen
+from ...envs.mailbox import Mailbox
+from ...envs.pictures import as_seen, resize
 from ...envs.schema import from_plain
 from ..engines.engine import Engine
 from ..engines.loading import load_engine
@@ -31,8 +37,10 @@ def main(settings: InferenceConfig) -> None:
     """
     engine = load_engine(settings.policy, settings.engine, threads=settings.threads)
     shape = engine.shape
+    seen = as_seen(engine.spec, shape.side)
+    rings = {port.name: port.open_ring() for port in settings.cameras if port.name in seen.images}
     messages = Messages(
-        as_seen(engine.spec, shape.side),
+        without(seen, rings),
         observation_steps=shape.observation_steps,
         pictures=shape.pictures,
         horizon=shape.horizon,
@@ -50,9 +58,30 @@ def main(settings: InferenceConfig) -> None:
         if record is None:
             continue
         try:
-            _answer_request(engine, messages, given, messages.unpack(record))
+            request = with_pictures(messages.unpack(record), rings, seen, shape.pictures)
+            _answer_request(engine, messages, given, request)
         except ProtocolError as error:  # of a server, which may come again
             print(json.dumps({"event": "unanswered", "text": str(error)}), flush=True)
+
+
+def with_pictures(
+    request: Request, rings: Mapping[str, PictureRing], seen: Spec, count: int
+) -> Request:
+    """Return a request with those pictures that were taken at its moment, a period apart.
+
+    ProtocolError where a camera has none.
+    """
+    obs = dict(request.obs)
+    for name, ring in rings.items():
+        height, width, _ = seen.images[name].shape
+        pictures = []
+        for age in range(count - 1, -1, -1):
+            found = ring.nearest(request.time - age / seen.policy_hz)
+            if found is None:
+                raise ProtocolError(f"camera {name} has no picture")
+            pictures.append(resize(found[1], (height, width)))
+        obs[name] = np.stack(pictures)
+    return replace(request, obs=obs)
 
 
 def _answer_request(engine: Engine, messages: Messages, given: Mailbox, request: Request) -> float:

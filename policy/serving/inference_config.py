@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...envs.cameras.rings import CameraPort
+
 
 @dataclass(frozen=True)
 class InferenceConfig:
@@ -14,3 +16,4 @@ class InferenceConfig:
     threads: int = 1  # of the CPU
     requests: int = -1  # file descriptor of the mailbox with what is asked
     chunks: int = -1  # file descriptor of the mailbox for the answers
+    cameras: tuple[CameraPort, ...] = ()  # whose pictures are taken from shared memory

@@ -14,12 +14,12 @@ from dataclasses import replace
 from typing import Any
 
 from ...envs import RobotError
-from ...envs.control.mailbox import Mailbox
 from ...envs.control.messages import Messages
+from ...envs.mailbox import Mailbox
+from ...envs.processes import listen, start
 from ...envs.schema import to_plain
 from ..engines.remote import is_address
 from .inference_config import InferenceConfig
-from .processes import listen, start
 
 TRIES = 3  # in a row that an inference may end before it is ready
 
@@ -89,7 +89,7 @@ class Inference:
         process = start(
             "fewstep.policy.serving.inference",
             json.dumps(to_plain(self._config)),
-            fds=[self.requests.fd, self.chunks.fd],
+            fds=[self.requests.fd, self.chunks.fd, *(port.ring for port in self._config.cameras)],
             stdin=self._awake,
             stdout=subprocess.PIPE,
         )

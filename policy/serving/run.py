@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,20 +16,17 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ...demos.store import DemoStore
 from ...envs import Spec
-from ...envs.atomic_files import write_file, writing
+from ...envs.atomic_files import write_file
+from ...envs.cameras.camera_config import CameraConfig, read_cameras
+from ...envs.control.control_config import ControlConfig
 from ...envs.control.control_loop import NOT_BEGUN
-from ...envs.control.process import ControlConfig, PolicyActor
 from ...envs.control.telemetry import LATENCY, RunLog, missed, read_ticks
-from ...envs.hardware.registry import is_driver
 from ...envs.interrupts import ended_by_signals, handled_signals
 from ...envs.safety.calibration import delays
-from ...envs.safety.limits import read_limits
 from ...envs.safety.states import State
-from ..engines.loading import find_weights, load_engine
-from ..engines.remote import is_address
-from ..policy_folder import find_policy
+from ..engines.loading import find_weights
+from .acting import acting, write_recorded_actions
 from .inference_config import InferenceConfig
 from .run_config import RunConfig, require_consistent
 from .supervisor import START_SECONDS, Supervisor, notify
@@ -64,15 +61,16 @@ def run(config: RunConfig, operator: Operator, log: Log) -> int:
         0, or 1 where an episode failed or anything went wrong.
     """
     require_consistent(config)
-    control, inference = _acting(config)
+    cameras = {} if config.cameras is None else read_cameras(config.cameras)
+    control, inference = acting(config, tuple(cameras))
     if inference is not None:
         log(f"chunks are computed by the {inference.engine} engine", "info")
     run_log = RunLog(Path(config.out))
     if config.actions:
-        control = replace(control, replay=str(_write_recorded_actions(config, run_log.folder)))
+        control = replace(control, replay=str(write_recorded_actions(config, run_log.folder)))
     log("This is no certified safety function: the emergency stop comes first.", "warning")
     with ended_by_signals():
-        return _run(config, run_log, control, inference, operator, log)
+        return _run(config, run_log, control, inference, cameras, operator, log)
 
 
 def _run(
@@ -80,6 +78,7 @@ def _run(
     run_log: RunLog,
     control: ControlConfig,
     inference: InferenceConfig | None,
+    cameras: Mapping[str, CameraConfig],
     operator: Operator,
     log: Log,
 ) -> int:
@@ -87,7 +86,9 @@ def _run(
         log(text, "warning")
 
     hang_seconds = HANG_SECONDS if config.unattended else math.inf
-    supervisor = Supervisor(run_log, control, warn, inference, hang_seconds=hang_seconds)
+    supervisor = Supervisor(
+        run_log, control, warn, inference, hang_seconds=hang_seconds, cameras=cameras
+    )
     try:
         ready = supervisor.wait("ready", seconds=START_SECONDS)
         spec = Spec.from_json(ready["spec"])
@@ -110,64 +111,6 @@ def _run(
     if config.calibrate and not code:
         code = _report_delays(Path(config.out), spec, inference_seconds, log)
     return code or (1 if wrong else 0)
-
-
-def _acting(config: RunConfig) -> tuple[ControlConfig, InferenceConfig | None]:
-    """Return what the control process is told, and which policy is served to it."""
-    control = ControlConfig(
-        robot=config.robot,
-        options=config.options,
-        limits=read_limits(config.limits),
-        limits_file=config.limits,
-        unlimited=tuple(config.unlimited),
-        watchdog=config.watchdog,
-        priority=config.priority,
-        calibrate=config.calibrate,
-    )
-    if config.calibrate and not config.policy:
-        return control, None
-    if config.actions:
-        spec = DemoStore.open(config.actions).spec
-        watchdog = replace(config.watchdog, action_seconds=math.inf)
-        return _facing(replace(control, watchdog=watchdog), spec), None
-    return _served(config, control)
-
-
-def _served(
-    config: RunConfig, control: ControlConfig
-) -> tuple[ControlConfig, InferenceConfig | None]:
-    loaded = load_engine(config.policy, config.engine)
-    spec = loaded.spec
-    shape = loaded.shape
-    acting = PolicyActor(
-        observation_steps=shape.observation_steps,
-        action_steps=shape.action_steps,
-        pictures=shape.pictures,
-        prefix_length=shape.longest_prefix,
-        patience=shape.horizon / spec.policy_hz,
-        actuation_delay=config.actuation_delay,
-        horizon=shape.horizon,
-        side=shape.side,
-    )
-    policy = config.policy if is_address(config.policy) else str(find_policy(config.policy))
-    inference = InferenceConfig(policy, loaded.name, config.threads)
-    return _facing(replace(control, policy=acting), spec), inference
-
-
-def _facing(control: ControlConfig, spec: Spec) -> ControlConfig:
-    """Return the same with the Spec of what acts; a simulated task gets the cameras that it has."""
-    options = dict(control.options)
-    if spec.images and not is_driver(control.robot):
-        options.setdefault("cameras", list(spec.images))
-    return replace(control, spec=spec.to_json(), options=options)
-
-
-def _write_recorded_actions(config: RunConfig, folder: Path) -> Path:
-    """Write recorded actions to where the control process finds them."""
-    path = (folder / "actions.npy").resolve()
-    with writing(path):
-        np.save(path, DemoStore.open(config.actions).episode(config.episode).data["action"])
-    return path
 
 
 def _write_facts(config: RunConfig, run_log: RunLog, spec: Spec) -> None:
@@ -197,6 +140,7 @@ def _play_episodes(
         supervisor.run_log.note("judged", episode=episode, success=success)
         log(f"episode {episode}: {outcome.why}; success: {success}", "info")
         _log_missed_ticks(config, supervisor, outcome.number, hz, log)
+        _log_camera_ages(config, supervisor, outcome.number, log)
         if success is False or outcome.is_fault:
             code = 1
         if config.unattended and (outcome.interrupted or outcome.is_fault):
@@ -241,6 +185,19 @@ def _log_missed_ticks(
     lost, due = missed(supervisor.run_log.folder, number, hz, _state(config))
     if lost > MISSED_SHARE * due:
         log(f"{lost} of {due} ticks were missed: this computer does not keep {hz:g} Hz", "alarm")
+
+
+def _log_camera_ages(config: RunConfig, supervisor: Supervisor, number: int, log: Log) -> None:
+    """Log how old the newest pictures were at the ticks of an episode."""
+    ports = supervisor.cameras.ports if supervisor.cameras else ()
+    ticks = read_ticks(supervisor.run_log.folder, _state(config))
+    ages = 1e3 * ticks["ages"][ticks["episode"] == number]
+    if not ports or not len(ages):
+        return
+    told = []
+    for port, age in zip(ports, ages.T[-len(ports) :], strict=True):  # the robot's own come first
+        told.append(f"{port.name} {np.median(age):.0f} ms, at most {age.max():.0f} ms")
+    log(f"the newest pictures were old: {'; '.join(told)}", "info")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...envs import ConfigError
+from ...envs.hardware.registry import is_driver
 from ...envs.safety.states import WatchdogConfig
 
 
@@ -20,6 +21,8 @@ class RunConfig:
     options: dict[str, Any] = field(default_factory=dict)
     # a run folder, a policy that comes with the package, or the ws://host:port of a server
     policy: str = ""
+    # cameras.yaml, which `fewstep cameras` writes, or {front: /dev/video0}; not of a simulated task
+    cameras: Any = None
     actions: str = ""  # a store whose recorded `episode` is replayed in place of a policy
     episode: int = 0  # which one
     engine: str = "fastest"  # what computes the chunks; by default the fastest that is there
@@ -54,10 +57,16 @@ def require_consistent(config: RunConfig) -> None:
         raise ConfigError(
             f"actuation_delay must be seconds, 0 or more, not {config.actuation_delay}"
         )
+    if config.cameras is not None and not is_driver(config.robot):
+        raise ConfigError(
+            f"cameras= is for robots, and {config.robot!r} is a simulated task: it draws the "
+            "pictures that its policy looks at"
+        )
     watchdog = config.watchdog
     positive = {
         "seconds": config.seconds,
         "watchdog.observation_seconds": watchdog.observation_seconds,
+        "watchdog.camera_seconds": watchdog.camera_seconds,
         "watchdog.action_seconds": watchdog.action_seconds,
         "episodes": config.episodes,
         "threads": config.threads,

@@ -10,18 +10,20 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from queue import Empty, Queue
 from typing import Any
 
 from ...envs import RobotError, Spec
-from ...envs.control.process import ControlConfig
+from ...envs.cameras.camera_config import CameraConfig
+from ...envs.cameras.camera_processes import CameraProcesses
+from ...envs.control.control_config import ControlConfig
 from ...envs.control.telemetry import RunLog
+from ...envs.processes import large_pipe, listen, start
 from .inference_config import InferenceConfig
 from .inference_process import Inference
-from .processes import large_pipe, listen, start
 
 START_SECONDS = 120.0  # that either process has to get ready
 GRACE_SECONDS = 15.0  # that the control process has to brake and end
@@ -47,8 +49,8 @@ class Supervisor:
     """One control process, and whoever has an eye on it.
 
     config: what it is told; fds: what it inherits besides; log: is given, in words and within
-    `poll`, what goes wrong. The control process is not started before the inference is ready, and
-    runs on where that ends.
+    `poll`, what goes wrong. The control process is not started before the cameras and the inference
+    are ready, and runs on where one of them ends.
     hang_seconds: without a tick, after which nobody waits for the control process any more.
     """
 
@@ -60,6 +62,7 @@ class Supervisor:
         inference: InferenceConfig | None = None,
         fds: Sequence[int] = (),
         hang_seconds: float = math.inf,
+        cameras: Mapping[str, CameraConfig] | None = None,
     ) -> None:
         self.run_log = run_log
         self._log = log
@@ -71,13 +74,17 @@ class Supervisor:
         self._stuck = 0  # looks in a row without a sign
         self._slow_logged = False
         self._trouble_logged = False
+        self.cameras: CameraProcesses | None = None
         self._inference: Inference | None = None
         self._control: subprocess.Popen[bytes] | None = None
         self._threads: list[threading.Thread] = []
         try:
+            self.cameras = CameraProcesses(cameras or {})
+            ports = self.cameras.ports
+            config = replace(config, cameras=ports)
             if inference:
-                config, fds = self._start_inference(inference, config)
-            self._start_control(config, fds)
+                config, fds = self._start_inference(replace(inference, cameras=ports), config)
+            self._start_control(config, [*fds, *(port.status for port in ports)])
         except BaseException:
             self.close()
             raise
@@ -165,6 +172,9 @@ class Supervisor:
             while True:
                 self._note(self._arrived.get_nowait())
         self._look_after_control()
+        for text in self.cameras.look() if self.cameras else ():
+            self.run_log.note("camera", text=text)
+            self._log(text)
         ended = self._inference and self._inference.look()
         if ended is not None:
             self.run_log.note("inference ended", code=ended)
@@ -229,6 +239,8 @@ class Supervisor:
             thread.join(GRACE_SECONDS)
         if self._inference is not None:
             self._inference.close()
+        if self.cameras is not None:
+            self.cameras.close()
         self.run_log.close()
         for event in self._arrived.queue:
             if event.get("event") == "failed":

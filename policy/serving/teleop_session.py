@@ -19,14 +19,16 @@ from ...demos.recording.session import Session
 from ...demos.recording.start_seeds import next_seed
 from ...demos.store import DemoStore
 from ...envs import Robot, RobotError, Spec
+from ...envs.cameras.camera_config import camera_names, read_cameras, without
+from ...envs.cameras.pictured_frames import PictureFinder
+from ...envs.control.control_config import ControlConfig, OperatorActor
 from ...envs.control.frames import FrameReader
-from ...envs.control.mailbox import empty_memory
-from ...envs.control.process import ControlConfig, OperatorActor
 from ...envs.control.remote_hand import HandSender
 from ...envs.control.telemetry import RunLog
 from ...envs.errors import names
 from ...envs.hardware.registry import is_driver, make_live
 from ...envs.interrupts import ended_by_signals
+from ...envs.mailbox import empty_memory
 from ...envs.safety.limits import read_limits
 from ...envs.sim.real_time import Live
 from ...envs.sim.registry import METAWORLD, TASKS, make_tool
@@ -57,7 +59,8 @@ class TeleopSession:
     port: int = 8007  # of the page
     priority: int = 50
     out: str = "out/record"  # log of a robot that is no simulation
-    cameras: Sequence[str] = ()  # of a simulated task, to record as images
+    # of a simulated task, to record as images: names; of a robot as in `fewstep run`
+    cameras: Any = None
     leader: Mapping[str, Any] = field(default_factory=dict)  # what a leader arm's maker takes
 
     def record(self, make_store: MakeStore, episodes: int, seed: int, log: Log) -> int:
@@ -69,8 +72,6 @@ class TeleopSession:
         require_positive(episodes=episodes)
         if not is_driver(self.name):
             return self._record_simulation(make_store, episodes, seed, log)
-        if self.cameras:
-            raise RobotError(f"cameras= is for simulated tasks, and {self.name!r} is none")
         if self.device == PAGE:
             raise RobotError(f"a page shows simulated tasks only, and {self.name!r} is none")
         with ended_by_signals(), ExitStack() as stack:
@@ -111,8 +112,8 @@ class TeleopSession:
             options["seconds"] = PATIENCE_SECONDS
         if built_in and self.device == PAGE:
             options |= {"pictures": True, "quick": True}
-        if self.cameras:
-            options["cameras"] = self.cameras
+        if self.cameras is not None:
+            options["cameras"] = camera_names(self.cameras)
         made = make_live(self.name, {**options, **self.options})
         if not isinstance(made, Live):
             raise RobotError(f"{self.name!r} is no simulated task")
@@ -151,14 +152,17 @@ class TeleopSession:
             priority=self.priority,
             operator=OperatorActor(leader is not None, hands, frames),
         )
-        supervisor = Supervisor(RunLog(Path(self.out)), config, log, fds=(hands, frames))
+        cameras = {} if self.cameras is None else read_cameras(self.cameras)
+        supervisor = Supervisor(
+            RunLog(Path(self.out)), config, log, fds=(hands, frames), cameras=cameras
+        )
         stack.callback(_close, supervisor, log)
         spec = Spec.from_json(supervisor.wait("made", seconds=START_SECONDS)["spec"])
         if leader is None:
             make_tool(self.name, spec)  # says at once what it lacks
         else:
             require_leader(leader, spec)
-        hand, reader = HandSender(spec, hands), FrameReader(spec, frames)
+        hand, reader = HandSender(spec, hands), FrameReader(without(spec, cameras), frames)
         stack.callback(hand.close)
         stack.callback(reader.close)
         supervisor.order("begin")
@@ -171,8 +175,9 @@ class TeleopSession:
         store = stack.enter_context(make_store(spec))
         log(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}")
         log(cleandoc(type(device).__doc__ or ""))
+        pictures = PictureFinder(supervisor.cameras.rings if supervisor.cameras else {})
         session = HandSession(
-            supervisor, reader, hand, device, leader, store, next_seed(store, seed), log
+            supervisor, reader, pictures, hand, device, leader, store, next_seed(store, seed), log
         )
         kept = session.run(episodes)
         log(f"{kept} kept; {store.path} now has {store.size}")

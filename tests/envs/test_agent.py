@@ -557,3 +557,30 @@ def test_what_is_sent_early_is_promised_at_its_own_time() -> None:
     assert list(run_episode(robot, agent, seed=0, max_seconds=4.0))
     for request in oracle.asked[1:]:
         assert request.prefix[:, 0] == pytest.approx(request.time + np.arange(3) / 10)
+
+
+def test_a_request_is_of_the_moment_of_the_last_picture_of_all_cameras() -> None:
+    asked: list[Request] = []
+
+    class Asked:
+        def submit(self, request: Request) -> None:
+            asked.append(request)
+
+        def poll(self) -> None:
+            return None
+
+        def stalls(self) -> bool:
+            return False
+
+    spec = Spec({"x": Field((1,))}, {"x": Field((1,), measured_by="x")}, 10.0, 100.0)
+    agent = Agent(Asked(), spec, observation_steps=2, action_steps=4, cameras=("front", "wrist"))
+    agent.reset(0)
+    for k in range(40):
+        now = 1.0 + k / 100
+        stamps = {"x": now, "front": now - 0.05, "wrist": now - 0.07}
+        if k < 39:
+            agent._remember(Obs(now, {"x": np.array([now])}, stamps))
+        else:
+            agent.act(Obs(now, {"x": np.array([now])}, stamps))
+    assert asked[0].time == pytest.approx(1.39 - 0.07)
+    assert asked[0].obs["x"][:, 0] == pytest.approx([1.39 - 0.17, 1.39 - 0.07])

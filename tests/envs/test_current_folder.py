@@ -69,6 +69,7 @@ def Leader():
 """
 VERBS = {
     "demo": "demo --help",  # what it does the others do, at length
+    "cameras": "cameras cameras={front:simulated} names=[front] out=cameras.yaml",
     "record": "record task=my_env:Env-v0 policy=run data=recorded episodes=1",
     "export": "export data=demos out=exported format=diffusion_policy",
     "import": "import source=buffer data=imported hz=10",

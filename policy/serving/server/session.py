@@ -99,7 +99,7 @@ class Session:
             return newest[-count:]
         samples = []
         times = [time for time, _ in self._history]
-        for place in spaced_places(times, count, self._spec.policy_hz):
+        for place in spaced_places(times, count, self._spec.policy_hz, times[-1]):
             sample = self._history[place][1][key]
             samples.append(sample if sample.shape == newest.shape else newest)
         return np.stack(samples)

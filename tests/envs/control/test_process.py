@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from fewstep.envs import Field, Spec
 from fewstep.envs.agent import Chunk, Request
-from fewstep.envs.control.mailbox import Mailbox
 from fewstep.envs.control.messages import Messages, ProcessRunner
+from fewstep.envs.mailbox import Mailbox
 from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.engines.eager import EagerEngine
 from fewstep.policy.networks.temporal_unet import UnetConfig

@@ -17,8 +17,8 @@ from fakes import RAIL, FakeClock, Rail
 
 from fewstep.envs import RobotError
 from fewstep.envs.control.frames import FrameReader, FrameSender, Periods
-from fewstep.envs.control.mailbox import Mailbox, Ring, empty_memory
 from fewstep.envs.control.wire import Orders, Wire
+from fewstep.envs.mailbox import Mailbox, Ring, empty_memory
 from fewstep.envs.robot import Command, Obs, Step
 from fewstep.envs.safety.clock_check import ClockCheck
 from fewstep.envs.safety.homing import HomingRobot
@@ -92,7 +92,7 @@ FULL = """
     import resource, sys
     import numpy as np
     from fewstep.envs import RobotError
-    from fewstep.envs.control.mailbox import Mailbox
+    from fewstep.envs.mailbox import Mailbox
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
     try:
         Mailbox(np.dtype([("x", "u1", (100_000,))]))

@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 
-from ..errors import RobotError
+from .errors import RobotError
 
 HEAD = struct.Struct("<QII")  # number of the record, its size and its checksum
 TRIES = 3  # to read a record that is being replaced
@@ -27,12 +27,12 @@ class Slot:
         self._memory = memory
         self._start = start
         self._size = size
+        self.body = start + HEAD.size  # where its content begins
 
     def write(self, number: int, content: bytes) -> None:
         """Replace the record."""
         HEAD.pack_into(self._memory, self._start, 0, 0, 0)
-        body = self._start + HEAD.size
-        self._memory[body : body + self._size] = content
+        self._memory[self.body : self.body + self._size] = content
         check = _checksum(number, content)
         HEAD.pack_into(self._memory, self._start, number, len(content), check)
 
@@ -47,8 +47,7 @@ class Slot:
             number, size, check = HEAD.unpack_from(self._memory, self._start)
             if not number or size != self._size:
                 return None
-            body = self._start + HEAD.size
-            content = self._memory[body : body + self._size]
+            content = self._memory[self.body : self.body + self._size]
             if check == _checksum(number, content):
                 return number, content
         return None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewstep.envs.control.mailbox import HEAD, Mailbox
+from fewstep.envs.mailbox import HEAD, Mailbox
 
 DTYPE = np.dtype([("n", "i8"), ("x", "f8", (100,))])
 
@@ -82,7 +82,7 @@ def test_a_writer_that_dies_half_way_leaves_nothing_and_its_successor_is_heard(p
 
 WRITER = """
     import os, sys, numpy as np
-    from fewstep.envs.control.mailbox import Mailbox
+    from fewstep.envs.mailbox import Mailbox
     box = Mailbox(np.dtype([("n", "i8"), ("x", "f8", (100,))]), int(sys.argv[1]))
     out = np.zeros((), box.dtype)
     n = 0

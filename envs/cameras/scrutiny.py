@@ -1,0 +1,61 @@
+"""What is wrong with a camera's pictures: black, frozen, too few, of another size."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+
+from .camera_config import CameraConfig
+
+LOOKED_AT = 4  # every so many pixels each way are looked at
+BLACK = 24  # a picture without a value above it shows nothing
+BLACK_SECONDS = 0.5
+FROZEN_SECONDS = 1.0  # without a change: a sensor's noise alone changes pictures
+RATE_SECONDS = 1.0  # over which the rate is measured
+SLOW_SHARE = 0.7  # of its rate, below which a camera is slow
+
+
+class Scrutiny:
+    """Looks at the pictures of one camera, one after the other."""
+
+    def __init__(self, config: CameraConfig) -> None:
+        self._config = config
+        self._stamps = deque[float]()
+        self._seen: np.ndarray | None = None  # of the last picture
+        self._changed = math.nan  # when the picture changed last [s]
+        self._lit = math.nan  # when it showed something last [s]
+
+    def look(self, stamp: float, picture: np.ndarray) -> str:
+        """Return what is wrong with the pictures, up to this one; "" for nothing."""
+        expected = (*self._config.size, 3)
+        if picture.shape != expected or picture.dtype != np.uint8:
+            height, width = self._config.size
+            given = "x".join(map(str, picture.shape[1::-1]))
+            return f"gives pictures of {given} px, not {width}x{height}"
+        return self._slow(stamp) or self._empty(stamp, picture)
+
+    def _slow(self, stamp: float) -> str:
+        self._stamps.append(stamp)
+        while stamp - self._stamps[0] > RATE_SECONDS:
+            self._stamps.popleft()
+        if len(self._stamps) < 2 or stamp - self._stamps[0] < RATE_SECONDS / 2:
+            return ""
+        rate = (len(self._stamps) - 1) / (stamp - self._stamps[0])
+        if rate >= SLOW_SHARE * self._config.hz:
+            return ""
+        return f"gives {rate:.1f} pictures a second, not {self._config.hz:g}"
+
+    def _empty(self, stamp: float, picture: np.ndarray) -> str:
+        seen = picture[::LOOKED_AT, ::LOOKED_AT].copy()
+        if self._seen is None or not np.array_equal(seen, self._seen):
+            self._changed = stamp
+        if self._seen is None or seen.max() > BLACK:
+            self._lit = stamp
+        self._seen = seen
+        if stamp - self._lit > BLACK_SECONDS:
+            return "is black"
+        if stamp - self._changed > FROZEN_SECONDS:
+            return f"is frozen: its picture has not changed for {stamp - self._changed:.1f} s"
+        return ""
