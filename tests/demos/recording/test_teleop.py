@@ -367,7 +367,7 @@ def test_a_terminal_records_the_built_in_task(
     [
         (["teleop=telepathy"], "no robot 'telepathy'"),
         (["teleop=keyboard", "robot=simulated"], "use a leader arm"),
-        (["teleop=keyboard", "robot=simulated", "cameras=[front]"], "cameras= is for simulated"),
+        (["teleop=keyboard", "robot=simulated", "cameras=[front]"], "cameras are a YAML file"),
         (["teleop=keyboard", "repeats=2", "expert=a:B"], "leave out expert, repeats"),
         (["teleop=page", "robot=simulated", "hz=5"], "is no simulated task: leave out hz"),
         (["robot=simulated"], "robot= is for recordings by hand"),

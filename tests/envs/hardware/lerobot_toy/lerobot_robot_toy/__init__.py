@@ -20,14 +20,14 @@ class Norm(Enum):
     PER_CENT = "range_0_100"
 
 
-def make_bus():
+def make_bus(names):
     motors = {
         name: SimpleNamespace(
             norm_mode=Norm.PER_CENT if name == "gripper" else Norm.DEGREES, model="toy"
         )
-        for name in MOTORS
+        for name in names
     }
-    calibration = {name: SimpleNamespace(range_min=0, range_max=2047) for name in MOTORS}
+    calibration = {name: SimpleNamespace(range_min=0, range_max=2047) for name in names}
     return SimpleNamespace(
         motors=motors, calibration=calibration, model_resolution_table={"toy": 4096}
     )
@@ -49,15 +49,16 @@ class ToyArmConfig(RobotConfig):
 class ToyArm(Robot):
     config_class = ToyArmConfig
     name = "toy_arm"
+    motors = MOTORS
 
     def __init__(self, config):
         super().__init__(config)
         self.config = config
-        self.bus = make_bus()
-        self.at = dict.fromkeys(MOTORS, 10.0)
+        self.bus = make_bus(self.motors)
+        self.at = dict.fromkeys(self.motors, 10.0)
         self.connected = False
 
-    observation_features = property(lambda self: {f"{name}.pos": float for name in MOTORS})
+    observation_features = property(lambda self: {f"{name}.pos": float for name in self.motors})
     action_features = observation_features
     is_connected = property(lambda self: self.connected)
     is_calibrated = property(lambda self: trouble(self.config.port) != "uncalibrated")
@@ -94,7 +95,7 @@ class ToyArm(Robot):
 
     def send_action(self, action):
         time.sleep(BUS_SECONDS)
-        for name in MOTORS:
+        for name in self.motors:
             self.at[name] = float(action[f"{name}.pos"])
         self.note(sent=list(self.at.values()), at=time.monotonic())
         return action
@@ -113,13 +114,14 @@ class ToyLeaderConfig(TeleoperatorConfig):
 class ToyLeader(Teleoperator):
     config_class = ToyLeaderConfig
     name = "toy_leader"
+    motors = MOTORS
 
     def __init__(self, config):
         super().__init__(config)
         self.config = config
-        self.bus = make_bus()
+        self.bus = make_bus(self.motors)
 
-    action_features = property(lambda self: {f"{name}.pos": float for name in MOTORS})
+    action_features = property(lambda self: {f"{name}.pos": float for name in self.motors})
     feedback_features = property(lambda self: {})
     is_connected = True
     is_calibrated = True
@@ -135,7 +137,7 @@ class ToyLeader(Teleoperator):
 
     def get_action(self):
         time.sleep(BUS_SECONDS)
-        return {f"{name}.pos": 20.0 for name in MOTORS}
+        return {f"{name}.pos": 20.0 for name in self.motors}
 
     def send_feedback(self, feedback):
         pass

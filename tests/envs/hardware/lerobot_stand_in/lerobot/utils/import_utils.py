@@ -1,7 +1,10 @@
 """Plug-ins."""
 
 import importlib
+import pkgutil
 
 
 def register_third_party_plugins():
-    importlib.import_module("lerobot_robot_toy")
+    for found in pkgutil.iter_modules():
+        if found.name.startswith("lerobot_robot_"):
+            importlib.import_module(found.name)
