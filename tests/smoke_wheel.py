@@ -38,7 +38,7 @@ EXTRAS = (
         "openvino",
     ),
     *("matplotlib", "pygame", "safetensors", "tensorboard", "torch"),
-    *("av", "h5py", "imagecodecs", "pyarrow", "rosbags"),
+    *("av", "h5py", "imagecodecs", "pyarrow", "rosbags", "zenoh"),
 )
 WITH_MUJOCO = (
     "pick_place",

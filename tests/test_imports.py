@@ -22,7 +22,13 @@ MAY_IMPORT = {
 # Sub-folders of a room, from the lowest up; a file that stands in the room itself is below them,
 # unless it is named.
 LAYERS = {
-    "envs": [("web", "safety"), ("teleop",), ("sim",), ("hardware", "cameras"), ("control",)],
+    "envs": [
+        ("web", "safety", "ros2"),
+        ("teleop",),
+        ("sim",),
+        ("hardware", "cameras"),
+        ("control",),
+    ],
     "demos": [
         ("storage", "episode", "store"),
         ("curating", "spec_editing", "doctor", "formats", "recording"),

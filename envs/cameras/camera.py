@@ -12,6 +12,7 @@ from ..modules import load_module
 from .camera_config import DEVICES, CameraConfig
 
 SIMULATED = "simulated"
+ROS2 = "ros2:"  # before a topic of pictures
 
 
 class Camera(Protocol):
@@ -55,6 +56,10 @@ def _open(config: CameraConfig) -> Camera:
         from .video_device import VideoDevice
 
         return VideoDevice(config)
+    if config.source.startswith(ROS2):
+        from .ros2_camera import Ros2Camera
+
+        return Ros2Camera(config, **config.options)
     if Path(config.source).exists():
         from .video_file import VideoFile
 
@@ -63,7 +68,8 @@ def _open(config: CameraConfig) -> Camera:
     if not colon:
         raise RobotError(
             f"there is no camera {config.source!r}; valid: a device under {DEVICES}, "
-            f"a video file, {SIMULATED}, or module:callable; `fewstep cameras` lists what is there"
+            f"a video file, {SIMULATED}, {ROS2}/topic, or module:callable; "
+            "`fewstep cameras` lists what is there"
         )
     maker = getattr(load_module(module), attribute, None)
     if not callable(maker):

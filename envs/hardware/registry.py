@@ -13,6 +13,7 @@ from .lerobot_arm import LeRobotArm
 from .simulated_arm import SimulatedArm
 
 GROUP = "fewstep.robots"  # entry points: name = "module:callable", which makes a Robot
+ROS2 = "ros2"
 LEROBOT = "lerobot:"  # before the type of an arm as lerobot registers it
 ROBOT_PARTS = ("spec", "clock", "reset", "observe", "command", "outcome", "close")  # of every Robot
 
@@ -20,7 +21,7 @@ ROBOT_PARTS = ("spec", "clock", "reset", "observe", "command", "outcome", "close
 def make_live(name: str, options: Mapping[str, Any]) -> Robot:
     """Return a Robot on the wall clock.
 
-    name: "simulated", "lerobot:" and a type of lerobot's, an entry point of the group
+    name: "simulated", "ros2", "lerobot:" and a type of lerobot's, an entry point of the group
     fewstep.robots, "module:callable", or a task, which then lives in real time; options: what its
     maker takes. A module is an installed one, or lies in the current folder. Raises RobotError
     where there is none, or its maker fails.
@@ -46,7 +47,7 @@ def make_live(name: str, options: Mapping[str, Any]) -> Robot:
 
 def is_driver(name: str) -> bool:
     """Return whether a robot of this name is driven by its own code, and no simulated task."""
-    if name == "simulated" or name.startswith(LEROBOT) or name in _installed_robots():
+    if name in ("simulated", ROS2) or name.startswith(LEROBOT) or name in _installed_robots():
         return True
     if ":" not in name:
         return False
@@ -66,6 +67,10 @@ def _make(name: str, options: Mapping[str, Any], installed: Mapping[str, EntryPo
         return SimulatedArm(**options)
     if name in installed:
         return installed[name].load()(**options)
+    if name == ROS2:
+        from .ros2_robot import Ros2Robot
+
+        return Ros2Robot(**options)
     if name.startswith(LEROBOT):
         return LeRobotArm(name.removeprefix(LEROBOT), **options)
     lacks = ""
@@ -79,7 +84,7 @@ def _make(name: str, options: Mapping[str, Any], installed: Mapping[str, EntryPo
     try:
         return Live(make_robot(name, **options))  # pyright: ignore[reportArgumentType]
     except RobotError as error:
-        valid = "simulated, lerobot:<type>, module:callable, a task, or one that is installed"
+        valid = "simulated, ros2, lerobot:<type>, module:callable, a task, or one that is installed"
         if installed:
             valid += f" ({names(installed)})"
         raise RobotError(f"no robot {name!r}: {lacks}{error}; valid: {valid}") from error

@@ -19,7 +19,9 @@ LIBRARIES = {  # by extra, as pyproject.toml has them; each by the name it is im
     "openvino": ("openvino",),
     "pusht": ("gym_pusht",),
     "metaworld": ("metaworld",),
-    "formats": ("av", "h5py", "imagecodecs", "pyarrow", "rosbags"),
+    "cameras": ("av",),
+    "ros2": ("rosbags", "zenoh"),
+    "formats": ("h5py", "imagecodecs", "pyarrow"),
     "teleop": ("hid", "pygame"),
     "vit": ("transformers",),
 }

@@ -23,7 +23,7 @@ class RunSettings(RunConfig):
     No certified safety function: keep a hand on the emergency stop.
     """
 
-    # "simulated", a task in real time, "module:callable", or an installed one
+    # "simulated", ros2, lerobot:<type>, a task in real time, "module:callable", or an installed one
     robot: str = MISSING
 
 

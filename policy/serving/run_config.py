@@ -15,7 +15,7 @@ from ...envs.safety.states import WatchdogConfig
 class RunConfig:
     """What runs, on which robot, and within what."""
 
-    # "simulated", a task in real time, "module:callable", or an installed one
+    # "simulated", ros2, lerobot:<type>, a task in real time, "module:callable", or an installed one
     robot: str
     # what the robot's maker takes: options.port=/dev/ttyUSB0
     options: dict[str, Any] = field(default_factory=dict)

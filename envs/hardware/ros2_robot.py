@@ -1,0 +1,227 @@
+"""A robot behind ROS 2: its joints come on a topic, and its targets go out on others."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from ..clock import WallClock
+from ..errors import RobotError, names
+from ..robot import Command, Obs, Outcome
+from ..ros2.clock_offset import ClockOffset
+from ..ros2.graph import ROUTER, Graph, Publisher, not_published
+from ..ros2.types import (
+    FLOAT64_ARRAY,
+    JOINT_STATE,
+    JOINT_TRAJECTORY_POINT,
+    Types,
+    seconds,
+)
+from .ros2_table import CommandedTopic, ObservedTopic, read_topics
+
+START_SECONDS = 10.0  # for each topic to come
+
+
+class Newest:
+    """The newest message of a topic, decoded when it is asked for."""
+
+    def __init__(self, topic: str, types: Types) -> None:
+        self.topic = topic
+        self._types = types
+        self._offset = ClockOffset()
+        self._came: tuple[float, bytes] | None = None  # when, and what, that nobody has looked at
+        self.stamp = math.nan  # [s, clock here]
+        self.values: dict[str, dict[str, float]] = {}  # by what is measured, and joint
+
+    def hear(self, content: bytes) -> None:
+        """Keep a message; on a thread of Zenoh's."""
+        self._came = (time.monotonic(), content)
+
+    def look(self) -> bool:
+        """Decode what has come; return whether anything ever has."""
+        came = self._came
+        if came is not None:
+            self._came = None
+            message = self._types.decode(came[1], JOINT_STATE)
+            self.stamp = self._offset.here(seconds(message.header.stamp), came[0])
+            for value in ("position", "velocity", "effort"):
+                measured = getattr(message, value)
+                self.values[value] = dict(zip(message.name, measured.tolist(), strict=False))
+        return bool(self.values)
+
+
+class Ros2Robot:
+    """A Robot on the wire of rmw_zenoh, by a YAML file of topics; no ROS has to be installed.
+
+    Its stamps are those of the messages' headers, brought to the clock here.
+
+    Args:
+        topics: The YAML file: docs/ros2.md.
+        connect: The router of Zenoh.
+        domain: ROS_DOMAIN_ID.
+        distro: Of ROS 2, which decides the hashes of types.
+        node: Its name in the graph.
+
+    Raises:
+        RobotError: No router answers, or a topic does not come.
+    """
+
+    def __init__(
+        self,
+        topics: str,
+        *,
+        connect: str = ROUTER,
+        domain: int = 0,
+        distro: str = "jazzy",
+        node: str = "fewstep",
+    ) -> None:
+        self._table = read_topics(topics)
+        self.spec = self._table.spec
+        self.clock = WallClock()
+        self._types = Types(distro)
+        self._target: np.ndarray | None = None
+        self._graph = Graph(node, self._types, connect, domain)
+        try:
+            self._heard = self._subscribe()
+            self._wait_for_topics()
+            self._publishers = self._publish()
+            self.observe()  # says at once which joint lacks
+        except BaseException:
+            self.close()
+            raise
+
+    def _subscribe(self) -> dict[str, Newest]:
+        heard: dict[str, Newest] = {}
+        for observed in self._table.observations.values():
+            if observed.topic not in heard:
+                newest = Newest(observed.topic, self._types)
+                self._graph.subscribe(observed.topic, JOINT_STATE, newest.hear)
+                heard[observed.topic] = newest
+        return heard
+
+    def _wait_for_topics(self) -> None:
+        end = time.monotonic() + START_SECONDS
+        for newest in self._heard.values():
+            while not newest.look():
+                if time.monotonic() > end:
+                    raise RobotError(not_published(newest.topic, JOINT_STATE, self._graph))
+                time.sleep(0.02)
+
+    def _publish(self) -> dict[str, Publisher]:
+        publishers = {}
+        for key, commanded in self._table.actions.items():
+            publishers[key] = self._graph.publish(commanded.topic, commanded.type)
+        return publishers
+
+    def reset(self, seed: int | None = None) -> None:
+        """Do nothing: a person, or a policy, brings the robot where it should begin."""
+
+    def observe(self) -> Obs:
+        """Return the newest message of each topic."""
+        for newest in self._heard.values():
+            try:
+                newest.look()
+            except RobotError as error:
+                raise RobotError(f"topic {newest.topic}: {error}") from error
+        now = self.clock.now()
+        data = {}
+        stamps = {}
+        for key, observed in self._table.observations.items():
+            newest = self._heard[observed.topic]
+            data[key] = _pick(observed, newest.values[observed.value])
+            stamps[key] = min(now, newest.stamp)
+        return Obs(now, data, stamps)
+
+    def command(self, command: Command) -> np.ndarray:
+        """Send a target, and return it; None leaves the last one."""
+        low, high = self.spec.bounds()
+        if command.action is None:
+            return self._held(low, high)
+        action = np.asarray(command.action, float)
+        if action.shape != low.shape or not np.isfinite(action).all():
+            raise RobotError(f"this robot takes {low.size} numbers, not {action}")
+        target = np.clip(action, low, high)
+        for (key, commanded), part in zip(
+            self._table.actions.items(), self.spec.slices().values(), strict=True
+        ):
+            message = make_command(self._types, commanded, target[part], 1 / self._table.hz)
+            self._publishers[key].send(self._types.encode(message))
+        self._target = target
+        return target.copy()
+
+    def _held(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        if self._target is not None:
+            return self._target.copy()
+        data = self.observe().data
+        measured = []
+        for commanded in self._table.actions.values():
+            stands = data.get(commanded.measured_by, np.zeros(len(commanded.names)))
+            measured.append(np.asarray(stands, float))
+        return np.clip(np.concatenate(measured), low, high)
+
+    def outcome(self) -> Outcome | None:
+        """Return None: nobody judges it."""
+        return None
+
+    def close(self) -> None:
+        """Leave the graph: the robot's controllers hold their last target; may be called again."""
+        with suppress(Exception):  # Zenoh's own errors, where it is closed already
+            self._graph.close()
+
+
+def _pick(observed: ObservedTopic, values: Mapping[str, float]) -> np.ndarray:
+    """Return the joints that are observed; RobotError names one that lacks."""
+    missing = [name for name in observed.names if name not in values]
+    if missing:
+        raise RobotError(
+            f"topic {observed.topic} has no {observed.value} of {names(missing)}; "
+            f"it has that of {names(values)}"
+        )
+    return np.array([values[name] for name in observed.names], np.float32)
+
+
+def make_command(types: Types, commanded: CommandedTopic, target: np.ndarray, dt: float) -> Any:
+    """Return the message that sends joints to a target, within `dt` [s] where it says a time."""
+    if commanded.type == FLOAT64_ARRAY:
+        layout = types.make("std_msgs/msg/MultiArrayLayout", dim=[], data_offset=0)
+        return types.make(FLOAT64_ARRAY, layout=layout, data=target)
+    header = _header(types, time.time)
+    if commanded.type == JOINT_STATE:
+        return types.make(
+            JOINT_STATE,
+            header=header,
+            name=list(commanded.names),
+            position=target,
+            velocity=np.empty(0),
+            effort=np.empty(0),
+        )
+    point = types.make(
+        JOINT_TRAJECTORY_POINT,
+        positions=target,
+        velocities=np.empty(0),
+        accelerations=np.empty(0),
+        effort=np.empty(0),
+        time_from_start=_duration(types, dt),
+    )
+    return types.make(
+        commanded.type,
+        header=_header(types, lambda: 0.0),  # a trajectory stamped 0 begins when it comes
+        joint_names=list(commanded.names),
+        points=[point],
+    )
+
+
+def _header(types: Types, now: Callable[[], float]) -> Any:
+    whole, part = divmod(now(), 1.0)
+    stamp = types.make("builtin_interfaces/msg/Time", sec=int(whole), nanosec=int(1e9 * part))
+    return types.make("std_msgs/msg/Header", stamp=stamp, frame_id="")
+
+
+def _duration(types: Types, dt: float) -> Any:
+    whole, part = divmod(dt, 1.0)
+    return types.make("builtin_interfaces/msg/Duration", sec=int(whole), nanosec=int(1e9 * part))
