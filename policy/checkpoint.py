@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load, save
@@ -67,7 +67,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load(path.read_bytes())
 
 
-def require_match(policy: Policy, theirs: Spec, what: str = "this robot") -> None:
+class Described(Protocol):
+    """A policy, or what computes it."""
+
+    @property
+    def spec(self) -> Spec:
+        """Return what it observes and commands."""
+        ...
+
+
+def require_match(policy: Described, theirs: Spec, what: str = "this robot") -> None:
     """Raise CheckpointError with every difference between a policy's Spec and that of `what`."""
     found = incompatibilities(policy.spec, theirs)
     if found:

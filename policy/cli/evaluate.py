@@ -14,9 +14,11 @@ from rich.console import Console
 from ...envs import ConfigError, FewstepError
 from ...envs.atomic_files import write_file, writing
 from ...envs.errors import refusing
+from ...envs.schema import from_plain
 from ...envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from ..checkpoint import load_policy
 from ..diffusion.samplers import Sampler
+from ..engines.remote import RemoteEngine, is_address
 from ..evaluation.evaluate import evaluate
 from ..evaluation.job import Job
 from ..evaluation.open_loop import default_samplers
@@ -36,7 +38,8 @@ class EvaluateSettings:
     simulator is needed: errors on held-out episodes, in open_loop.json and open_loop.html.
     """
 
-    policy: str = MISSING  # a run folder, or a policy that comes with the package
+    # a run folder, a policy that comes with the package, or the ws://host:port of a server
+    policy: str = MISSING
     task: str = ""  # a built-in task, metaworld/<name>, or any gymnasium id, also module:Id
     data: str = ""  # demonstrations, in place of a task
     # what the environment's constructor takes: task.options={x:1}
@@ -71,6 +74,18 @@ class EvaluateSettings:
 
 
 ROLLOUTS = 50  # by default
+OF_FILES = (  # settings that a server's policy decides itself, or that need its files
+    "data",
+    "network_evaluations",
+    "sampler",
+    "times",
+    "start",
+    "noise",
+    "clip",
+    "engine",
+    "replay",
+    "report",
+)
 OF_ROLLOUTS = (  # settings that say nothing where demonstrations stand in for a task
     "task_options",
     "workers",
@@ -88,6 +103,8 @@ OF_ROLLOUTS = (  # settings that say nothing where demonstrations stand in for a
 
 def run(settings: EvaluateSettings, console: Console) -> int:
     """Evaluate a policy with one or several numbers of network evaluations and delays."""
+    if is_address(settings.policy):
+        refuse_settings(settings, OF_FILES, f"{settings.policy} is a server, which decides")
     if settings.task and settings.data:
         raise ConfigError("`fewstep evaluate` takes task= or data=, not both")
     if settings.data:
@@ -180,11 +197,11 @@ def advance(bars: Bars, job: Job, count: int) -> None:
 
 def jobs_of(settings: EvaluateSettings) -> list[Job]:
     """Return a job for every sampler and delay that the settings name."""
-    policy = load_policy(settings.policy)
+    engine, own = _own_sampler(settings)
     episodes = ROLLOUTS if settings.episodes is None else settings.episodes
     seeds = evaluation_seeds(settings.seed, episodes)
     jobs = []
-    for sampler in samplers_of(settings, policy.config.drawn_by):
+    for sampler in samplers_of(settings, own):
         for delay in _whole_numbers("delay", settings.delay):
             job = Job(
                 settings.policy,
@@ -197,11 +214,19 @@ def jobs_of(settings: EvaluateSettings) -> list[Job]:
                 settings.on_delay,
                 settings.hz,
                 settings.seconds,
-                settings.engine,
+                engine,
                 settings.task_options,
             )
             jobs.append(job)
     return jobs
+
+
+def _own_sampler(settings: EvaluateSettings) -> tuple[str, Sampler]:
+    """Return what computes the chunks, and how they are drawn where nothing else is said."""
+    if is_address(settings.policy):
+        served = RemoteEngine(settings.policy)
+        return served.name, from_plain(Sampler, served.sampler, f"{settings.policy}: sampler")
+    return settings.engine, load_policy(settings.policy).config.drawn_by
 
 
 def samplers_of(settings: EvaluateSettings, own: Sampler) -> list[Sampler]:

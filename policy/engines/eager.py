@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +45,11 @@ class EagerEngine:
     def shape(self) -> ChunkShape:
         """Return what it is asked with, and what comes back."""
         return self._shape
+
+    @property
+    def sampler(self) -> Mapping[str, Any]:
+        """Return how it draws a chunk, as policy.json has it."""
+        return to_plain(self._sampler)
 
     def predict(
         self,

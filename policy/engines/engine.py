@@ -72,6 +72,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def sampler(self) -> Mapping[str, Any]:
+        """Return how it draws a chunk, as policy.json has it."""
+        ...
+
+    @property
     def batches(self) -> bool:
         """Return whether it computes a batch at once, so that rounding depends on its size."""
         ...

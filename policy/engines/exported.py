@@ -187,6 +187,7 @@ class ExportedEngine:
         self.name = name
         self._spec = load_spec(folder)
         self._shape = export.shape(self._spec)
+        self.sampler: Mapping[str, Any] = export.sampler  # that draws a chunk
         self._chunk = chunk
         self._cameras = cameras
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...envs import CheckpointError, FewstepError, FewstepWarning
+from ...envs import CheckpointError, FewstepError, FewstepWarning, Spec
 from ...envs.errors import pick
 from ...envs.schema import to_plain
-from ..policy_folder import META, MODEL, find_policy
+from ..policy_folder import META, MODEL, find_policy, load_spec
 from .cache import cache_folder
 from .cpp import find_compiler
 from .engine import Engine
@@ -68,6 +69,16 @@ def find_weights(policy: Path | str) -> str:
     if is_address(policy):
         return RemoteEngine(str(policy)).weights
     return hash_weights(find_policy(policy))
+
+
+def find_spec_of(policy: Path | str) -> Spec:
+    """Return the Spec of a policy, wherever it is computed."""
+    return _served_spec(str(policy)) if is_address(policy) else load_spec(policy)
+
+
+@cache
+def _served_spec(address: str) -> Spec:
+    return RemoteEngine(address).spec
 
 
 def require_engine(name: str) -> None:

@@ -21,6 +21,7 @@ ADDRESSES = ("ws://", "wss://")
 VARIABLE = "FEWSTEP_API_KEY"  # of the environment: the key that a server may want to see
 OPENING_SECONDS = 3.0  # [s] for a connection, and for what the server says of itself
 CLOSING_SECONDS = 0.5  # [s] for the other end to take leave
+KNOWN_BY = ("spec", "shape", "sampler", "weights", "layout")  # what a policy is known by
 ANSWER_SECONDS = 5.0  # [s] for a chunk
 
 
@@ -47,9 +48,10 @@ class RemoteEngine:
         told = self._open()
         self._close()
         with refusing(ProtocolError, f"{address} is no fewstep server", address):
-            self._told = {key: told[key] for key in ("spec", "shape", "weights", "layout")}
+            self._told = {key: told[key] for key in KNOWN_BY}
             self.spec = Spec.from_json(told["spec"])
             self.shape = from_plain(ChunkShape, told["shape"], "shape")
+            self.sampler: dict[str, Any] = dict(told["sampler"])
             self.weights = str(told["weights"])
         if told["layout"] != {key: [key] for key in self.spec.observations}:
             raise ProtocolError(

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Any
 
 from ...envs.versions import versions
-from ..checkpoint import load_policy, require_match
+from ..checkpoint import require_match
 from ..engines.loading import load_engine
 from .job import Job
 from .latency import measure_latency
@@ -40,9 +40,9 @@ def evaluate(
     seeded = is_seeded(first)
     if paired_by and not seeded:
         raise unseeded(first, paired_by)
-    policy = load_policy(first.policy)
+    engine = load_engine(first.policy, first.engine, first.sampler)
     with closing(first.make_robot()) as robot:
-        require_match(policy, robot.spec)
+        require_match(engine, robot.spec)
         robot.reset(0)
         observation = robot.observe()
     results: list[dict[str, Any]] = []

@@ -12,8 +12,8 @@ from ...envs.agent import Runner
 from ...envs.control.telemetry import latencies
 from ...envs.sim.registry import make_robot
 from ..diffusion.samplers import Sampler
-from ..engines.loading import require_engine
-from ..policy_folder import load_spec
+from ..engines.loading import find_spec_of, require_engine
+from ..engines.remote import is_address
 from ..serving.runners import DelayedRunner
 
 GROUP = 25  # episodes that share a batch, which is the batch of every network evaluation
@@ -36,7 +36,7 @@ class Rollout:
 class Job:
     """What to roll out; small enough to send to a worker process."""
 
-    policy: str  # a run folder, or a policy that comes with the package
+    policy: str  # a run folder, a policy that comes with the package, or a server's address
     task: str  # as envs.sim.registry.find_task knows it
     sampler: Sampler
     seeds: tuple[int, ...]  # of the starts
@@ -48,11 +48,12 @@ class Job:
     )
     hz: float | None = None  # [Hz] of the environment, where it does not say so itself
     seconds: float | None = None  # [s] time limit, by default the environment's
-    engine: str = "eager"  # one of engines.loading.ENGINES
+    engine: str = "eager"  # one of engines.loading.ENGINES; of a server "remote"
     options: Mapping[str, Any] = field(default_factory=dict)  # of the environment's constructor
 
     def __post_init__(self) -> None:
-        require_engine(self.engine)
+        if not is_address(self.policy):
+            require_engine(self.engine)
         if self.delay < 0:
             raise ConfigError(f"delay must be ticks, 0 or more, not {self.delay}")
         if not 0 <= self.jitter < math.inf:
@@ -76,7 +77,7 @@ class Job:
             hz=self.hz,
             seconds=self.seconds,
             pictures=pictures,
-            cameras=list(load_spec(self.policy).images),
+            cameras=list(find_spec_of(self.policy).images),
         )
 
     def delay_runner(self, runner: Runner, robot: Robot) -> DelayedRunner:

@@ -16,11 +16,12 @@ from ...envs.agent import Runner
 from ...envs.modules import begin_child, safe_children
 from ..checkpoint import load_policy, require_match
 from ..engines.loading import load_engine
+from ..engines.remote import is_address
 from ..serving.runners import RequestBatch, make_agent
 from ..training.processor import torch_threads
 from .job import GROUP, Job, Rollout
 from .memory import MemoryBudget
-from .smoothness import Smoothness
+from .smoothness import EncodeActions, Smoothness
 
 StepListener = Callable[[int, Robot, Step], None]  # a seed, its robot, a step
 
@@ -62,8 +63,10 @@ class LoadedPolicy:
     """A job's policy, ready to act."""
 
     def __init__(self, job: Job) -> None:
-        self.policy = load_policy(job.policy)
         self.engine = load_engine(job.policy, job.engine, job.sampler)
+        self.encode_actions: EncodeActions | None = None
+        if not is_address(job.policy):  # a server tells no statistics
+            self.encode_actions = load_policy(job.policy).normaliser.encode_actions
 
 
 _of_worker: list[LoadedPolicy] = []  # of a worker process, which lives for one job alone
@@ -140,13 +143,13 @@ class _Episode:
         self._on_step = on_step
         self._robot: Any = job.make_robot(pictures=on_step is not None)
         try:
-            require_match(loaded.policy, self._robot.spec)
+            require_match(loaded.engine, self._robot.spec)
             delayed = job.delay_runner(runner, self._robot)
             self._agent = make_agent(loaded.engine, delayed, job.on_delay)
         except BaseException:
             self.close()
             raise
-        self._smoothness = Smoothness(loaded.policy)
+        self._smoothness = Smoothness(loaded.engine.spec, loaded.encode_actions)
         self._steps = run_episode(self._robot, self._agent, seed=seed, max_seconds=math.inf)
 
     def advance(self) -> bool:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
-from ...envs import Step
+from ...envs import Spec, Step
 from ...envs.agent import Chunk
 from ..field_widths import encoded_width
-from ..policy import Policy
+
+EncodeActions = Callable[[torch.Tensor], torch.Tensor]  # (..., A) in robot units to (..., E)
 
 
 class Smoothness:
     """Seams and jerk of one rollout, as root mean squares in halves of the demonstrated range.
 
-    All but discrete actions count.
+    All but discrete actions count. encode: of a policy's normaliser; where it is None neither is
+    known.
     """
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+    def __init__(self, spec: Spec, encode: EncodeActions | None) -> None:
+        self._spec = spec
+        self._encode_actions = encode
         counted: list[np.ndarray] = []
-        for field in policy.spec.actions.values():
+        for field in spec.actions.values():
             counted.append(np.full(encoded_width(field), field.kind != "discrete"))
         self._counted = np.concatenate(counted)  # which encoded numbers count
         self._chunk: Chunk | None = None
@@ -29,13 +34,15 @@ class Smoothness:
 
     def add(self, step: Step, chunk: Chunk | None) -> None:
         """Take a step of the rollout, and the chunk that its command came from."""
+        if self._encode_actions is None:
+            return
         before = self._chunk
         self._chunk = chunk
         self._sent.append(step.sent)
         intended = step.intended.action
         if before is None or chunk is before or intended is None:
             return
-        expected = before.at(step.obs.time, self._policy.spec)
+        expected = before.at(step.obs.time, self._spec)
         if expected is not None:
             difference = self._encode(intended) - self._encode(expected)
             self._seams.append(_root_mean_square(difference))
@@ -56,7 +63,8 @@ class Smoothness:
     def _encode(self, actions: np.ndarray) -> np.ndarray:
         """Return actions (..., A) in robot units as the encoded numbers that count."""
         robot_units = torch.as_tensor(actions, dtype=torch.float32)
-        encoded = self._policy.normaliser.encode_actions(robot_units)
+        assert self._encode_actions is not None
+        encoded = self._encode_actions(robot_units)
         return encoded.cpu().numpy()[..., self._counted]
 
 

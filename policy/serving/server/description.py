@@ -17,7 +17,7 @@ def describe(engine: Engine, layout: Layout, weights: str) -> dict[str, Any]:
     """Return the metadata of a policy.
 
     weights: the SHA-256 of the policy's numbers. Clients of openpi ignore what they do not know.
-    "spec" and "shape" are what a client of ours plans with.
+    "spec", "shape" and "sampler" are what a client of ours plans with.
     """
     spec, shape = engine.spec, engine.shape
     observation = {}
@@ -44,4 +44,5 @@ def describe(engine: Engine, layout: Layout, weights: str) -> dict[str, Any]:
         "engine": engine.name,
         "spec": spec.to_json(),
         "shape": to_plain(shape),
+        "sampler": dict(engine.sampler),
     }

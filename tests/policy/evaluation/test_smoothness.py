@@ -23,7 +23,8 @@ def smoothness() -> Smoothness:
         SPEC, {k: v.astype(np.float32) for k, v in data.items()}, np.array([2])
     )
     net = UnetConfig(channels=(4, 8), kernel=3, groups=2, time_size=4, condition=4)
-    return Smoothness(Policy(SPEC, PolicyConfig(horizon=4, action_steps=2, net=net), normaliser))
+    policy = Policy(SPEC, PolicyConfig(horizon=4, action_steps=2, net=net), normaliser)
+    return Smoothness(SPEC, policy.normaliser.encode_actions)
 
 
 def chunk(time: float, *x: float) -> Chunk:

@@ -27,6 +27,7 @@ class PlainEngine:
 
     name = "plain"
     batches = False
+    sampler: dict[str, Any] = {"step": "ddim", "network_evaluations": 1}  # noqa: RUF012
 
     def __init__(self, spec: Spec = SPEC, steps: int = 2, prefix: bool = True) -> None:
         self.spec = spec
