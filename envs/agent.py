@@ -15,6 +15,7 @@ from .robot import Command, Obs
 from .spec import Spec
 
 RECENT = 20  # answers whose delay an Agent remembers
+PICTURED_SECONDS = 1.0  # age of the newest pictures up to which the states of then are remembered
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Agent:
         self._observation_steps = observation_steps
         self._pictures = pictures
         self._cameras = cameras
-        self._remembered = spec.states if pictures == 1 else spec.observations
+        self._remembered = spec.observations if pictures > 1 or cameras else spec.states
         self._action_steps = action_steps
         self._prefix_length = prefix_length
         self._wait = wait
@@ -162,7 +163,8 @@ class Agent:
     def _remember(self, obs: Obs) -> None:
         if self._history and self._history[-1].time == obs.time:
             return
-        oldest = self._pictured(obs) - self._observation_steps / self._spec.policy_hz
+        seen = max(self._pictured(obs), obs.time - PICTURED_SECONDS)
+        oldest = seen - self._observation_steps / self._spec.policy_hz
         copied = {}
         for key in self._remembered:
             copied[key] = np.array(obs.data[key])  # a driver may fill its arrays again
@@ -189,10 +191,10 @@ class Agent:
             asked[key] = np.stack(self._samples(key, self._observation_steps, moment))
         for camera, field_seen in self._spec.images.items():
             height, width, _ = field_seen.shape
-            if self._pictures == 1:
-                newest = [obs.data[camera]]
-            else:
+            if camera in self._remembered:
                 newest = self._samples(camera, self._pictures, moment)
+            else:
+                newest = [obs.data[camera]]
             asked[camera] = np.stack([resize(each, (height, width)) for each in newest])
         seed = draw_seed(self._seed, self._asked)  # pyright: ignore[reportArgumentType]
         self._runner.submit(Request(self._episode, asked, seed, moment, self._prefix(moment)))

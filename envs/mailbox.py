@@ -13,6 +13,7 @@ import numpy as np
 from .errors import RobotError
 
 HEAD = struct.Struct("<QII")  # number of the record, its size and its checksum
+PIECE = 1 << 20  # bytes that are written at once
 TRIES = 3  # to read a record that is being replaced
 
 
@@ -151,9 +152,10 @@ def empty_memory() -> int:
 def _take_memory(fd: int, size: int) -> None:
     """Write memory once, which fails with an error now where it would end the process later."""
     try:
-        zeros = memoryview(bytes(size))
-        while zeros:
-            zeros = zeros[os.write(fd, zeros) :]
+        zeros = bytes(min(size, PIECE))
+        written = 0
+        while written < size:
+            written += os.write(fd, zeros[: size - written])
     except OSError as error:
         reason = error.strerror or error
         raise RobotError(f"no shared memory of {size} bytes is to be had: {reason}") from error

@@ -1,12 +1,14 @@
 """A bad camera: it does all that cameras do on bad days.
 
 `source: bad_camera:BadCamera` with `tests` on the path. `trouble` is a text file that is read before
-each picture: "", "black", "frozen", "slow", "small", "gone", "hangs" or "dies".
+each picture: "", "black", "frozen", "slow", "small", "gone", "hangs", "dies", "raises", "none", "floats",
+"future" or "fast".
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -18,7 +20,17 @@ HZ = 30.0
 class BadCamera:
     """Gives noise of 640x480 at 30 Hz, unless it is told otherwise."""
 
-    def __init__(self, trouble: str, height: int = 48, width: int = 64) -> None:
+    def __init__(
+        self,
+        trouble: str,
+        height: int = 48,
+        width: int = 64,
+        prints: str = "",
+        starts: bool = False,
+    ) -> None:
+        print(prints, end="", flush=True)
+        if starts:
+            subprocess.Popen(["sleep", "987"])
         self._file = Path(trouble)
         self._size = (height, width, 3)
         self._rng = np.random.default_rng(0)
@@ -38,6 +50,17 @@ class BadCamera:
             raise OSError("the device was unplugged")
         if trouble == "dies":
             os._exit(3)
+        if trouble == "raises":
+            raise KeyError("the reason why")
+        if trouble == "none":
+            return None  # pyright: ignore
+        if trouble == "floats":
+            return time.monotonic(), self._draw().astype(float)
+        if trouble == "future":
+            return time.time(), self._draw()
+        if trouble == "fast":
+            time.sleep(0.1 / HZ)
+            return time.monotonic(), self._draw()
         if trouble == "hangs":
             time.sleep(1000)
         time.sleep(3 / HZ if trouble == "slow" else 1 / HZ)

@@ -13,7 +13,10 @@ from ..spec import Field, Spec
 from ..tables import read_table
 
 DEVICES = "/dev/"  # where sources begin that are devices
-MOST_PIXELS = 2**26
+MOST_BYTES = 2**30  # of the pictures of a second
+LEAST_HZ = 5.0  # slower, a picture would be older than what counts as gone
+FORMATS = ("mjpeg", "yuyv422")
+RESERVED = ("action", "time")  # names in a store of what is no observation
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,10 @@ def read_cameras(given: Any) -> dict[str, CameraConfig]:
             described = {"source": described}
         if not isinstance(name, str) or not name.isidentifier():
             raise ConfigError(f"{where}: a camera cannot be called {name!r}: letters, digits and _")
+        if name in RESERVED:
+            raise ConfigError(
+                f"{where}: a camera cannot be called {name!r}: a store has it already"
+            )
         camera = from_plain(CameraConfig, described, f"{where}.{name}")
         _require_possible(camera, f"{where}.{name}")
         cameras[name] = camera
@@ -78,10 +85,19 @@ def camera_names(given: Any) -> tuple[str, ...]:
 
 
 def _require_possible(camera: CameraConfig, where: str) -> None:
-    if camera.width < 1 or camera.height < 1 or camera.width * camera.height > MOST_PIXELS:
+    if not camera.source:
+        raise ConfigError(f"{where}.source is empty")
+    if camera.width < 1 or camera.height < 1:
         raise ConfigError(f"{where}: no picture has {camera.width}x{camera.height} px")
-    if not 0 < camera.hz <= 1000:
-        raise ConfigError(f"{where}.hz must be above 0 and at most 1000, not {camera.hz}")
+    if not LEAST_HZ <= camera.hz <= 1000:
+        raise ConfigError(f"{where}.hz must be {LEAST_HZ:g} to 1000, not {camera.hz}")
+    if camera.width * camera.height * 3 * camera.hz > MOST_BYTES:
+        raise ConfigError(
+            f"{where}: a second of {camera.width}x{camera.height} px at {camera.hz:g} Hz is more "
+            f"than {MOST_BYTES >> 20} MB"
+        )
+    if camera.format not in FORMATS:
+        raise ConfigError(f"{where}.format must be {' or '.join(FORMATS)}, not {camera.format!r}")
     if not 0 <= camera.exposure <= 10:
         raise ConfigError(f"{where}.exposure must be 0 to 10 s, not {camera.exposure}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from .rings import STATUS, CameraPort, PictureRing
 
 START_SECONDS = 30.0  # for a camera to give its first picture
 HANG_SECONDS = 5.0  # without a sign of life, after which a process is ended, and started again
+ENDING_SECONDS = 1.0  # for a process that was killed
 RETRY_SECONDS = 1.0  # between two starts of one camera
 
 
@@ -39,14 +41,15 @@ class CameraProcess:
         )
         self._heard = Queue[dict[str, Any]]()
         self._newest = np.zeros((), STATUS)
-        self._trouble = ""  # that was told last
-        self._process = self._start()
+        self.trouble = ""  # that was told last
+        self._failure = ""  # why a process has ended, as it was told last
+        self._process = self._start(restarted=False)
 
-    def _start(self) -> subprocess.Popen[Any]:
+    def _start(self, restarted: bool) -> subprocess.Popen[Any]:
         self._started = time.monotonic()
         process = start(
             "fewstep.envs.cameras.process",
-            json.dumps(to_plain(CameraProcessConfig(self._config, self.port))),
+            json.dumps(to_plain(CameraProcessConfig(self._config, self.port, restarted))),
             fds=[self.port.status, self.port.ring],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -56,8 +59,10 @@ class CameraProcess:
         return process
 
     def _hear(self, line: bytes) -> None:
-        with suppress(ValueError):
-            self._heard.put(json.loads(line))
+        with suppress(ValueError, RecursionError):
+            event = json.loads(line)
+            if isinstance(event, dict):
+                self._heard.put(event)
 
     def wait_until_ready(self, end: float) -> None:
         """Return once it has given a picture; RobotError where it fails, or `end` [s] passes."""
@@ -86,18 +91,27 @@ class CameraProcess:
         if found is not None:
             self._newest = found
             trouble = bytes(found["trouble"]).decode(errors="replace")
-            if bool(trouble) != bool(self._trouble):
+            if bool(trouble) != bool(self.trouble):
                 said.append(f"camera {self._name} {trouble or 'is well again'}")
-            self._trouble = trouble
+            self.trouble = trouble
         if self._process.poll() is None and self._hangs():
-            self._process.kill()
-            self._process.wait()
+            self._end()
         if self._process.poll() is not None and time.monotonic() > self._started + RETRY_SECONDS:
-            code = self._process.returncode
-            said.append(f"the process of camera {self._name} has ended ({code}): started again")
-            self._let_go()
-            self._process = self._start()
+            said += self._say_why()
+            self._end()  # and whatever its driver has left behind
+            self._process = self._start(restarted=True)
         return said
+
+    def _say_why(self) -> list[str]:
+        """Return why the process has ended, once for each reason."""
+        why = f"({self._process.returncode})"
+        with suppress(Empty):
+            while True:
+                why = self._heard.get_nowait().get("text", why)
+        if why == self._failure:
+            return []
+        self._failure = why
+        return [f"the process of camera {self._name} has ended: {why}; it is started again"]
 
     def _hangs(self) -> bool:
         alive = float(self._newest["alive"])
@@ -107,13 +121,16 @@ class CameraProcess:
 
     def close(self) -> None:
         """End it."""
-        self._process.kill()
-        self._process.wait()
-        self._let_go()
+        self._end()
         self._status.close()
         self.ring.close()
 
-    def _let_go(self) -> None:
+    def _end(self) -> None:
+        """End the process and all that its driver has started."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session of its own
+        with suppress(subprocess.TimeoutExpired):  # the kernel may not let go of a camera
+            self._process.wait(ENDING_SECONDS)
         with suppress(OSError):
             self._process.stdin.close()  # pyright: ignore
 
@@ -142,6 +159,11 @@ class CameraProcesses:
     def rings(self) -> dict[str, PictureRing]:
         """Return their pictures."""
         return {process.port.name: process.ring for process in self._processes}
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Return what is wrong with each, as of the last look; "" for nothing."""
+        return {process.port.name: process.trouble for process in self._processes}
 
     def look(self) -> list[str]:
         """Return what is new of them, in words; to be called again and again."""

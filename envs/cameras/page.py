@@ -25,7 +25,8 @@ TOLD_PERIOD = 1.0  # [s] between two rates
 class CameraPage:
     """Serves the page; `write` is given the names {camera: name} and returns what became of them.
 
-    described: of each camera, in words. A camera that gets no name is left out.
+    described: of each camera, in words; look: returns what is wrong with each, "" for nothing. A
+    camera that gets no name is left out.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class CameraPage:
         described: Mapping[str, str],
         port: int,
         write: Callable[[dict[str, str]], str],
+        look: Callable[[], Mapping[str, str]],
     ) -> None:
         from ..web.audience import Audience
 
         self._rings = rings
         self._write = write
+        self._look = look
         self._asked = SimpleQueue[dict[str, str]]()
         self._told_at = 0.0
         listening = listen("127.0.0.1", port)
@@ -66,8 +69,11 @@ class CameraPage:
         self._audience.show(np.hstack([_tile(ring) for ring in self._rings.values()]))
         if time.monotonic() > self._told_at + TOLD_PERIOD:
             self._told_at = time.monotonic()
-            rates = {name: round(ring.rate(), 1) for name, ring in self._rings.items()}
-            self._audience.tell(json.dumps({"rates": rates}))
+            troubles = self._look()
+            states = {}
+            for name, ring in self._rings.items():
+                states[name] = troubles.get(name) or f"{ring.rate():.1f} Hz"
+            self._audience.tell(json.dumps({"states": states}))
 
     def close(self) -> None:
         """Stop serving; may be called again."""

@@ -13,6 +13,7 @@ from ..robot import Obs, Step
 from .rings import PictureRing
 
 PATIENCE_SECONDS = 0.3  # for the picture after a frame, beyond which the one before it is taken
+LATE_SECONDS = 0.15  # from its frame, beyond which a picture is of another moment
 Frame = tuple[int, bool, Step]
 
 
@@ -62,9 +63,14 @@ class PictureFinder:
     def take_skews(self) -> str:
         """Return how far pictures lay from their frames, in words; "" where there were none."""
         told = []
+        is_late = False
         for name, skews in self._skews.items():
             if skews:
                 median, most = 1e3 * np.median(skews), 1e3 * max(skews)
                 told.append(f"{name} {median:.0f} ms, at most {most:.0f} ms")
+                is_late |= max(skews) > LATE_SECONDS
             skews.clear()
-        return f"pictures lie beside their frames by: {'; '.join(told)}" if told else ""
+        if not told:
+            return ""
+        advice = ": a camera stood still; look at this episode again" if is_late else ""
+        return f"pictures lie beside their frames by: {'; '.join(told)}{advice}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,11 +69,10 @@ class PictureRing(SharedMemory):
         return max(self._stamps(), default=-math.inf)
 
     def rate(self) -> float:
-        """Return how many pictures came a second, of late; 0 where there are none."""
-        stamps = sorted(self._stamps())
-        if len(stamps) < 2:
-            return 0.0
-        return (len(stamps) - 1) / (stamps[-1] - stamps[0])
+        """Return how many pictures a second came in the last one; 0 where there was none."""
+        now = time.monotonic()
+        recent = [stamp for stamp in self._stamps() if stamp > now - RING_SECONDS]
+        return (len(recent) - 1) / (max(recent) - min(recent)) if len(recent) > 1 else 0.0
 
     def nearest(self, time: float) -> tuple[float, np.ndarray] | None:
         """Return the stamp [s] and the picture that was taken nearest to `time`.

@@ -51,6 +51,8 @@ class VideoDevice:
             else:
                 self._container = av.open(config.source, format=demuxer)
         except (av.error.FFmpegError, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise RobotError(f"there is no device {config.source}") from error
             raise RobotError(
                 f"camera {config.source} does not open with {config.width}x{config.height} at "
                 f"{config.hz:g} Hz as {config.format}: {error}; `fewstep cameras` lists what is "
@@ -63,12 +65,15 @@ class VideoDevice:
 
     def read(self) -> tuple[float, np.ndarray]:
         """Return the next picture and its kernel stamp, or when it came where it has none."""
+        import av.error
+
         for packet in self._packets:
             stamp = self._stamp(packet)
-            if stamp < time.monotonic() - OLD_SECONDS:
+            if not packet.size or stamp < time.monotonic() - OLD_SECONDS:
                 continue
-            for frame in packet.decode():
-                return stamp, frame.to_ndarray(format="rgb24")
+            with suppress(av.error.InvalidDataError):  # a buffer that a bus has spoilt
+                for frame in packet.decode():
+                    return stamp, frame.to_ndarray(format="rgb24")
         raise RobotError(f"camera {self._config.source} gives no pictures any more")
 
     def _stamp(self, packet: Any) -> float:

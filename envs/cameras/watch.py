@@ -55,7 +55,7 @@ class CameraWatch:
             if trouble:
                 return f"camera {name} {trouble}"
             age = now - newest["stamp"]
-            if age > self._seconds:
+            if not age <= self._seconds:  # nor where it is no number
                 return f"camera {name}: its newest picture is {age:.2f} s old"
         return ""
 

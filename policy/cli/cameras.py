@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ...envs import ConfigError, RobotError
-from ...envs.atomic_files import new_file
+from ...envs.atomic_files import new_file, write_file
 from ...envs.cameras.camera_config import CameraConfig, read_cameras
 from ...envs.cameras.camera_processes import CameraProcesses
 from ...envs.cameras.devices import find_devices
@@ -50,25 +51,25 @@ def run(settings: CamerasSettings, console: Console) -> int:
     """List, then show until Ctrl-C, or write."""
     cameras, models = _find(settings)
     with ExitStack() as stack:
-        opened: dict[str, CameraConfig] = {}
-        rings: dict[str, PictureRing] = {}
+        opened: dict[str, CameraProcesses] = {}
         for name, config in cameras.items():
             try:
-                processes = CameraProcesses({name: config})
+                opened[name] = CameraProcesses({name: config})
             except RobotError as error:
                 say(console, str(error), style="yellow")
                 continue
-            stack.callback(processes.close)
-            opened[name] = config
-            rings |= processes.rings
+            stack.callback(opened[name].close)
         if not opened:
             raise RobotError("none of these cameras gives pictures")
         time.sleep(RING_SECONDS)
-        console.print(_table(opened, rings, models))
+        cameras = {name: cameras[name] for name in opened}
+        rings = {name: processes.rings[name] for name, processes in opened.items()}
+        console.print(_table(cameras, rings, models))
         if settings.names:
-            say(console, _write(settings.out, opened, _named(settings.names, opened)))
+            named = _named(settings.names, cameras)
+            say(console, _write(settings.out, cameras, named, replace_it=False))
         else:
-            _show(settings, console, opened, rings, models)
+            _show(settings, console, cameras, opened, models)
     return 0
 
 
@@ -97,7 +98,8 @@ def _table(
     table = Table("camera", "source", "model", "pictures")
     for name, config in cameras.items():
         given = f"{config.width}x{config.height} at {rings[name].rate():.1f} Hz"
-        table.add_row(name, config.source, models.get(name, ""), given)
+        cells = (name, config.source, models.get(name, ""), given)
+        table.add_row(*map(Text, cells))  # as they are: a file may be called [red]
     return table
 
 
@@ -105,17 +107,29 @@ def _show(
     settings: CamerasSettings,
     console: Console,
     cameras: dict[str, CameraConfig],
-    rings: dict[str, PictureRing],
+    opened: dict[str, CameraProcesses],
     models: dict[str, str],
 ) -> None:
     described = {}
     for name, config in cameras.items():
         described[name] = " ".join(filter(None, [models.get(name), config.source]))
+    written: list[str] = []  # by this page, which may write it again
 
     def write(names: dict[str, str]) -> str:
-        return _write(settings.out, cameras, names)
+        said = _write(settings.out, cameras, names, replace_it=bool(written))
+        written.append(said)
+        return said
 
-    page = CameraPage(rings, described, settings.port, write)
+    def look() -> dict[str, str]:
+        troubles: dict[str, str] = {}
+        for processes in opened.values():
+            for text in processes.look():
+                say(console, text, style="yellow")
+            troubles |= processes.troubles
+        return troubles
+
+    rings = {name: processes.rings[name] for name, processes in opened.items()}
+    page = CameraPage(rings, described, settings.port, write, look)
     try:
         say(console, f"look at {page.address} (Ctrl-C ends it)")
         page.serve()
@@ -131,9 +145,13 @@ def _named(names: tuple[str, ...], cameras: dict[str, CameraConfig]) -> dict[str
     return dict(zip(cameras, names, strict=True))
 
 
-def _write(out: str, cameras: dict[str, CameraConfig], names: dict[str, str]) -> str:
+def _write(
+    out: str, cameras: dict[str, CameraConfig], names: dict[str, str], replace_it: bool
+) -> str:
     """Write cameras under their names; ConfigError where that cannot be."""
-    if not names or len(set(names.values())) < len(names):
+    if not names:
+        raise ConfigError("give at least one camera a name")
+    if len(set(names.values())) < len(names):
         raise ConfigError("cameras need names that differ")
     table = {}
     for camera, name in names.items():
@@ -141,6 +159,10 @@ def _write(out: str, cameras: dict[str, CameraConfig], names: dict[str, str]) ->
         default = to_plain(replace(CameraConfig(""), width=0, height=0, hz=0.0))
         table[name] = {key: value for key, value in plain.items() if value != default[key]}
     read_cameras(table)
-    with new_file(Path(out)) as beside:
-        beside.write_text(yaml.safe_dump(table, sort_keys=False))
+    content = yaml.safe_dump(table, sort_keys=False).encode()
+    if replace_it:
+        write_file(Path(out), content)
+    else:
+        with new_file(Path(out)) as beside:
+            beside.write_bytes(content)
     return f"{out} is written: cameras={out} for `fewstep record` and `fewstep run`"

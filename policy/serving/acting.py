@@ -51,7 +51,8 @@ def _served(
     loaded = load_engine(config.policy, config.engine)
     spec = loaded.spec
     shape = loaded.shape
-    _require_kept(cameras, (shape.pictures - 1) / spec.policy_hz)
+    taken = tuple(name for name in cameras if name in spec.images)
+    _require_kept(taken, (shape.pictures - 1) / spec.policy_hz)
     acting = PolicyActor(
         observation_steps=shape.observation_steps,
         action_steps=shape.action_steps,
@@ -61,7 +62,7 @@ def _served(
         actuation_delay=config.actuation_delay,
         horizon=shape.horizon,
         side=shape.side,
-        cameras=tuple(name for name in cameras if name in spec.images),
+        cameras=taken,
     )
     policy = config.policy if is_address(config.policy) else str(find_policy(config.policy))
     inference = InferenceConfig(policy, loaded.name, config.threads)

@@ -112,6 +112,7 @@ class HandSession:
     def _record(self, step: Step) -> None:
         if not self._recording:
             self._recording = True
+            self._pictures.take_skews()  # those of the way here
             self._cadence = Cadence(self._store.spec.policy_hz)
             self._log(f"recording episode {len(self._store)}")
         self._recorder.step(step)
@@ -133,7 +134,6 @@ class HandSession:
         self._recording = False
         self._verdict = ""
         self._lost = self._frames.lost
-        self._pictures.take_skews()
         if self._leader is not None:
             self._log("the robot comes to its leader; recording begins when it is there")
         self._supervisor.order("arm")

@@ -185,6 +185,13 @@ def test_a_camera_that_is_gone_at_the_start_is_refused(started, trouble: Path) -
         ("slow", "camera front gives"),
         ("small", "camera front gives pictures of 32x24 px"),
         ("gone", "camera front has gone: the device was unplugged"),
+        ("raises", "camera front has gone: KeyError: 'the reason why'"),
+        ("none", "camera front has gone: read() has to return (seconds, uint8 array (48, 64, 3))"),
+        (
+            "floats",
+            "camera front has gone: read() has to return (seconds, uint8 array (48, 64, 3))",
+        ),
+        ("future", "camera front stamps its pictures"),
     ],
 )
 def test_what_goes_wrong_is_seen_and_so_is_its_end(
@@ -200,6 +207,49 @@ def test_what_goes_wrong_is_seen_and_so_is_its_end(
     assert any("well again" in text for text in told), told
 
 
+def test_what_a_driver_prints_and_starts_disturbs_nothing(started, trouble: Path) -> None:
+    for prints in ("30\n", "loading... ", "[" * 100_000 + "\n", '{"event": "camera failed"}\n'):
+        options = {"trouble": str(trouble), "prints": prints, "starts": True}
+        cameras = started(CameraConfig("bad_camera:BadCamera", 64, 48, 30.0, options=options))
+        process = cameras._processes[0]._process
+        left = f"/proc/{process.pid}/task/{process.pid}/children"
+        (child,) = Path(left).read_text().split()
+        cameras.close()
+        end = time.monotonic() + 10
+        while state_of(child) != "Z":
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
+def state_of(process: str) -> str:
+    """The state of a process, or "Z" where there is none any more."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "Z"
+
+
+def test_a_camera_that_is_faster_than_asked_for_keeps_its_second(started, trouble: Path) -> None:
+    trouble.write_text("fast")
+    cameras = started(bad(trouble))
+    time.sleep(1.5)
+    now = time.monotonic()
+    found = cameras.rings["front"].nearest(now - 0.7)
+    assert found is not None
+    assert abs(found[0] - (now - 0.7)) < 0.3
+
+
+def test_why_a_process_has_ended_is_told_once(started, trouble: Path) -> None:
+    cameras = started(bad(trouble))
+    trouble.write_text("dies")
+    said: list[str] = []
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        said += cameras.look()
+        time.sleep(0.02)
+    assert said.count("the process of camera front has ended: (3); it is started again") == 1
+
+
 def test_a_process_that_is_killed_is_missed_and_started_again(started, trouble: Path) -> None:
     cameras = started(bad(trouble))
     look = make_watch(cameras)
@@ -207,7 +257,7 @@ def test_a_process_that_is_killed_is_missed_and_started_again(started, trouble: 
     time.sleep(SECONDS + 0.2)
     assert "its newest picture is" in look()
     said = until(lambda: not look(), cameras)
-    assert any("started again" in text for text in said), said
+    assert any("it is started again" in text for text in said), said
 
 
 @pytest.mark.parametrize("stop", [True, False])
@@ -231,4 +281,4 @@ def test_a_process_ends_with_the_one_that_started_it(started, trouble: Path) -> 
     cameras = started(bad(trouble))
     process = cameras._processes[0]._process
     process.stdin.close()
-    assert process.wait(20) == 0
+    assert process.wait(20) == -signal.SIGKILL, "with all that its driver has started"

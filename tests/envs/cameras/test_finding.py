@@ -64,6 +64,7 @@ def test_names_write_a_file_that_record_and_run_take(tmp_path: Path, capsys) -> 
     ("settings", "said"),
     [
         (["cameras={a: /dev/video77}"], "none of these cameras gives pictures"),
+        (["cameras={a: {source: simulated, format: h264}}"], "a.format must be mjpeg or yuyv422"),
         ([TWO, "names=[front]"], "names= has 1, and there are 2 cameras"),
         ([TWO, "names=[front,front]"], "cameras need names that differ"),
         ([TWO, "names=[front,'the wrist']"], "cannot be called 'the wrist'"),
@@ -86,7 +87,10 @@ def test_on_the_page_a_person_sees_every_camera_and_names_it(tmp_path: Path) -> 
         written.append(names)
         return "cameras.yaml is written"
 
-    page = CameraPage(rings, {"camera0": "HD Webcam", "camera1": "Wrist"}, 0, write)
+    def look() -> dict[str, str]:
+        return {"camera0": "", "camera1": "is black"}
+
+    page = CameraPage(rings, {"camera0": "HD Webcam", "camera1": "Wrist"}, 0, write, look)
     try:
         with browser(tmp_path) as tab:
             tab.call("Page.navigate", url=page.address)
@@ -104,6 +108,7 @@ def test_on_the_page_a_person_sees_every_camera_and_names_it(tmp_path: Path) -> 
                 )
 
             until(shown)
+            until(lambda: shown() and "is black" in tab.run("document.body.innerText"))
             tab.run("document.querySelectorAll('input')[0].value = 'front'")
             tab.run("document.querySelectorAll('input')[1].value = ''")
             tab.run("document.querySelector('button').click()")

@@ -1,5 +1,7 @@
 """What is wrong with pictures is seen, and what is not is not."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ def looked(pictures: list[np.ndarray], hz: float = 30.0) -> str:
     scrutiny = Scrutiny(CONFIG)
     said = ""
     for k, picture in enumerate(pictures):
-        said = scrutiny.look(100 + k / hz, picture)
+        said = scrutiny.look(k / hz, picture)
     return said
 
 
@@ -38,11 +40,24 @@ def test_a_dark_picture_that_shows_something_is_well() -> None:
         (noise(30, 0, 5), 30.0, "is black"),
         ([noise(1)[0]] * 60, 30.0, "is frozen: its picture has not changed for 2.0 s"),
         ([noise(1)[0][::2, ::2]], 30.0, "gives pictures of 32x24 px, not 64x48"),
-        ([noise(1)[0].astype(float)], 30.0, "gives pictures of"),
     ],
 )
 def test_what_is_wrong_is_told(pictures: list[np.ndarray], hz: float, said: str) -> None:
     assert looked(pictures, hz).startswith(said)
+
+
+def test_a_single_pixel_that_changes_is_no_frozen_picture() -> None:
+    pictures = [noise(1)[0].copy() for _ in range(60)]
+    for k, picture in enumerate(pictures):
+        picture[1, 1, 1] = k
+    assert looked(pictures) == ""
+
+
+def test_a_stamp_in_the_future_is_told_and_its_picture_not_used() -> None:
+    scrutiny = Scrutiny(CONFIG)
+    said = scrutiny.look(time.monotonic() + 1e9, noise(1)[0])
+    assert said == "stamps its pictures 1e+09 s ahead of time.monotonic()"
+    assert not scrutiny.usable
 
 
 def test_black_for_a_moment_is_no_trouble() -> None:

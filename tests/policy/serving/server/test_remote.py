@@ -114,7 +114,10 @@ def strange(talk: Callable[[Any], None]) -> Iterator[str]:
         ("hello", "is no policy server"),
         (b"\xc1", "no msgpack map"),
         (pack({}), "is no fewstep server: it lacks 'spec'"),
-        (pack({"spec": 1, "shape": 2, "sampler": {}, "weights": 3, "layout": {}}), "ws://.*: not a Spec"),
+        (
+            pack({"spec": 1, "shape": 2, "sampler": {}, "weights": 3, "layout": {}}),
+            "ws://.*: not a Spec",
+        ),
     ],
     ids=repr,
 )
