@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -25,6 +26,7 @@ def serve_policy(config: ServeConfig, log: Callable[[str], None]) -> None:
     key = read_key(config.key_file)
     require_key(config.host, key)
     folder = find_policy(config.policy)
+    _require_free(config.host, config.port)
     engine = _load(config)
     layout = read_layout(config.layout, engine.spec)
     server = PolicyServer(
@@ -44,6 +46,19 @@ def serve_policy(config: ServeConfig, log: Callable[[str], None]) -> None:
         server.close()
 
 
+def _require_free(host: str, port: int) -> None:
+    """Raise ConfigError where nobody could be let in, before a policy is loaded for nobody."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise _not_free(host, port, error) from error
+
+
+def _not_free(host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(f"nobody can be let in at {host}:{port}: {error}")
+
+
 def _load(config: ServeConfig) -> Engine:
     sampler = None
     if config.network_evaluations:
@@ -58,9 +73,7 @@ async def _serve(server: PolicyServer, config: ServeConfig, log: Callable[[str],
     try:
         listening = await server.listen(config.host, config.port)
     except OSError as error:
-        raise ConfigError(
-            f"nobody can be let in at {config.host}:{config.port}: {error}"
-        ) from error
+        raise _not_free(config.host, config.port, error) from error
     for address in listening.sockets:
         log(f"ws://{name_address(address.getsockname())} (Ctrl-C ends it)")
     told = asyncio.Event()
