@@ -104,7 +104,7 @@ def said(capsys) -> str:
 
 def test_a_camera_that_is_not_there_is_told_before_anything_moves(cell: Cell, capsys) -> None:
     assert cell.run("cameras={front: /dev/video97}", "seconds=1") == 1
-    assert "camera front: camera /dev/video97" in said(capsys)
+    assert "camera front: there is no device /dev/video97" in said(capsys)
     assert not cell.log.exists()
 
 
