@@ -51,7 +51,11 @@ class Ros2Camera:
         self._offset = ClockOffset()
         self._came = queue.Queue[tuple[float, bytes]](WAITING)
         self._graph = Graph(f"fewstep_camera_{time.time_ns()}", self._types, connect, domain)
-        self._graph.subscribe(self._topic, self._kind, self._hear)
+        try:
+            self._graph.subscribe(self._topic, self._kind, self._hear)
+        except BaseException:
+            self.close()
+            raise
 
     def _hear(self, content: bytes) -> None:
         came = time.monotonic()
@@ -84,6 +88,8 @@ def _decompress(content: bytes, topic: str) -> np.ndarray:
 
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
+            if picture.mode.startswith(("I", "F")):
+                raise ValueError(f"it is of mode {picture.mode}, no picture of colours or greys")
             return np.asarray(picture.convert("RGB"))
     except Exception as error:  # whatever a broken picture raises
         raise RobotError(f"topic {topic}: a picture cannot be read: {error}") from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -22,43 +23,61 @@ from ..ros2.types import (
     Types,
     seconds,
 )
-from .ros2_table import CommandedTopic, ObservedTopic, read_topics
+from .ros2_table import VALUES, CommandedTopic, ObservedTopic, read_topics
 
 START_SECONDS = 10.0  # for each topic to come
+SILENT_SECONDS = 1.0  # without a message, after which no target is sent: time to brake until then
+WAITING = 32  # messages of a topic that may wait to be looked at
 
 
-class Newest:
-    """The newest message of a topic, decoded when it is asked for."""
+class Joints:
+    """The newest values of the joints of a topic, decoded when they are asked for.
 
-    def __init__(self, topic: str, types: Types) -> None:
+    Messages of other joints, which other nodes may send on the same topic, are passed over.
+    arrival: messages are stamped when they come, whatever their headers say.
+    """
+
+    def __init__(self, topic: str, wanted: Collection[str], types: Types, arrival: bool) -> None:
         self.topic = topic
+        self._wanted = wanted
         self._types = types
+        self._arrival = arrival
         self._offset = ClockOffset()
-        self._came: tuple[float, bytes] | None = None  # when, and what, that nobody has looked at
-        self.stamp = math.nan  # [s, clock here]
+        self._came = deque[tuple[float, bytes]](maxlen=WAITING)  # when, and what
+        self.came = -math.inf  # when the newest came [s, clock here]
+        self.stamp = math.nan  # of the newest [s, clock here]
         self.values: dict[str, dict[str, float]] = {}  # by what is measured, and joint
 
     def hear(self, content: bytes) -> None:
         """Keep a message; on a thread of Zenoh's."""
-        self._came = (time.monotonic(), content)
+        self._came.append((time.monotonic(), content))
 
     def look(self) -> bool:
         """Decode what has come; return whether anything ever has."""
-        came = self._came
-        if came is not None:
-            self._came = None
-            message = self._types.decode(came[1], JOINT_STATE)
-            self.stamp = self._offset.here(seconds(message.header.stamp), came[0])
-            for value in ("position", "velocity", "effort"):
-                measured = getattr(message, value)
-                self.values[value] = dict(zip(message.name, measured.tolist(), strict=False))
+        while self._came:
+            came, content = self._came.popleft()
+            try:
+                message = self._types.decode(content, JOINT_STATE)
+            except RobotError as error:
+                raise RobotError(f"topic {self.topic}: {error}") from error
+            if not self.values or any(name in self._wanted for name in message.name):
+                self._take(came, message)
         return bool(self.values)
+
+    def _take(self, came: float, message: Any) -> None:
+        self.came = came
+        stamp = 0.0 if self._arrival else seconds(message.header.stamp)
+        self.stamp = self._offset.here(stamp, came)
+        for value in VALUES:
+            measured = getattr(message, value).tolist()
+            self.values[value] = dict(zip(message.name, measured, strict=False))
 
 
 class Ros2Robot:
     """A Robot on the wire of rmw_zenoh, by a YAML file of topics; no ROS has to be installed.
 
-    Its stamps are those of the messages' headers, brought to the clock here.
+    Its stamps are those of the messages' headers, brought to the clock here. Nothing is sent to an
+    arm of which nothing has come lately: what drives it may have been started anew.
 
     Args:
         topics: The YAML file: docs/ros2.md.
@@ -66,6 +85,7 @@ class Ros2Robot:
         domain: ROS_DOMAIN_ID.
         distro: Of ROS 2, which decides the hashes of types.
         node: Its name in the graph.
+        arrival: Messages are stamped when they come: for a simulation whose time is not ours.
 
     Raises:
         RobotError: No router answers, or a topic does not come.
@@ -79,6 +99,7 @@ class Ros2Robot:
         domain: int = 0,
         distro: str = "jazzy",
         node: str = "fewstep",
+        arrival: bool = False,
     ) -> None:
         self._table = read_topics(topics)
         self.spec = self._table.spec
@@ -87,7 +108,7 @@ class Ros2Robot:
         self._target: np.ndarray | None = None
         self._graph = Graph(node, self._types, connect, domain)
         try:
-            self._heard = self._subscribe()
+            self._heard = self._subscribe(arrival)
             self._wait_for_topics()
             self._publishers = self._publish()
             self.observe()  # says at once which joint lacks
@@ -95,21 +116,22 @@ class Ros2Robot:
             self.close()
             raise
 
-    def _subscribe(self) -> dict[str, Newest]:
-        heard: dict[str, Newest] = {}
+    def _subscribe(self, arrival: bool) -> dict[str, Joints]:
+        wanted: dict[str, set[str]] = {}
         for observed in self._table.observations.values():
-            if observed.topic not in heard:
-                newest = Newest(observed.topic, self._types)
-                self._graph.subscribe(observed.topic, JOINT_STATE, newest.hear)
-                heard[observed.topic] = newest
+            wanted.setdefault(observed.topic, set()).update(observed.names)
+        heard = {}
+        for topic, names_there in wanted.items():
+            heard[topic] = Joints(topic, names_there, self._types, arrival)
+            self._graph.subscribe(topic, JOINT_STATE, heard[topic].hear)
         return heard
 
     def _wait_for_topics(self) -> None:
         end = time.monotonic() + START_SECONDS
-        for newest in self._heard.values():
-            while not newest.look():
+        for joints in self._heard.values():
+            while not joints.look():
                 if time.monotonic() > end:
-                    raise RobotError(not_published(newest.topic, JOINT_STATE, self._graph))
+                    raise RobotError(not_published(joints.topic, JOINT_STATE, self._graph))
                 time.sleep(0.02)
 
     def _publish(self) -> dict[str, Publisher]:
@@ -123,18 +145,15 @@ class Ros2Robot:
 
     def observe(self) -> Obs:
         """Return the newest message of each topic."""
-        for newest in self._heard.values():
-            try:
-                newest.look()
-            except RobotError as error:
-                raise RobotError(f"topic {newest.topic}: {error}") from error
+        for joints in self._heard.values():
+            joints.look()
         now = self.clock.now()
         data = {}
         stamps = {}
         for key, observed in self._table.observations.items():
-            newest = self._heard[observed.topic]
-            data[key] = _pick(observed, newest.values[observed.value])
-            stamps[key] = min(now, newest.stamp)
+            joints = self._heard[observed.topic]
+            data[key] = _pick(observed, joints.values[observed.value])
+            stamps[key] = min(now, joints.stamp)
         return Obs(now, data, stamps)
 
     def command(self, command: Command) -> np.ndarray:
@@ -146,13 +165,23 @@ class Ros2Robot:
         if action.shape != low.shape or not np.isfinite(action).all():
             raise RobotError(f"this robot takes {low.size} numbers, not {action}")
         target = np.clip(action, low, high)
+        self._require_heard()
         for (key, commanded), part in zip(
             self._table.actions.items(), self.spec.slices().values(), strict=True
         ):
-            message = make_command(self._types, commanded, target[part], 1 / self._table.hz)
+            message = make_command(self._types, commanded, target[part], 1 / self.spec.command_hz)
             self._publishers[key].send(self._types.encode(message))
         self._target = target
         return target.copy()
+
+    def _require_heard(self) -> None:
+        """Raise RobotError where nothing has come lately of a topic that measures the arm."""
+        for joints in self._heard.values():
+            silent = time.monotonic() - joints.came
+            if silent > SILENT_SECONDS:
+                raise RobotError(
+                    f"topic {joints.topic} has not come for {silent:.2f} s: no target is sent"
+                )
 
     def _held(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         if self._target is not None:

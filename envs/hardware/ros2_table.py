@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -100,7 +101,10 @@ def read_topics(path: str) -> Ros2Table:
     for key in ("policy_hz", "hz"):
         if isinstance(table[key], bool) or not isinstance(table[key], int | float):
             raise ConfigError(f"{path}: {key} must be a number, not {table[key]!r}")
+        if not 0 < table[key] < math.inf:
+            raise ConfigError(f"{path}: {key} must be above 0, not {table[key]}")
         rates.append(float(table[key]))
+    _require_measured(path, observations, actions)
     made = Ros2Table(observations, actions, *rates)
     try:
         _ = made.spec
@@ -117,8 +121,40 @@ def _read_all(kind: type, table: Any, where: str) -> dict[str, Any]:
         topic = from_plain(kind, described, f"{where}.{key}")
         if not topic.topic.startswith("/") or not topic.names:
             raise ConfigError(f"{where}.{key} needs a topic that begins with / and names of joints")
+        if len(set(topic.names)) < len(topic.names):
+            raise ConfigError(f"{where}.{key}.names has a joint twice")
         found[key] = topic
     return found
+
+
+def _require_measured(
+    path: str, observations: Mapping[str, ObservedTopic], actions: Mapping[str, CommandedTopic]
+) -> None:
+    """Raise ConfigError where a target would not be a position, or not of the joints measured."""
+    topics: dict[str, str] = {}
+    for key, commanded in actions.items():
+        where = f"{path}: actions.{key}"
+        other = topics.setdefault(commanded.topic, key)
+        if other != key:
+            raise ConfigError(f"{where} is sent on the topic of {other}: one message, one action")
+        measured = observations.get(commanded.measured_by)
+        if measured is None:
+            raise ConfigError(
+                f"{where}.measured_by must be one of {names(observations)}, "
+                f"not {commanded.measured_by!r}"
+            )
+        if measured.value != "position":
+            raise ConfigError(
+                f"{where} is measured by a {measured.value}: only positions are sent, since to "
+                "hold is to send the last target again"
+            )
+        for part in ("names", "unit", "kind"):
+            ours, theirs = getattr(commanded, part), getattr(measured, part)
+            if ours != theirs:
+                raise ConfigError(
+                    f"{where}.{part} is {ours}, and {commanded.measured_by}.{part} is {theirs}: "
+                    "they must be the same, in the order of the controller"
+                )
 
 
 def _require(value: str, valid: tuple[str, ...], where: str) -> None:

@@ -186,11 +186,8 @@ class SafeRobot:
         Its age then tells.
         """
         try:
-            obs = whole(
-                self.spec,
-                self.robot.observe(),
-                self.clock.now() + self.watchdog.observation_seconds,
-            )
+            latest = self.clock.now() + self.watchdog.observation_seconds
+            obs = whole(self.spec, self.robot.observe(), latest)
         except Exception as error:
             if self._obs is None:
                 raise RobotError(f"the robot gives no observation: {error}") from error
@@ -212,9 +209,12 @@ class SafeRobot:
         self._look(obs, now, wanted)
         if self.state in SILENT:
             return np.nan_to_num(self._measured)
+        silent = now - self.sent_at
+        if self.state is State.FAULT and silent > self.watchdog.observation_seconds:
+            self._limiter.lift()  # a robot that took nothing for so long may stand elsewhere
         if not self._limiter.located:
             return self._send(None, command.source, now)
-        if now - self.sent_at > rest_after(self.spec.command_hz):
+        if silent > rest_after(self.spec.command_hz):
             self._limiter.stop()
         if self.state is not State.ACTIVE:
             wanted = None
