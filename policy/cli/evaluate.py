@@ -197,7 +197,7 @@ def advance(bars: Bars, job: Job, count: int) -> None:
 
 def jobs_of(settings: EvaluateSettings) -> list[Job]:
     """Return a job for every sampler and delay that the settings name."""
-    engine, own = _own_sampler(settings)
+    engine, own, weights = _computed_by(settings)
     episodes = ROLLOUTS if settings.episodes is None else settings.episodes
     seeds = evaluation_seeds(settings.seed, episodes)
     jobs = []
@@ -216,17 +216,19 @@ def jobs_of(settings: EvaluateSettings) -> list[Job]:
                 settings.seconds,
                 engine,
                 settings.task_options,
+                weights,
             )
             jobs.append(job)
     return jobs
 
 
-def _own_sampler(settings: EvaluateSettings) -> tuple[str, Sampler]:
-    """Return what computes the chunks, and how they are drawn where nothing else is said."""
+def _computed_by(settings: EvaluateSettings) -> tuple[str, Sampler, str]:
+    """Return what computes the chunks, how where nothing else is said, and a server's weights."""
     if is_address(settings.policy):
         served = RemoteEngine(settings.policy)
-        return served.name, from_plain(Sampler, served.sampler, f"{settings.policy}: sampler")
-    return settings.engine, load_policy(settings.policy).config.drawn_by
+        sampler = from_plain(Sampler, served.sampler, f"{settings.policy}: sampler")
+        return served.name, sampler, served.weights
+    return settings.engine, load_policy(settings.policy).config.drawn_by, ""
 
 
 def samplers_of(settings: EvaluateSettings, own: Sampler) -> list[Sampler]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from ...envs.versions import versions
 from ..checkpoint import require_match
-from ..engines.loading import load_engine
 from .job import Job
 from .latency import measure_latency
 from .rollouts import roll_out_all
@@ -40,7 +39,7 @@ def evaluate(
     seeded = is_seeded(first)
     if paired_by and not seeded:
         raise unseeded(first, paired_by)
-    engine = load_engine(first.policy, first.engine, first.sampler)
+    engine = first.load_engine()
     with closing(first.make_robot()) as robot:
         require_match(engine, robot.spec)
         robot.reset(0)
@@ -52,7 +51,7 @@ def evaluate(
             on_rollouts(job, count)
 
         rollouts = roll_out_all(job, workers or os.cpu_count() or 1, report)
-        engine = load_engine(job.policy, job.engine, job.sampler)
+        engine = job.load_engine()
         latency_ms = measure_latency(engine, observation)
         results.append(summarise(job, rollouts, latency_ms))
     return {

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...envs import ConfigError, Robot
+from ...envs import ConfigError, ProtocolError, Robot
 from ...envs.agent import Runner
 from ...envs.control.telemetry import latencies
 from ...envs.sim.registry import make_robot
 from ..diffusion.samplers import Sampler
-from ..engines.loading import find_spec_of, require_engine
-from ..engines.remote import is_address
+from ..engines.engine import Engine
+from ..engines.loading import find_spec_of, load_engine, require_engine
+from ..engines.remote import RemoteEngine, is_address
 from ..serving.runners import DelayedRunner
 
 GROUP = 25  # episodes that share a batch, which is the batch of every network evaluation
@@ -50,6 +51,7 @@ class Job:
     seconds: float | None = None  # [s] time limit, by default the environment's
     engine: str = "eager"  # one of engines.loading.ENGINES; of a server "remote"
     options: Mapping[str, Any] = field(default_factory=dict)  # of the environment's constructor
+    weights: str = ""  # SHA-256 of a server's policy, which has to be the same all the time
 
     def __post_init__(self) -> None:
         if not is_address(self.policy):
@@ -79,6 +81,13 @@ class Job:
             pictures=pictures,
             cameras=list(find_spec_of(self.policy).images),
         )
+
+    def load_engine(self) -> Engine:
+        """Return what computes the chunks; ProtocolError where a server has changed its policy."""
+        engine = load_engine(self.policy, self.engine, self.sampler)
+        if isinstance(engine, RemoteEngine) and engine.weights != self.weights:
+            raise ProtocolError(f"{self.policy} serves another policy now: evaluate again")
+        return engine
 
     def delay_runner(self, runner: Runner, robot: Robot) -> DelayedRunner:
         """Return the same Runner with answers that are late, as the job says."""

@@ -15,7 +15,6 @@ from ...envs import Robot, RobotError, Step, run_episode
 from ...envs.agent import Runner
 from ...envs.modules import begin_child, safe_children
 from ..checkpoint import load_policy, require_match
-from ..engines.loading import load_engine
 from ..engines.remote import is_address
 from ..serving.runners import RequestBatch, make_agent
 from ..training.processor import torch_threads
@@ -63,7 +62,7 @@ class LoadedPolicy:
     """A job's policy, ready to act."""
 
     def __init__(self, job: Job) -> None:
-        self.engine = load_engine(job.policy, job.engine, job.sampler)
+        self.engine = job.load_engine()
         self.encode_actions: EncodeActions | None = None
         if not is_address(job.policy):  # a server tells no statistics
             self.encode_actions = load_policy(job.policy).normaliser.encode_actions

@@ -162,6 +162,24 @@ def test_trouble_becomes_a_fault_that_says_why(trouble, why: str) -> None:
     assert len([t for t in cell.said if re.search(why, t)]) == 1
 
 
+def test_a_robot_that_took_nothing_for_a_while_is_met_where_it_stands() -> None:
+    cell = Cell().start()
+    for _ in range(6):
+        cell.tick()
+    cell.robot.deaf = True
+    for _ in range(6):
+        cell.tick()
+    assert cell.safe.state is State.FAULT
+    cell.robot.deaf = False
+    cell.robot.place = cell.robot.target = np.array([-0.5], np.float32)  # started anew
+    before = len(cell.robot.sent)
+    for _ in range(10):
+        cell.tick()
+    assert len(cell.robot.sent) == before, "nobody has met it yet"
+    cell.safe.go(State.HOLD)
+    assert cell.tick() == pytest.approx(-0.5)
+
+
 @pytest.mark.parametrize(
     "action", [None, np.array([math.nan]), np.array([math.inf]), np.zeros(3), np.zeros(0)]
 )

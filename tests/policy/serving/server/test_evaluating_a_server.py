@@ -7,10 +7,14 @@ import pytest
 import torch
 from serving_cases import served
 
+from fewstep.envs import ProtocolError
 from fewstep.envs.sim.registry import make_robot
 from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.cli.main import main
+from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.engines.loading import load_engine
+from fewstep.policy.evaluation.job import Job
+from fewstep.policy.evaluation.rollouts import roll_out_all
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.serving.server.layout import read_layout
@@ -55,6 +59,15 @@ def test_what_needs_the_files_of_a_policy_is_refused(capsys) -> None:
     assert main(["evaluate", *settings]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "is a server, which decides: leave out network_evaluations, report" in said
+
+
+def test_a_server_that_changes_its_policy_is_refused(policy: Path) -> None:
+    engine = load_engine(policy)
+    with served(engine, read_layout("", engine.spec)) as address:
+        asked = {"policy": f"ws://{address}", "task": "pickplace", "sampler": Sampler()}
+        job = Job(**asked, seeds=(1,), engine="remote", weights="those of before")
+        with pytest.raises(ProtocolError, match="serves another policy now"):
+            roll_out_all(job)
 
 
 def test_a_server_of_another_robot_is_refused(policy: Path, tmp_path: Path, capsys) -> None:
