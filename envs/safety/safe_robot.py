@@ -181,13 +181,11 @@ class SafeRobot:
         raise RobotError(f"the robot does not stand still for {STILL_SECONDS:g} s")
 
     def observe(self) -> Obs:
-        """Return the latest observation, or the last one where the robot fails to give any.
-
-        Its age then tells.
-        """
+        """Return the latest observation, or the last one, whose age tells, where there is none."""
         try:
-            latest = self.clock.now() + self.watchdog.observation_seconds
-            obs = whole(self.spec, self.robot.observe(), latest)
+            observed = self.robot.observe()
+            latest = self.clock.now() + self.watchdog.observation_seconds  # it may have hung
+            obs = whole(self.spec, observed, latest)
         except Exception as error:
             if self._obs is None:
                 raise RobotError(f"the robot gives no observation: {error}") from error
