@@ -9,13 +9,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bad_robot
 import motion
 import numpy as np
 
+from fewstep.demos.episode import Episode
+from fewstep.demos.store import DemoStore
 from fewstep.envs.teleop.drive import Hand
 from fewstep.policy.cli.main import main
 
 HZ = 100.0
+
+
+def write_demos(folder: Path, seconds: float) -> Path:
+    """So long all joints are in motion, near their largest velocity."""
+    path, spec = folder / "demos", bad_robot.spec(HZ)
+    t = np.arange(round(seconds * spec.policy_hz)) / spec.policy_hz
+    action = (0.5 * np.sin(1.8 * t)[:, None] + [0.1, 0.2, 0.3]).astype(np.float32)
+    with DemoStore.create(path, spec) as store:
+        store.append(Episode({"joints": action, "action": action, "time": t}, spec))
+    return path
 
 
 def until(found: Callable[[], Any]) -> None:
@@ -148,3 +161,14 @@ class Booth(Cell):
 
     def ready(self) -> None:
         until(lambda: self.events("ready"))
+
+    def keep(self, episodes: range) -> None:
+        """Begin and keep these episodes, until the recording is over."""
+        for k in episodes:
+            self.says("start")
+            until(lambda k=k: self.over or self.events("begins") > k)
+            if self.over:
+                return
+            time.sleep(8.0 if k == episodes.start else 3.0)
+            self.says("success")
+            until(lambda k=k: self.over or self.events("ended") > k)

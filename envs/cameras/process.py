@@ -80,7 +80,7 @@ class Station:
                 continue  # more pictures than were asked for would push the earlier ones out
             soonest = stamp + SOONEST_SHARE / self._config.hz
             trouble = scrutiny.look(stamp, picture)
-            if not trouble or scrutiny.usable:
+            if scrutiny.usable:
                 self._ring.write(stamp, picture)
                 self._record["stamp"] = stamp
             self._report(trouble)

@@ -74,13 +74,13 @@ class PictureRing(SharedMemory):
         recent = [stamp for stamp in self._stamps() if stamp > now - RING_SECONDS]
         return (len(recent) - 1) / (max(recent) - min(recent)) if len(recent) > 1 else 0.0
 
-    def nearest(self, time: float) -> tuple[float, np.ndarray] | None:
-        """Return the stamp [s] and the picture that was taken nearest to `time`.
+    def nearest(self, moment: float) -> tuple[float, np.ndarray] | None:
+        """Return the stamp [s] and the picture (h, w, 3) that was taken nearest to `moment` [s].
 
         None where there is none.
         """
         stamps = self._stamps()
-        for stamp in sorted(stamps, key=lambda stamp: abs(stamp - time)):
+        for stamp in sorted(stamps, key=lambda stamp: abs(stamp - moment)):
             found = self._slots[stamps[stamp]].read()
             if found is None:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..clock import WallClock
 from ..errors import RobotError, names
-from ..robot import Command, Obs, Outcome
+from ..robot import Command, Obs, Outcome, measured_action
 from ..ros2.clock_offset import ClockOffset
 from ..ros2.graph import ROUTER, Graph, Publisher, not_published
 from ..ros2.types import (
@@ -47,21 +47,24 @@ class Joints:
         self.came = -math.inf  # when the newest came [s, clock here]
         self.stamp = math.nan  # of the newest [s, clock here]
         self.values: dict[str, dict[str, float]] = {}  # by what is measured, and joint
+        self.others: set[str] = set()  # joints of messages that were passed over
 
     def hear(self, content: bytes) -> None:
         """Keep a message; on a thread of Zenoh's."""
         self._came.append((time.monotonic(), content))
 
     def look(self) -> bool:
-        """Decode what has come; return whether anything ever has."""
+        """Decode what has come; return whether any of the joints ever has."""
         while self._came:
             came, content = self._came.popleft()
             try:
                 message = self._types.decode(content, JOINT_STATE)
             except RobotError as error:
                 raise RobotError(f"topic {self.topic}: {error}") from error
-            if not self.values or any(name in self._wanted for name in message.name):
+            if any(name in self._wanted for name in message.name):
                 self._take(came, message)
+            else:
+                self.others.update(message.name)
         return bool(self.values)
 
     def _take(self, came: float, message: Any) -> None:
@@ -130,6 +133,8 @@ class Ros2Robot:
         end = time.monotonic() + START_SECONDS
         for joints in self._heard.values():
             while not joints.look():
+                if time.monotonic() > end and joints.others:
+                    raise RobotError(f"topic {joints.topic} has only {names(joints.others)}")
                 if time.monotonic() > end:
                     raise RobotError(not_published(joints.topic, JOINT_STATE, self._graph))
                 time.sleep(0.02)
@@ -186,12 +191,7 @@ class Ros2Robot:
     def _held(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         if self._target is not None:
             return self._target.copy()
-        data = self.observe().data
-        measured = []
-        for commanded in self._table.actions.values():
-            stands = data.get(commanded.measured_by, np.zeros(len(commanded.names)))
-            measured.append(np.asarray(stands, float))
-        return np.clip(np.concatenate(measured), low, high)
+        return np.clip(measured_action(self.spec, self.observe()), low, high)
 
     def outcome(self) -> Outcome | None:
         """Return None: nobody judges it."""
@@ -219,11 +219,10 @@ def make_command(types: Types, commanded: CommandedTopic, target: np.ndarray, dt
     if commanded.type == FLOAT64_ARRAY:
         layout = types.make("std_msgs/msg/MultiArrayLayout", dim=[], data_offset=0)
         return types.make(FLOAT64_ARRAY, layout=layout, data=target)
-    header = _header(types, time.time)
     if commanded.type == JOINT_STATE:
         return types.make(
             JOINT_STATE,
-            header=header,
+            header=_header(types, time.time()),
             name=list(commanded.names),
             position=target,
             velocity=np.empty(0),
@@ -235,22 +234,22 @@ def make_command(types: Types, commanded: CommandedTopic, target: np.ndarray, dt
         velocities=np.empty(0),
         accelerations=np.empty(0),
         effort=np.empty(0),
-        time_from_start=_duration(types, dt),
+        time_from_start=_split(types, "builtin_interfaces/msg/Duration", dt),
     )
     return types.make(
         commanded.type,
-        header=_header(types, lambda: 0.0),  # a trajectory stamped 0 begins when it comes
+        header=_header(types, 0.0),  # a trajectory stamped 0 begins when it comes
         joint_names=list(commanded.names),
         points=[point],
     )
 
 
-def _header(types: Types, now: Callable[[], float]) -> Any:
-    whole, part = divmod(now(), 1.0)
-    stamp = types.make("builtin_interfaces/msg/Time", sec=int(whole), nanosec=int(1e9 * part))
+def _header(types: Types, now: float) -> Any:
+    stamp = _split(types, "builtin_interfaces/msg/Time", now)
     return types.make("std_msgs/msg/Header", stamp=stamp, frame_id="")
 
 
-def _duration(types: Types, dt: float) -> Any:
-    whole, part = divmod(dt, 1.0)
-    return types.make("builtin_interfaces/msg/Duration", sec=int(whole), nanosec=int(1e9 * part))
+def _split(types: Types, kind: str, time: float) -> Any:
+    """Return a time or a duration [s] in whole seconds and nanoseconds."""
+    whole, part = divmod(time, 1.0)
+    return types.make(kind, sec=int(whole), nanosec=int(1e9 * part))

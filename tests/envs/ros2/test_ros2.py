@@ -191,6 +191,9 @@ def test_a_router_that_is_not_there_and_a_topic_that_never_comes_are_told(
     ros.topics.write_text(TOPICS.replace("/joint_states", "/states"))
     with pytest.raises(RobotError, match=r"/states does not come; published are .*/joint_states"):
         make_live("ros2", ros.options)
+    ros.topics.write_text(TOPICS.replace("names: [pan, lift]", "names: [wrist, elbow]"))
+    with pytest.raises(RobotError, match="topic /joint_states has only lift, pan"):
+        make_live("ros2", ros.options)
     ros.topics.write_text(TOPICS.replace("names: [pan, lift]", "names: [pan, elbow]"))
     with pytest.raises(RobotError, match="no position of elbow; it has that of lift, pan"):
         make_live("ros2", ros.options)

@@ -19,9 +19,8 @@ import bad_robot
 import motion
 import numpy as np
 import pytest
-from cells import Booth, Cell, Keys, until
+from cells import Booth, Cell, Keys, until, write_demos
 
-from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs.teleop.devices import DEVICES
 
@@ -29,19 +28,9 @@ HZ = 100.0
 TESTS = str(Path(__file__).parents[2])
 
 
-def write_demos(folder: Path) -> Path:
-    """Six seconds of all joints in motion, near their largest velocity."""
-    path, spec = folder / "demos", bad_robot.spec(HZ)
-    t = np.arange(120) / spec.policy_hz
-    action = (0.5 * np.sin(1.8 * t)[:, None] + [0.1, 0.2, 0.3]).astype(np.float32)
-    with DemoStore.create(path, spec) as store:
-        store.append(Episode({"joints": action, "action": action, "time": t}, spec))
-    return path
-
-
 @pytest.fixture(scope="module")
 def demos(tmp_path_factory) -> Path:
-    return write_demos(tmp_path_factory.mktemp("bad"))
+    return write_demos(tmp_path_factory.mktemp("bad"), 6.0)
 
 
 @pytest.fixture

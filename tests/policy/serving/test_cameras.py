@@ -11,9 +11,8 @@ import motion
 import numpy as np
 import pytest
 import torch
-from cells import HZ, Booth, Cell, Keys, until
+from cells import HZ, Booth, Cell, Keys, until, write_demos
 
-from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs import ProtocolError
 from fewstep.envs.agent import Request
@@ -35,13 +34,7 @@ SIMULATED = "cameras={front: {source: simulated, width: 64, height: 48}}"
 
 @pytest.fixture(scope="module")
 def demos(tmp_path_factory) -> Path:
-    """Twelve seconds of all joints in motion."""
-    path, spec = tmp_path_factory.mktemp("cameras") / "demos", bad_robot.spec(HZ)
-    t = np.arange(240) / spec.policy_hz
-    action = (0.5 * np.sin(1.8 * t)[:, None] + [0.1, 0.2, 0.3]).astype(np.float32)
-    with DemoStore.create(path, spec) as store:
-        store.append(Episode({"joints": action, "action": action, "time": t}, spec))
-    return path
+    return write_demos(tmp_path_factory.mktemp("cameras"), 12.0)
 
 
 @pytest.fixture(scope="module")
@@ -154,14 +147,7 @@ def booth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Booth:
 def test_a_person_records_what_the_cameras_saw(booth: Booth, capsys) -> None:
     def script() -> None:
         booth.ready()
-        for k in range(8):
-            booth.says("start")
-            until(lambda k=k: booth.over or booth.events("begins") > k)
-            if booth.over:
-                return
-            time.sleep(8.0 if k == 0 else 3.0)
-            booth.says("success")
-            until(lambda k=k: booth.over or booth.events("ended") > k)
+        booth.keep(range(8))
 
     wide = "cameras={front: {source: simulated, width: 640, height: 16}}"
     assert booth.record(script, "episodes=1", wide, "images=lossless") == 0
@@ -192,14 +178,7 @@ def test_a_camera_that_goes_ends_the_episode_and_the_next_begins_when_it_is_back
         until(lambda: booth.events("refused") >= 1 and booth.events("ended") == 2)
         camera.write_text("")
         until(lambda: "well again" in booth.said())
-        for k in range(2, 9):
-            booth.says("start")
-            until(lambda k=k: booth.over or booth.events("begins") > k)
-            if booth.over:
-                return
-            time.sleep(8.0 if k == 2 else 3.0)
-            booth.says("success")
-            until(lambda k=k: booth.over or booth.events("ended") > k)
+        booth.keep(range(2, 9))
 
     assert booth.record(script, "episodes=1", bad(camera)) == 0
     assert "fault: camera front has gone" in booth.said()
