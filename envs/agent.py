@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from .errors import ConfigError
 from .pictures import resize
 from .robot import Command, Obs
 from .spec import Spec
@@ -234,6 +235,22 @@ class Agent:
             self._ages.append(now - chunk.time)
             self.chunk = replace(chunk, time=now) if self._wait else chunk
             self._pending = False
+
+
+def require_delay(actuation_delay: float) -> None:
+    """Raise ConfigError where this is no time [s] by which actions can be sent early."""
+    if not 0 <= actuation_delay < math.inf:
+        raise ConfigError(f"actuation_delay must be seconds, 0 or more, not {actuation_delay}")
+
+
+def require_reach(horizon: int, action_steps: int, actuation_delay: float, hz: float) -> None:
+    """Raise ConfigError where a chunk would be over before the next is asked for."""
+    longest = (horizon - action_steps) / hz
+    if actuation_delay > longest + 1e-9:
+        raise ConfigError(
+            f"actuation_delay={actuation_delay:g} is too long: {action_steps} of {horizon} actions "
+            f"run at {hz:g} Hz, which leaves at most {longest:g} s"
+        )
 
 
 def draw_seed(seed: int, asked: int) -> int:

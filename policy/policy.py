@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..envs import ConfigError, Spec
+from ..envs.agent import require_delay, require_reach
 from ..envs.errors import names
 from ..envs.pictures import as_seen
 from .diffusion.objectives import SINGLE_STEP, Denoiser, choose_objective
@@ -28,6 +29,7 @@ class PolicyConfig:
     observation_steps: int = 2  # O, the latest observations that it sees
     horizon: int = 16  # H, actions of a chunk
     action_steps: int = 8  # actions of a chunk that run before the next is asked for
+    actuation_delay: float = 0.0  # [s] by which every action is sent before its time
     # what the network learns: flow_atoms, flow, regression, one_step, eps, x0 or v
     objective: str = "flow_atoms"
     path: str = ""  # how noise is mixed in: linear, cosine or beta; empty: what fits
@@ -46,6 +48,7 @@ class PolicyConfig:
                 f"action_steps must lie between 1 and the horizon ({self.horizon}), "
                 f"not {self.action_steps}"
             )
+        require_delay(self.actuation_delay)
         if self.observation_steps < 1:
             raise ConfigError(f"observation_steps must be at least 1, not {self.observation_steps}")
         if self.encoders.images.frames > self.observation_steps:
@@ -110,6 +113,8 @@ class Policy(nn.Module):
             narrow = config.net.channels[0] < 2 * self.normaliser.action_size
             config = replace(config, precondition=narrow)
         self.config = config
+        delay = config.actuation_delay
+        require_reach(config.horizon, config.action_steps, delay, spec.policy_hz)
         if not spec.observations:
             raise ConfigError("a policy needs observations, and this Spec has none")
         self.encoder = ObservationEncoder(

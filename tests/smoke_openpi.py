@@ -41,7 +41,7 @@ def play(port: int) -> None:
     env = gymnasium.make("gym_pusht/PushT-v0", obs_type="environment_state_agent_pos")
     broker = ActionChunkBroker(client, told["action_steps"])
     scores = {
-        "history": [play_with_history(client, env, number) for number in range(EPISODES)],
+        "history": [play_with_history(client, told, env, number) for number in range(EPISODES)],
         "broker": [play_with_broker(broker, env, number) for number in range(EPISODES)],
     }
     print(scores)
@@ -54,10 +54,11 @@ def play(port: int) -> None:
         raise AssertionError("half an observation was answered")
 
 
-def play_with_history(client: Any, env: Any, number: int) -> float:
+def play_with_history(client: Any, told: dict[str, Any], env: Any, number: int) -> float:
     """Return the best reward of an episode that is asked with the last two observations."""
     import numpy as np
 
+    early = round(told["actuation_delay"] / told["dt"])
     obs, _ = env.reset(seed=FIRST_SEED + number)
     before = obs
     best = 0.0
@@ -67,7 +68,7 @@ def play_with_history(client: Any, env: Any, number: int) -> float:
         both = {key: np.stack([before[key], obs[key]]) for key in obs}
         reply = client.infer({**both, "episode": number, "time": steps / 10})
         assert reply["actions"].shape == (16, 2) and "warnings" not in reply, reply
-        for action in reply["actions"][:8]:
+        for action in reply["actions"][early : early + told["action_steps"]]:
             before = obs
             obs, reward, over, _, _ = env.step(action)
             best = max(best, float(reward))

@@ -24,6 +24,7 @@ class ChunkShape:
     action_steps: int  # actions of a chunk that run before the next is asked for
     takes_prefix: bool  # whether it goes on from actions that are promised already
     noise: tuple[int, int, int]  # (K, H, E): arrays of noise that a chunk needs, E per action
+    actuation_delay: float = 0.0  # [s] by which every action is sent before its time
 
     @property
     def longest_prefix(self) -> int:
@@ -46,6 +47,7 @@ def describe_chunks(config: Mapping[str, Any], spec: Spec, noises: int) -> Chunk
         "action_steps": config["action_steps"],
         "takes_prefix": config["net"]["prefix"],
         "noise": [noises, config["horizon"], sum(map(encoded_width, spec.actions.values()))],
+        "actuation_delay": config.get("actuation_delay", 0.0),  # older policies have none
     }
     return from_plain(ChunkShape, described, "config")
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...demos.store import DemoStore
 from ...envs import ConfigError, Spec
+from ...envs.agent import require_reach
 from ...envs.atomic_files import writing
 from ...envs.cameras.rings import RING_SECONDS
 from ...envs.control.control_config import ControlConfig, PolicyActor
@@ -51,6 +52,8 @@ def _served(
     loaded = load_engine(config.policy, config.engine)
     spec = loaded.spec
     shape = loaded.shape
+    delay = shape.actuation_delay if config.actuation_delay is None else config.actuation_delay
+    require_reach(shape.horizon, shape.action_steps, delay, spec.policy_hz)
     taken = tuple(name for name in cameras if name in spec.images)
     _require_kept(taken, (shape.pictures - 1) / spec.policy_hz)
     acting = PolicyActor(
@@ -59,7 +62,7 @@ def _served(
         pictures=shape.pictures,
         prefix_length=shape.longest_prefix,
         patience=shape.horizon / spec.policy_hz,
-        actuation_delay=config.actuation_delay,
+        actuation_delay=delay,
         horizon=shape.horizon,
         side=shape.side,
         cameras=taken,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...envs import ConfigError
+from ...envs.agent import require_delay
 from ...envs.hardware.registry import is_driver
 from ...envs.safety.states import WatchdogConfig
 
@@ -37,7 +37,8 @@ class RunConfig:
     # in place of a policy a small motion of one joint after the other, which tells how old
     # observations are and how long commands take; with a policy also how long its inference takes
     calibrate: bool = False
-    actuation_delay: float = 0.0  # [s] that a command takes to act, and is sent early
+    # [s] that a command takes to act, and is sent early; by default what the policy says
+    actuation_delay: float | None = None
     unattended: bool = False  # ask nobody anything, and end with the first fault
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     priority: int = 50  # of SCHED_FIFO, 0 to go without
@@ -53,10 +54,8 @@ def require_consistent(config: RunConfig) -> None:
         raise ConfigError("run needs either a policy= or recorded actions=")
     if config.calibrate and config.shadow:
         raise ConfigError("calibrate=true moves the robot: it cannot be done with shadow=true")
-    if not 0 <= config.actuation_delay < math.inf:
-        raise ConfigError(
-            f"actuation_delay must be seconds, 0 or more, not {config.actuation_delay}"
-        )
+    if config.actuation_delay is not None:
+        require_delay(config.actuation_delay)
     if config.cameras is not None and not is_driver(config.robot):
         raise ConfigError(
             f"cameras= is for robots, and {config.robot!r} is a simulated task: it draws the "

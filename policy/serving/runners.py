@@ -213,4 +213,5 @@ def make_agent(engine: Engine, runner: Runner, on_delay: str = "") -> Agent:
         prefix_length=shape.longest_prefix if on_delay == "prefix" else 0,
         wait=on_delay == "hold",
         patience=shape.horizon / engine.spec.policy_hz,
+        actuation_delay=shape.actuation_delay,
     )

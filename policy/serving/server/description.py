@@ -33,6 +33,7 @@ def describe(engine: Engine, layout: Layout, weights: str) -> dict[str, Any]:
         "protocol": PROTOCOL,
         "action_horizon": shape.horizon,
         "action_steps": shape.action_steps,
+        "actuation_delay": shape.actuation_delay,
         "action_names": spec.element_names(),
         "units": spec.element_units(),
         "dt": 1 / spec.policy_hz,

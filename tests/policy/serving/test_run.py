@@ -33,6 +33,8 @@ from fewstep.policy.cli.prompts import Person
 from fewstep.policy.engines.loading import load_engine
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
+from fewstep.policy.serving.acting import acting
+from fewstep.policy.serving.run_config import RunConfig
 from fewstep.policy.serving.server.layout import read_layout
 
 OPTIONS = ("+options.hz=100", "+options.joints=3")
@@ -195,6 +197,10 @@ def test_systemd_hears_that_it_is_ready_and_alive(policy: Path, tmp_path: Path, 
             "actuation_delay must be seconds, 0 or more",
         ),
         (
+            ["robot=simulated", "policy=POLICY", "actuation_delay=9"],
+            "actuation_delay=9 is too long",
+        ),
+        (
             ["robot=simulated", "policy=POLICY", "watchdog.observation_seconds=nan"],
             "watchdog.observation_seconds=nan: must be above 0",
         ),
@@ -226,6 +232,18 @@ def test_wrong_settings_are_refused_before_anything_moves(
         if (tmp_path / "events.jsonl").exists()
         else True
     )
+
+
+@pytest.mark.parametrize("given, used", [(None, 0.03), (0.05, 0.05), (0.0, 0.0)])
+def test_actions_are_sent_as_early_as_the_run_says_else_its_policy(
+    tmp_path: Path, given: float | None, used: float
+) -> None:
+    net = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16)
+    config = PolicyConfig(horizon=16, action_steps=8, actuation_delay=0.03, net=net)
+    save_policy(Policy(ARM, config), tmp_path, {})
+    run = RunConfig("simulated", policy=str(tmp_path), engine="eager", actuation_delay=given)
+    control, _ = acting(run, ())
+    assert control.policy is not None and control.policy.actuation_delay == used
 
 
 @pytest.fixture

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from fewstep.envs import ConfigError, Field, Spec, run_episode
 from fewstep.envs.agent import Chunk, Request
+from fewstep.envs.robot import Obs
+from fewstep.envs.schema import to_plain
 from fewstep.envs.sim.registry import make_robot
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.engines.eager import EagerEngine
+from fewstep.policy.engines.engine import describe_chunks
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.serving.runners import DelayedRunner, InlineRunner, RequestBatch, make_agent
@@ -288,6 +291,35 @@ def test_promised_actions_begin_the_chunk_and_leave_the_rest_of_the_batch_alone(
     runner = InlineRunner(EagerEngine(policy))
     assert make_agent(EagerEngine(policy), runner)._prefix_length == 4
     assert make_agent(EagerEngine(policy_for(SPEC)), runner)._prefix_length == 0
+
+
+def test_a_policy_says_how_early_its_actions_are_sent() -> None:
+    engine = EagerEngine(policy_for(SPEC, actuation_delay=0.2))
+    agent = make_agent(engine, InlineRunner(engine))
+    agent.reset(0)
+    command = agent.act(Obs(0.0, {"pose": np.zeros(3), "turn": np.zeros(1)}, {}))
+    assert agent.chunk is not None and command is not None and command.action is not None
+    np.testing.assert_allclose(command.action, agent.chunk.actions[2], atol=1e-5)
+
+
+def test_policies_of_before_send_nothing_early() -> None:
+    config = to_plain(policy_for(SPEC, actuation_delay=0.2).config)
+    assert describe_chunks(config, SPEC, 1).actuation_delay == 0.2
+    del config["actuation_delay"]
+    assert describe_chunks(config, SPEC, 1).actuation_delay == 0.0
+
+
+@pytest.mark.parametrize(
+    "seconds, message",
+    [
+        (-0.1, "actuation_delay must be seconds, 0 or more, not -0.1"),
+        (float("nan"), "actuation_delay must be seconds"),
+        (0.5, "actuation_delay=0.5 is too long: 4 of 8 actions run at 10 Hz.* at most 0.4 s"),
+    ],
+)
+def test_nothing_is_sent_so_early_that_a_chunk_ends(seconds: float, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        policy_for(SPEC, actuation_delay=seconds)
 
 
 @pytest.mark.parametrize("on_delay, prefix", [("prefix", False), ("never", True)])
