@@ -21,7 +21,8 @@ from fewstep.demos.formats import export_demonstrations, import_demonstrations
 from fewstep.demos.formats.choosing import Choice
 from fewstep.envs import Field, Spec
 from fewstep.envs.control.control_loop import STATES, tick_type
-from fewstep.envs.control.telemetry import RunLog, latencies
+from fewstep.envs.control.log_reading import latencies
+from fewstep.envs.control.telemetry import RunLog
 from fewstep.envs.tables import read_table
 from fewstep.policy.checkpoint import load_policy, save_policy
 from fewstep.policy.diffusion.samplers import Sampler

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fewstep.envs.safety.safe_robot import rest_after
+from fewstep.envs.safety.states import rest_after
 
 EXACT = 1e-6  # share by which rounding in float64 may exceed a limit, twice differenced
 

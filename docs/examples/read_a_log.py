@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fewstep.envs.control.telemetry import latencies, read_ticks
+from fewstep.envs.control.log_reading import latencies, read_ticks
 
 
 def main(folder: Path) -> None:
@@ -20,7 +20,7 @@ def main(folder: Path) -> None:
     print("late by p50 {:.0f}, p99 {:.0f}, at most {:.0f} us".format(*lateness))
     chunks = np.percentile(latencies(folder), [50, 99]) * 1e3
     print("a chunk took p50 {:.0f}, p99 {:.0f} ms".format(*chunks))
-    changed = ticks["wanted"] - ticks["sent"]
+    changed = ticks["wanted"] - ticks["limited"]
     print(f"limits changed an action by at most {np.nanmax(np.abs(changed)):.3f}")
     for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines():
         event = json.loads(line)

@@ -67,7 +67,8 @@ class ControlConfig:
 
     spec: of what shall act, as JSON; None where anything does, and the robot's own Spec holds. Who
     acts is one of policy, operator, replay (a file of recorded actions) and calibrate.
-    cameras: beside the robot's own, in processes of their own. events, ticks: file descriptors.
+    cameras: beside the robot's own, in processes of their own. events, ticks, chunks: file
+    descriptors.
     """
 
     robot: str
@@ -85,3 +86,4 @@ class ControlConfig:
     cameras: tuple[CameraPort, ...] = ()
     events: int = -1
     ticks: int = -1
+    chunks: int = -1

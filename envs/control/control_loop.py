@@ -44,7 +44,8 @@ def tick_type(action_size: int, observation_count: int) -> np.dtype:
             ("inference", "f8"),  # [s] that the last chunk took to make
             ("ages", "f4", (observation_count,)),  # [s] of each stream, in the order of the Spec
             ("measured", "f4", (action_size,)),
-            ("wanted", "f4", (action_size,)),
+            ("wanted", "f8", (action_size,)),
+            ("limited", "f8", (action_size,)),  # what limits left of it, in a shadow would leave
             ("sent", "f8", (action_size,)),
         ]
     )
@@ -160,34 +161,43 @@ class Control:
             self._events.write("ended", episode=self._episode, why=NOT_BEGUN)
             return
         outcome = self._act_until_over(seed, seconds, state)
-        if outcome is None:
-            outcome = Outcome(None, why="over")
         self._events.write("ended", episode=self._episode, **_plain_outcome(outcome))
 
-    def _act_until_over(self, seed: int | None, seconds: float, state: State) -> Outcome | None:
+    def _act_until_over(self, seed: int | None, seconds: float, state: State) -> Outcome:
         """Play an episode; on the tick that ends it the robot is held already."""
         steps = run_episode(self.safe, self._actor, seed=seed, max_seconds=seconds, grid=self._grid)
         for step in steps:
             if step is not None:
                 self._take_note(step)
             self._obey_orders()
-            is_over = step is not None and self._is_over(step.obs.time)
-            if is_over or self.stopping or self.safe.state is not state:
-                return self._end_episode()
-        outcome = self._end_episode()
+            why = self._why_over(step, state)
+            if why:
+                return self._end_episode(why)
+        outcome = self._end_episode("the time is over")
         self._hold_one_tick(0.0)
         return outcome
+
+    def _why_over(self, step: Step | None, state: State) -> str:
+        """Return why an episode does not go on after a step; "" where it does."""
+        if self.stopping:
+            return "the run was ended"
+        if self.safe.state is not state:
+            return f"the operator has ended it: {self.safe.state}"
+        if step is not None and self._is_over(step.obs.time):
+            return "the recorded actions are over"
+        return ""
 
     def _take_note(self, step: Step) -> None:
         self._record_tick(step)
         if self._listener:
             self._listener.step(self._episode, step)
 
-    def _end_episode(self) -> Outcome | None:
+    def _end_episode(self, why: str) -> Outcome:
+        """Hold, and return what the robot says, or else why the episode has ended."""
         outcome = self.safe.outcome()
         if self.safe.state is State.ACTIVE:
             self.safe.go(State.HOLD)
-        return outcome
+        return outcome or Outcome(None, why=why)
 
     def _obey_orders(self) -> None:
         """Do what is ordered; an episode is begun by the loop."""
@@ -245,6 +255,7 @@ class Control:
         record["ages"] = ages
         record["inference"] = self._inference.seconds if self._inference else 0.0
         record["measured"] = measured_action(self.safe.spec, obs)
+        record["limited"] = self.safe.limited
         record["sent"] = step.sent
         record["wanted"] = np.nan if wanted is None else wanted
 

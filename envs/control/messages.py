@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -10,6 +11,26 @@ import numpy as np
 from ..agent import Chunk, Request
 from ..mailbox import Mailbox
 from ..spec import Spec
+
+OnChunk = Callable[[np.ndarray], None]  # is given the record of a chunk
+
+
+def chunk_type(horizon: int, action_size: int) -> np.dtype:
+    """Return the record of a chunk; seconds: what making it took."""
+    return np.dtype(
+        [
+            ("episode", "i8"),
+            ("time", "f8"),
+            ("dt", "f8"),
+            ("seconds", "f8"),
+            ("actions", "f8", (horizon, action_size)),
+        ]
+    )
+
+
+def taken_type(horizon: int, action_size: int) -> np.dtype:
+    """Return the record of a chunk in a log; taken: when it came to the robot [s]."""
+    return np.dtype([("taken", "f8"), *chunk_type(horizon, action_size).descr])
 
 
 class Messages:
@@ -24,24 +45,15 @@ class Messages:
         for key, field in spec.observations.items():
             count = pictures if field.is_image else observation_steps
             observed.append((key, field.dtype, (count, *field.shape)))
-        actions_shape = (horizon, spec.action_size)
+        self.chunk = chunk_type(horizon, spec.action_size)
         self.request = np.dtype(
             [
                 ("episode", "i8"),
                 ("time", "f8"),
                 ("seed", "i8"),
                 ("prefix_length", "i8"),
-                ("prefix", "f8", actions_shape),
+                ("prefix", "f8", (horizon, spec.action_size)),
                 ("obs", observed),
-            ]
-        )
-        self.chunk = np.dtype(
-            [
-                ("episode", "i8"),
-                ("time", "f8"),
-                ("dt", "f8"),
-                ("seconds", "f8"),
-                ("actions", "f8", actions_shape),
             ]
         )
 
@@ -95,14 +107,23 @@ class ProcessRunner:
     """Asks a policy in another process, and never waits for it.
 
     What is asked and not read yet is replaced.
-    bell: a pipe, not blocking, whose other end wakes the other process up.
+    bell: a pipe, not blocking, whose other end wakes the other process up; on_chunk: is given the
+    record of every chunk that is taken.
     """
 
-    def __init__(self, messages: Messages, requests: Mailbox, chunks: Mailbox, bell: int) -> None:
+    def __init__(
+        self,
+        messages: Messages,
+        requests: Mailbox,
+        chunks: Mailbox,
+        bell: int,
+        on_chunk: OnChunk = lambda record: None,
+    ) -> None:
         self._messages = messages
         self._requests = requests
         self._chunks = chunks
         self._bell = bell
+        self._on_chunk = on_chunk
         self.seconds = 0.0  # that the last chunk took to make
 
     def submit(self, request: Request) -> None:
@@ -117,6 +138,7 @@ class ProcessRunner:
         record = self._chunks.read()
         if record is None:
             return None
+        self._on_chunk(record)
         self.seconds = float(record["seconds"])
         return self._messages.unpack_chunk(record)
 

@@ -33,10 +33,10 @@ from ..spec import Spec, incompatibilities
 from .control_config import ControlConfig, PolicyActor
 from .control_loop import Control, Timed, is_never_over
 from .frames import FrameSender
-from .messages import ProcessRunner
+from .messages import OnChunk, ProcessRunner
 from .remote_hand import RemoteDrive, RemoteHand, RemoteLeader
 from .replay import Replay
-from .wire import EVENTS, TICKS, Events, Orders, Wire
+from .wire import CHUNKS, EVENTS, TICKS, Events, Orders, Wire
 
 WAIT_SECONDS = 0.01  # between two looks for the order to begin
 MCL_CURRENT = 1  # of mlockall(2): what is in memory now stays there
@@ -123,7 +123,12 @@ def _make_control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
 
     attended = HomingRobot(robot, alive=log_homing, break_off=is_broken_off)
     safe = SafeRobot(attended, limits, config.watchdog, log_safety, WallClock())
-    actor, inference = _make_actor(config, spec, robot.spec, limits)
+    chunks = Wire(config.chunks, CHUNKS)
+
+    def log_chunk(record: np.ndarray) -> None:
+        chunks.send(np.float64(robot.clock.now()).tobytes() + record.tobytes())
+
+    actor, inference = _make_actor(config, spec, robot.spec, limits, log_chunk)
     control = Control(
         safe,
         WithStamps(actor, cameras) if config.cameras else actor,
@@ -137,7 +142,7 @@ def _make_control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
     )
     _stop_on_signals(control)
     safe.reset(None)
-    _write_ready(events, config, served, actor)
+    _write_ready(events, config, served, actor, limits)
     return control
 
 
@@ -162,8 +167,14 @@ def _stop_on_signals(control: Control) -> None:
         signal.signal(number, stop)
 
 
-def _write_ready(events: Events, config: ControlConfig, served: Spec, actor: Actor) -> None:
-    facts: dict[str, Any] = {"spec": served.to_json(), "hz": served.command_hz}
+def _write_ready(
+    events: Events, config: ControlConfig, served: Spec, actor: Actor, limits: Limits
+) -> None:
+    facts: dict[str, Any] = {
+        "spec": served.to_json(),
+        "hz": served.command_hz,
+        "limits": limits.to_plain(),
+    }
     if isinstance(actor, Sweep):
         facts["seconds"] = actor.seconds
         facts["skipped"] = actor.skipped
@@ -182,7 +193,7 @@ def _wait_to_begin(orders: Orders) -> None:
 
 
 def _make_actor(
-    config: ControlConfig, spec: Spec, served: Spec, limits: Limits
+    config: ControlConfig, spec: Spec, served: Spec, limits: Limits, on_chunk: OnChunk
 ) -> tuple[Actor, Timed | None]:
     """Return who acts; spec: of what acts, served: of the robot."""
     if config.calibrate:
@@ -196,14 +207,14 @@ def _make_actor(
         return RemoteDrive(hand, make_tool(config.robot, served), served), None
     if config.policy is None:
         raise RobotError("nobody is there who acts")
-    return _make_agent(config.policy, spec)
+    return _make_agent(config.policy, spec, on_chunk)
 
 
-def _make_agent(policy: PolicyActor, spec: Spec) -> tuple[Agent, ProcessRunner]:
+def _make_agent(policy: PolicyActor, spec: Spec, on_chunk: OnChunk) -> tuple[Agent, ProcessRunner]:
     messages = policy.make_messages(spec)
     requests = Mailbox(messages.request, policy.requests)
     chunks = Mailbox(messages.chunk, policy.chunks)
-    runner = ProcessRunner(messages, requests, chunks, policy.bell)
+    runner = ProcessRunner(messages, requests, chunks, policy.bell, on_chunk)
     agent = Agent(
         runner,
         policy.asked(spec),

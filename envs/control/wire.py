@@ -11,6 +11,7 @@ from typing import Any
 # Bytes that wait where the pipe is full, until what can be spared is dropped.
 EVENTS = 1 << 18
 TICKS = 1 << 16
+CHUNKS = 1 << 18
 PIECE = 1 << 16  # bytes that are written at once
 BREAKING_OFF = ("stop", "hold", "disarm")  # orders for which nothing is gone on with
 

@@ -68,6 +68,14 @@ class Limits:
                 parts[name].append(limits[name])
         return cls(**{name: np.concatenate(parts[name]) for name in LIMITS})
 
+    def to_plain(self) -> dict[str, list[float | None]]:
+        """Return values for JSON: of each limit a number per element, None where there is none."""
+        plain = {}
+        for name in LIMITS:
+            numbers = getattr(self, name).tolist()
+            plain[name] = [number if math.isfinite(number) else None for number in numbers]
+        return plain
+
 
 def _require_actions(spec: Spec, tighter: Table, unlimited: Sequence[str], source: str) -> None:
     """Raise RobotError where limits are given for, or taken from, what is no action."""

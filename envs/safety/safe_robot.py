@@ -15,21 +15,14 @@ from .limiter import Limiter
 from .limits import Limits
 from .notices import Notices
 from .plausibility import STILL_SECONDS, Plausibility
-from .states import NEXT, SILENT, State, WatchdogConfig
+from .shadow import Shadow
+from .states import NEXT, SILENT, State, WatchdogConfig, rest_after
 
 BRAKE_SECONDS = 10.0  # given to the setpoint to come to rest
 SETTLE_SECONDS = 3.0  # given to the robot to stand still after its reset
 # A reset that moves the robot no farther has not moved it [s of travel at full velocity].
 SAME_PLACE = 0.02
-# Without a command for longer than both, a robot stands at its setpoint.
-PAUSE_SECONDS = 0.02
-PAUSE_TICKS = 3
 HOLD = Command(None, "operator")
-
-
-def rest_after(hz: float) -> float:
-    """Return the time between two commands after which a robot stands at its setpoint [s]."""
-    return max(PAUSE_SECONDS, PAUSE_TICKS / hz)
 
 
 class SafeRobot:
@@ -62,6 +55,9 @@ class SafeRobot:
         self.state = State.DISARMED
         self.why = ""  # it is in this state
         self._limiter = Limiter(robot.spec, limits)
+        self._shadow = Shadow(robot.spec, limits)
+        # What limits have left of the last command (A,), in a shadow what they would have.
+        self.limited = np.full(robot.spec.action_size, np.nan)
         self._plausible = Plausibility(robot.spec, limits)
         self._on_event = on_event
         self._notices = Notices(on_event)
@@ -132,6 +128,7 @@ class SafeRobot:
             self._observed_now()
             self._limiter.start(self._measured)  # says whether it could begin here
             self._limiter.lift()
+            self._shadow.begin()
         elif self._came_to_rest() and self._was_reset(seed):
             self._begin_again()
         self._since = self._fresh = self.clock.now()
@@ -199,12 +196,15 @@ class SafeRobot:
     def command(self, command: Command) -> np.ndarray:
         """Send what limits and state leave of a command, and return that (A,).
 
-        Where nothing is sent, return what is measured.
+        Where nothing is sent, return what is measured; `limited` says what a shadow would send.
         """
         obs = self._obs or self.observe()
         now = self.clock.now()
         wanted = self._checked(command.action)
         self._look(obs, now, wanted)
+        pace = self.watchdog.pace(now - self._since)
+        if self.state is State.SHADOW:
+            self.limited = self._shadow.next(wanted, self._measured, pace)
         if self.state in SILENT:
             return np.nan_to_num(self._measured)
         silent = now - self.sent_at
@@ -216,8 +216,8 @@ class SafeRobot:
             self._limiter.stop()
         if self.state is not State.ACTIVE:
             wanted = None
-        pace = self.watchdog.pace(now - self._since)
         setpoint = self._limiter.next(wanted, self._measured, pace)
+        self.limited = setpoint
         return self._send(setpoint if self._limiter.placed else None, command.source, now)
 
     def _send(self, setpoint: np.ndarray | None, source: str, now: float) -> np.ndarray:
@@ -293,6 +293,7 @@ class SafeRobot:
 
     def _enter(self, state: State, why: str) -> None:
         self._on_event(f"{self.state} -> {state}: {why}")
+        self._shadow.begin()
         self.state = state
         self.why = why
         self._since = self._fresh = self.clock.now()

@@ -24,6 +24,14 @@ NEXT = {  # to which states one can go by asking
 
 
 SILENT = (State.DISARMED, State.SHADOW)  # nothing is sent
+# Without a command for longer than both, a robot stands at its setpoint.
+PAUSE_SECONDS = 0.02
+PAUSE_TICKS = 3
+
+
+def rest_after(hz: float) -> float:
+    """Return the time between two commands after which a robot stands at its setpoint [s]."""
+    return max(PAUSE_SECONDS, PAUSE_TICKS / hz)
 
 
 @dataclass(frozen=True)

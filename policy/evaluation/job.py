@@ -9,7 +9,7 @@ from typing import Any
 
 from ...envs import ConfigError, ProtocolError, Robot
 from ...envs.agent import Runner
-from ...envs.control.telemetry import latencies
+from ...envs.control.log_reading import latencies
 from ...envs.sim.registry import make_robot
 from ..diffusion.samplers import Sampler
 from ..engines.engine import Engine

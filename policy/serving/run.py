@@ -21,18 +21,23 @@ from ...envs.atomic_files import write_file
 from ...envs.cameras.camera_config import CameraConfig, read_cameras
 from ...envs.control.control_config import ControlConfig
 from ...envs.control.control_loop import NOT_BEGUN
-from ...envs.control.telemetry import LATENCY, RunLog, missed, read_ticks
+from ...envs.control.log_reading import Altered, missed, read_ticks
+from ...envs.control.telemetry import LATENCY, RunLog
 from ...envs.interrupts import ended_by_signals, handled_signals
 from ...envs.safety.calibration import delays
 from ...envs.safety.states import State
+from ...envs.schema import to_plain
+from ...envs.versions import versions
 from ..engines.loading import find_weights
 from .acting import acting, write_recorded_actions
 from .inference_config import InferenceConfig
 from .run_config import RunConfig, require_consistent
-from .supervisor import START_SECONDS, Supervisor, notify
+from .supervisor import START_SECONDS, Supervisor
+from .systemd import notify
 
 HANG_SECONDS = 10.0  # without a tick, after which a run that nobody attends ends
 MISSED_SHARE = 0.01  # of the ticks of an episode, above which it is logged
+ALTERED_SHARE = 0.1  # of the commands of an episode, above which a person is warned of it
 Level = Literal["info", "warning", "alarm"]
 Log = Callable[[str, Level], None]
 
@@ -92,7 +97,7 @@ def _run(
     try:
         ready = supervisor.wait("ready", seconds=START_SECONDS)
         spec = Spec.from_json(ready["spec"])
-        _write_facts(config, run_log, spec)
+        _write_facts(config, run_log, control, inference, ready)
         notify("READY=1")
         in_real_time = ready["scheduling"].startswith("SCHED_FIFO")
         level: Level = "info" if in_real_time else "alarm"
@@ -101,7 +106,7 @@ def _run(
             config = replace(config, episodes=1, seconds=ready["seconds"])
             for name, reason in ready["skipped"].items():
                 log(f"{name} is left out: {reason}", "info")
-        code = _play_episodes(config, supervisor, ready["hz"], operator, log)
+        code = _play_episodes(config, supervisor, spec, operator, log)
     finally:
         inference_seconds = supervisor.inference_seconds
         wrong = supervisor.close()
@@ -113,20 +118,35 @@ def _run(
     return code or (1 if wrong else 0)
 
 
-def _write_facts(config: RunConfig, run_log: RunLog, spec: Spec) -> None:
+def _write_facts(
+    config: RunConfig,
+    run_log: RunLog,
+    control: ControlConfig,
+    inference: InferenceConfig | None,
+    ready: Mapping[str, Any],
+) -> None:
     facts: dict[str, Any] = {
+        "versions": versions(),
         "robot": config.robot,
         "options": sorted(config.options),
         "policy": config.policy,
         "actions": config.actions,
+        "limits": ready["limits"],
+        "unlimited": list(config.unlimited),
+        "watchdog": to_plain(config.watchdog),
+        "scheduling": ready["scheduling"],
     }
-    if config.policy:
+    if inference is not None and control.policy is not None:
         facts["sha256"] = find_weights(config.policy)
-    run_log.facts(spec, **facts)
+        facts["engine"] = inference.engine
+        facts["horizon"] = control.policy.horizon
+        facts["action_steps"] = control.policy.action_steps
+        facts["actuation_delay"] = control.policy.actuation_delay
+    run_log.facts(Spec.from_json(ready["spec"]), **facts)
 
 
 def _play_episodes(
-    config: RunConfig, supervisor: Supervisor, hz: float, operator: Operator, log: Log
+    config: RunConfig, supervisor: Supervisor, spec: Spec, operator: Operator, log: Log
 ) -> int:
     """Play one episode after the other; return 1 where one failed."""
     code = 0
@@ -139,8 +159,11 @@ def _play_episodes(
             success = operator.judges(supervisor.poll)
         supervisor.run_log.note("judged", episode=episode, success=success)
         log(f"episode {episode}: {outcome.why}; success: {success}", "info")
-        _log_missed_ticks(config, supervisor, outcome.number, hz, log)
-        _log_camera_ages(config, supervisor, outcome.number, log)
+        ticks = read_ticks(supervisor.run_log.folder, _state(config))
+        ticks = ticks[ticks["episode"] == outcome.number]
+        _log_altered_commands(spec, ticks, log)
+        _log_missed_ticks(spec, ticks, log)
+        _log_camera_ages(supervisor, ticks, log)
         if success is False or outcome.is_fault:
             code = 1
         if config.unattended and (outcome.interrupted or outcome.is_fault):
@@ -179,19 +202,23 @@ def _state(config: RunConfig) -> State:
     return State.SHADOW if config.shadow else State.ACTIVE
 
 
-def _log_missed_ticks(
-    config: RunConfig, supervisor: Supervisor, number: int, hz: float, log: Log
-) -> None:
-    lost, due = missed(supervisor.run_log.folder, number, hz, _state(config))
+def _log_altered_commands(spec: Spec, ticks: np.ndarray, log: Log) -> None:
+    altered = Altered.of(spec, ticks)
+    if len(altered.distances):
+        log(altered.describe(), "warning" if altered.share > ALTERED_SHARE else "info")
+
+
+def _log_missed_ticks(spec: Spec, ticks: np.ndarray, log: Log) -> None:
+    hz = spec.command_hz
+    lost, due = missed(ticks, hz)
     if lost > MISSED_SHARE * due:
         log(f"{lost} of {due} ticks were missed: this computer does not keep {hz:g} Hz", "alarm")
 
 
-def _log_camera_ages(config: RunConfig, supervisor: Supervisor, number: int, log: Log) -> None:
+def _log_camera_ages(supervisor: Supervisor, ticks: np.ndarray, log: Log) -> None:
     """Log how old the newest pictures were at the ticks of an episode."""
     ports = supervisor.cameras.ports if supervisor.cameras else ()
-    ticks = read_ticks(supervisor.run_log.folder, _state(config))
-    ages = 1e3 * ticks["ages"][ticks["episode"] == number]
+    ages = 1e3 * ticks["ages"]
     if not ports or not len(ages):
         return
     told = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import socket
 import subprocess
 import threading
 import time
@@ -24,6 +23,7 @@ from ...envs.control.telemetry import RunLog
 from ...envs.processes import large_pipe, listen, start
 from .inference_config import InferenceConfig
 from .inference_process import Inference
+from .systemd import notify
 
 START_SECONDS = 120.0  # that either process has to get ready
 GRACE_SECONDS = 15.0  # that the control process has to brake and end
@@ -105,17 +105,19 @@ class Supervisor:
         return replace(config, policy=asking), fds
 
     def _start_control(self, config: ControlConfig, fds: Sequence[int]) -> None:
-        (events_in, events), (ticks_in, ticks) = large_pipe(), large_pipe()
+        pipes = [large_pipe() for _ in range(3)]
+        (events_in, ticks_in, chunks_in), (events, ticks, chunks) = zip(*pipes, strict=True)
         self._control = start(
-            "fewstep.envs.control.process", fds=[*fds, events, ticks], stdin=subprocess.PIPE
+            "fewstep.envs.control.process", fds=[*fds, events, ticks, chunks], stdin=subprocess.PIPE
         )
-        for fd in (events, ticks):
+        for fd in (events, ticks, chunks):
             os.close(fd)
         self._threads = [
             listen(events_in, self.on_line, lines=True),
             listen(ticks_in, self._on_ticks, lines=False),
+            listen(chunks_in, self.run_log.chunks, lines=False),
         ]
-        self.order(json.dumps(asdict(replace(config, events=events, ticks=ticks))))
+        self.order(json.dumps(asdict(replace(config, events=events, ticks=ticks, chunks=chunks))))
 
     @property
     def inference_seconds(self) -> float:
@@ -283,14 +285,3 @@ class Supervisor:
         if self._last_sign > self._last_notified + ALIVE_SECONDS:
             self._last_notified = self._last_sign
             notify("WATCHDOG=1")
-
-
-def notify(state: str) -> None:
-    """Tell systemd, where it started this."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if not path:
-        return
-    if path.startswith("@"):  # an abstract socket
-        path = "\0" + path[1:]
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-        out.sendto(state.encode(), path)

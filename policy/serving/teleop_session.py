@@ -165,15 +165,10 @@ class TeleopSession:
         hand, reader = HandSender(spec, hands), FrameReader(without(spec, cameras), frames)
         stack.callback(hand.close)
         stack.callback(reader.close)
-        supervisor.order("begin")
-        ready = supervisor.wait("ready", seconds=START_SECONDS)
-        supervisor.run_log.facts(
-            spec, robot=self.name, options=sorted(self.options), teleop=self.device
-        )
+        self._begin(supervisor, spec, log)
         device = Keyboard() if leader is not None else DEVICES[self.device]()
         stack.callback(device.close)
         store = stack.enter_context(make_store(spec))
-        log(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}")
         log(cleandoc(type(device).__doc__ or ""))
         pictures = PictureFinder(supervisor.cameras.rings if supervisor.cameras else {})
         session = HandSession(
@@ -182,6 +177,19 @@ class TeleopSession:
         kept = session.run(episodes)
         log(f"{kept} kept; {store.path} now has {store.size}")
         return kept
+
+    def _begin(self, supervisor: Supervisor, spec: Spec, log: Log) -> None:
+        """Let the control process begin, and write down what it runs with."""
+        supervisor.order("begin")
+        ready = supervisor.wait("ready", seconds=START_SECONDS)
+        log(f"ready at {ready['hz']:g} Hz; {ready['scheduling']}")
+        supervisor.run_log.facts(
+            spec,
+            robot=self.name,
+            options=sorted(self.options),
+            teleop=self.device,
+            limits=ready["limits"],
+        )
 
 
 def _show_nothing() -> None:

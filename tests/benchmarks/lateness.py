@@ -15,7 +15,7 @@ import torch
 
 from fewstep.envs.cameras.camera_config import CameraConfig, with_cameras
 from fewstep.envs.cameras.simulated_camera import SimulatedCamera
-from fewstep.envs.control.telemetry import read_ticks
+from fewstep.envs.control.log_reading import read_ticks
 from fewstep.envs.hardware.registry import make_live
 from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.cli.main import main as cli

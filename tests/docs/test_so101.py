@@ -20,7 +20,7 @@ import pytest
 from cells import Keys, until
 
 from fewstep.demos.store import DemoStore
-from fewstep.envs.control.telemetry import read_ticks
+from fewstep.envs.control.log_reading import read_ticks
 from fewstep.envs.safety.states import State
 from fewstep.policy.cli.main import main
 

@@ -19,7 +19,7 @@ from fewstep.envs.agent import Request
 from fewstep.envs.cameras.camera_config import with_cameras
 from fewstep.envs.cameras.rings import PictureRing
 from fewstep.envs.cameras.simulated_camera import taken_at
-from fewstep.envs.control.telemetry import latencies, read_ticks
+from fewstep.envs.control.log_reading import latencies, read_ticks
 from fewstep.envs.pictures import as_seen
 from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.networks.temporal_unet import UnetConfig

@@ -23,8 +23,10 @@ from serving_cases import served
 from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError, RobotError, Spec
+from fewstep.envs.agent import Chunk
 from fewstep.envs.control.control_loop import tick_type
-from fewstep.envs.control.telemetry import RunLog, latencies, set_aside
+from fewstep.envs.control.log_reading import latencies, read_chunks
+from fewstep.envs.control.telemetry import RunLog, set_aside
 from fewstep.envs.hardware.registry import make_live
 from fewstep.envs.safety.states import State
 from fewstep.policy.checkpoint import save_policy
@@ -98,10 +100,26 @@ def test_a_policy_runs_and_leaves_a_log(policy: Path, tmp_path: Path, capsys):
     }
     facts = json.loads((tmp_path / "run.json").read_text())
     assert len(facts["sha256"]) == 64 and Spec.from_json(facts["spec"]) == ARM
+    assert facts["limits"]["high"] == [3.0] * 3 and facts["watchdog"]["action_seconds"] == 30
+    assert facts["versions"]["fewstep"] and facts["actuation_delay"] == 0.0
     active = t[t["state"] == STATES.index(State.ACTIVE)]
     assert len(active) > 2 * HZ and np.isfinite(active["wanted"]).all(1).mean() > 0.8
-    assert "emergency stop comes first" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "emergency stop comes first" in printed
+    assert printed.count("limits changed") == 2 == printed.count("the time is over")
+    assert {e["why"] for e in said if e["event"] == "ended"} == {"the time is over"}
     assert len(took := latencies(tmp_path)) >= 4 and all(0 < s < 5 for s in took)
+
+
+def test_every_chunk_that_came_to_the_robot_is_in_the_log(policy: Path, tmp_path: Path) -> None:
+    assert run(policy, tmp_path, "seconds=2") == 0
+    chunks, t = read_chunks(tmp_path), ticks(tmp_path)
+    active = t[t["state"] == STATES.index(State.ACTIVE)]
+    assert len(chunks) >= len(latencies(tmp_path)) >= 2 and (chunks["taken"] > chunks["time"]).all()
+    for tick in active[50::20]:
+        newest = chunks[chunks["taken"] <= tick["sent_at"]][-1]
+        chunk = Chunk(0, newest["time"], newest["dt"], newest["actions"])
+        np.testing.assert_allclose(tick["wanted"], chunk.at(tick["time"], ARM), atol=1e-9)
 
 
 def test_a_rate_that_is_not_kept_is_told(policy: Path, tmp_path: Path, capsys):
@@ -123,7 +141,7 @@ def test_the_latencies_of_what_is_no_run_are_refused(tmp_path: Path):
         latencies(tmp_path)
 
 
-def test_a_shadow_sends_nothing(policy: Path, tmp_path: Path):
+def test_a_shadow_sends_nothing_and_tells_what_it_would(policy: Path, tmp_path: Path, capsys):
     assert run(policy, tmp_path, "seconds=1", "shadow=true") == 0
     t = ticks(tmp_path)
     shadow = t[t["state"] == STATES.index(State.SHADOW)]
@@ -131,6 +149,9 @@ def test_a_shadow_sends_nothing(policy: Path, tmp_path: Path):
     assert (shadow["sent"] == shadow["measured"]).all() and np.ptp(
         shadow["measured"], axis=0
     ).max() == 0
+    speed = np.abs(np.diff(shadow["limited"], axis=0)) * HZ
+    assert 0.1 < np.nanmax(speed) <= 3.0 + 1e-9, "what would be sent keeps the limits, and moves"
+    assert "limits changed" in capsys.readouterr().out
 
 
 def test_recorded_actions_are_replayed_from_their_first_pose(tmp_path: Path):
