@@ -9,6 +9,7 @@ import numpy as np
 
 from ..envs import DataError, Field, Spec, caps
 from ..envs.errors import names
+from ..envs.robot import SOURCES
 from .storage.images import EncodedImages
 
 ACTION = "action"
@@ -20,6 +21,9 @@ class ArrayFormat(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: np.dtype
+
+
+SOURCE_FORMAT = ArrayFormat((), np.dtype("uint8"))  # of who acted, by the number in SOURCES
 
 
 def array_formats(spec: Spec) -> dict[str, ArrayFormat]:
@@ -61,12 +65,14 @@ class Episode:
 
     data: observations as the Spec says, each (T, ...), images also as EncodedImages;
     "action" (T, A), what was sent; "time" (T,) [s] float64.
-    success: None where nobody judged it.
+    success: None where nobody judged it. source: (T,) who acted, by the number in SOURCES; None
+    where nobody said.
     """
 
     data: Mapping[str, Any]
     spec: Spec
     success: bool | None = None
+    source: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         formats = array_formats(self.spec)
@@ -91,9 +97,27 @@ class Episode:
                 f"not {self.success!r}"
             )
         object.__setattr__(self, "data", data)
+        if self.source is not None:
+            object.__setattr__(self, "source", _sources(self.source, len(self)))
 
     def __len__(self) -> int:
         return len(self.data[TIME])
+
+    @property
+    def sources(self) -> np.ndarray:
+        """Return who acted at each frame (T,), unknown where nobody said."""
+        return np.zeros(len(self), SOURCE_FORMAT.dtype) if self.source is None else self.source
+
+
+def _sources(numbers: Any, frames: int) -> np.ndarray:
+    """Return who acted as it is stored; DataError where these are no numbers of SOURCES."""
+    numbers = np.asarray(numbers)
+    if numbers.shape != (frames,) or not np.isin(numbers, np.arange(len(SOURCES))).all():
+        raise DataError(
+            f"source has shape {numbers.shape}, expected ({frames},) of numbers below "
+            f"{len(SOURCES)}, for {names(SOURCES)}"
+        )
+    return numbers.astype(SOURCE_FORMAT.dtype)
 
 
 def _convert(key: str, values: Any, wanted: ArrayFormat) -> Any:

@@ -16,7 +16,8 @@ from ..envs.locks import lock
 from .episode import ArrayFormat, Episode, array_formats
 from .storage.atomic_store import AtomicStore
 from .storage.curation import read_curation
-from .storage.image_arrays import ImageArrays
+from .storage.frame_sources import FrameSources
+from .storage.image_arrays import arrays_of_images
 from .storage.images import ENCODINGS, EncodedImages, encode_all
 from .storage.store_header import make_header, read_header, read_spec
 from .storage.visible_episodes import VisibleEpisodes
@@ -38,8 +39,9 @@ UNJUDGED = -1  # in meta/success, beside 0 and 1
 class DemoStore:
     """E episodes of N frames in all.
 
-    `data/<key>` (N, ...), `meta/episode_ends` (E,), `meta/success` (E,; -1 unknown). Images are
-    compressed one by one: `data/<key>/bytes` end to end, `data/<key>/ends` (N,) where each ends.
+    `data/<key>` (N, ...), `meta/episode_ends` (E,), `meta/success` (E,; -1 unknown), and where it
+    was said `meta/source` (N,), who acted. Images are compressed one by one: `data/<key>/bytes` end
+    to end, `data/<key>/ends` (N,) where each ends.
 
     An append counts from the moment its episode's end is written, its last write. What a killed
     writer leaves behind lies past the last end: never read, and overwritten by the next append. One
@@ -64,7 +66,8 @@ class DemoStore:
             self._recorded_ends, self.curation.deleted if hides else frozenset()
         )
         self._formats = array_formats(self.spec)
-        self._images = _image_arrays(path, self._group, self.spec, self.images)
+        self._images = arrays_of_images(path, self._group, self.spec, self.images)
+        self._sources = FrameSources(path, self._group)
         self._arrays: dict[str, zarr.Array] = {}
         for key, array_format in self._formats.items():
             if key not in self._images:
@@ -87,7 +90,7 @@ class DemoStore:
         header = make_header(spec, provenance or {}, images)
         with new_folder(Path(path)) as folder:
             group = zarr.create_group(AtomicStore(folder), attributes=header)
-            image_arrays = _image_arrays(folder, group, spec, images)
+            image_arrays = arrays_of_images(folder, group, spec, images)
             for key, array_format in array_formats(spec).items():
                 if key in image_arrays:
                     image_arrays[key].create()
@@ -182,6 +185,12 @@ class DemoStore:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     @names_store
+    def sources(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Read who acted at frames (stop - start,), by the number in SOURCES, 0 where unknown."""
+        start, stop, _ = slice(start, stop).indices(self.frames)
+        return self._sources.read(self._visible.recorded_ranges(start, max(start, stop)))
+
+    @names_store
     def pictures(self, key: str) -> EncodedImages:
         """Return all images of a field; those that are indexed are read and decoded, no others."""
         ranges = self._visible.recorded_ranges(0, self.frames)
@@ -200,7 +209,8 @@ class DemoStore:
             data[key] = self.array(key, start, stop)
         for key in self._images:
             data[key] = self.pictures(key)[start:stop]
-        return Episode(data, self.spec, self.success[index])
+        source = self.sources(start, stop)
+        return Episode(data, self.spec, self.success[index], source if source.any() else None)
 
     def append(self, *episodes: Episode) -> None:
         """Add episodes, all or none, without observations that the store's Spec does not name."""
@@ -232,6 +242,7 @@ class DemoStore:
             write_end(array, self.frames, values)
         for key, image_arrays in self._images.items():
             image_arrays.append(self.frames, self._encoded_images(episodes, key))
+        self._sources.append(self.frames, episodes)
         success = [_stored_judgement(episode) for episode in episodes]
         write_end(self._find_array(SUCCESS), len(self), np.array(success))
         sync_group(self._group)
@@ -269,15 +280,6 @@ class DemoStore:
                 f"{name} is {array.shape} {array.dtype}, not as its Spec says"
             )
         return array
-
-
-def _image_arrays(
-    path: Path, group: zarr.Group, spec: Spec, encoding: str
-) -> dict[str, ImageArrays]:
-    found: dict[str, ImageArrays] = {}
-    for key, field in spec.images.items():
-        found[key] = ImageArrays(path, group, key, field, encoding)
-    return found
 
 
 def _stored_judgement(episode: Episode) -> int:

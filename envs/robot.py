@@ -64,16 +64,24 @@ def whole(spec: Spec, obs: Obs, latest: float) -> Obs:
     return obs
 
 
+SOURCES = ("unknown", "policy", "operator", "expert")  # who acts; whoever else does is unknown
+
+
 @dataclass(frozen=True)
 class Command:
     """What an actor wants now.
 
     action: (A,) in robot units, or None where there is nothing fresh: hold.
-    source: who wants it, "policy", "operator" or "expert".
+    source: who wants it, one of SOURCES or a word of the actor's own.
     """
 
     action: np.ndarray | None
     source: str
+
+
+def source_number(source: str) -> int:
+    """Return the number of a source among SOURCES."""
+    return SOURCES.index(source) if source in SOURCES else 0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from ...envs import Actor, DataError, Obs, Outcome, Robot, Step, incompatibiliti
 from ...envs.control.frames import Periods
 from ...envs.errors import names
 from ...envs.interrupts import uninterrupted
+from ...envs.robot import source_number
 from ..episode import ACTION, TIME, Episode
 from ..storage.images import ENCODINGS, EncodedImages
 from ..store import DemoStore
@@ -27,6 +28,7 @@ class Recorder:
         self.store = store
         self._starts = Starts(store)
         self._frames: list[dict[str, Any]] = []
+        self._sources: list[int] = []  # who acted at each of them
         self._start = 0.0  # [s] time of the first frame
         self._periods = Periods(store.spec)
 
@@ -40,6 +42,7 @@ class Recorder:
             frame[ACTION] = np.array(step.sent)
             frame[TIME] = np.array(step.obs.time - self._start)
             self._frames.append(frame)
+            self._sources.append(source_number(step.intended.source))
 
     def end(self, outcome: Outcome, seed: int | None = None) -> Episode | None:
         """Append the episode and return it; None where there was no step.
@@ -47,14 +50,14 @@ class Recorder:
         A Ctrl-C waits until it is stored.
         seed: that it started from, which counts as tried.
         """
-        frames = self._frames
-        self._frames = []
+        frames, sources = self._frames, np.array(self._sources)
+        self._forget()
         if not frames:
             return None
         data = {}
         for key in frames[0]:
             data[key] = self._join(key, [frame[key] for frame in frames])
-        done = Episode(data, self.store.spec, outcome.success)
+        done = Episode(data, self.store.spec, outcome.success, sources)
         with uninterrupted():
             if seed is not None:
                 self._starts.tried(seed, kept=True)
@@ -66,9 +69,13 @@ class Recorder:
 
         seed: that it started from, where that counts as tried.
         """
-        self._frames = []
+        self._forget()
         if seed is not None:
             self._starts.tried(seed, kept=False)
+
+    def _forget(self) -> None:
+        self._frames = []
+        self._sources = []
 
     def _copy_observation(self, obs: Obs) -> dict[str, Any]:
         """Return what the Spec names, images encoded.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from ...envs import DataError, Field
+from ...envs import DataError, Field, Spec
 from ..episode import ArrayFormat
 from .images import CHUNK, Blobs, EncodedImages
 from .zarr_layout import SLACK
@@ -90,3 +90,13 @@ class ImageArrays:
 
     def _find(self, name: str) -> zarr.Array:
         return find_array(self._path, self._group, name)
+
+
+def arrays_of_images(
+    path: Path, group: zarr.Group, spec: Spec, encoding: str
+) -> dict[str, ImageArrays]:
+    """Return the arrays of each image field of a store."""
+    found: dict[str, ImageArrays] = {}
+    for key, field in spec.images.items():
+        found[key] = ImageArrays(path, group, key, field, encoding)
+    return found

@@ -52,13 +52,11 @@ class PolicyActor:
 class OperatorActor:
     """A person.
 
-    leader: whether another robot is in their hand; hands, frames: file descriptors of shared
-    memory.
+    leader: whether another robot is in their hand; hands: file descriptor of shared memory.
     """
 
     leader: bool
     hands: int = -1
-    frames: int = -1
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class ControlConfig:
     spec: of what shall act, as JSON; None where anything does, and the robot's own Spec holds. Who
     acts is one of policy, operator, replay (a file of recorded actions) and calibrate.
     cameras: beside the robot's own, in processes of their own. events, ticks, chunks: file
-    descriptors.
+    descriptors; frames: of shared memory, where somebody records.
     """
 
     robot: str
@@ -87,3 +85,4 @@ class ControlConfig:
     events: int = -1
     ticks: int = -1
     chunks: int = -1
+    frames: int = -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..mailbox import Ring
-from ..robot import Command, Obs, Step
+from ..robot import SOURCES, Command, Obs, Step, source_number
 from ..spec import Spec
 
 MEMORY = 1 << 26  # bytes that frames may take which are not recorded yet
@@ -47,7 +47,8 @@ class Periods:
 def frame_type(spec: Spec) -> np.dtype:
     """Return the record of one frame.
 
-    following: whether the robot is where the operator wants it.
+    following: whether the robot is where the operator wants it; source: who acted, by the number in
+    SOURCES.
     """
     observed = []
     for key, field in spec.observations.items():
@@ -57,6 +58,7 @@ def frame_type(spec: Spec) -> np.dtype:
             ("episode", "i8"),
             ("time", "f8"),
             ("following", "u1"),
+            ("source", "u1"),
             ("sent", "f8", (spec.action_size,)),
             ("stamps", "f8", (len(spec.observations),)),
             ("obs", observed),
@@ -94,6 +96,7 @@ class FrameSender:
         record["sent"] = step.sent
         wanted = step.intended.action
         record["following"] = wanted is not None and step.intended.source != "approach"
+        record["source"] = source_number(step.intended.source)
         for index, key in enumerate(self._spec.observations):
             record["obs"][key] = obs.data[key]
             record["stamps"][index] = obs.stamps.get(key, obs.time)
@@ -125,7 +128,7 @@ class FrameReader:
         stamps = dict(zip(self._spec.observations, record["stamps"].tolist(), strict=True))
         sent = np.array(record["sent"])
         obs = Obs(time, data, stamps)
-        step = Step(obs, Command(sent, "operator"), sent, lateness=0.0)
+        step = Step(obs, Command(sent, SOURCES[record["source"]]), sent, lateness=0.0)
         return int(record["episode"]), bool(record["following"]), step
 
     def close(self) -> None:

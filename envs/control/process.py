@@ -137,7 +137,7 @@ def _make_control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
         log=Wire(config.ticks, TICKS),
         cameras=cameras,
         inference=inference,
-        listener=FrameSender(robot.spec, config.operator.frames) if config.operator else None,
+        listener=FrameSender(robot.spec, config.frames) if config.frames >= 0 else None,
         is_over=actor.is_over if isinstance(actor, Replay) else is_never_over,
     )
     _stop_on_signals(control)

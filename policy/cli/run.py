@@ -7,9 +7,8 @@ from dataclasses import dataclass, fields
 from omegaconf import MISSING
 from rich.console import Console
 
-from ..serving.run import Level
 from ..serving.run import run as run_robot
-from ..serving.run_config import RunConfig
+from ..serving.run_config import Level, RunConfig
 from .printing import say
 from .prompts import Person
 

@@ -7,39 +7,37 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-import numpy as np
+from typing import Any, Protocol
 
 from ...envs import Spec
 from ...envs.atomic_files import write_file
 from ...envs.cameras.camera_config import CameraConfig, read_cameras
 from ...envs.control.control_config import ControlConfig
 from ...envs.control.control_loop import NOT_BEGUN
-from ...envs.control.log_reading import Altered, missed, read_ticks
+from ...envs.control.log_reading import read_ticks
 from ...envs.control.telemetry import LATENCY, RunLog
 from ...envs.interrupts import ended_by_signals, handled_signals
+from ...envs.mailbox import empty_memory
 from ...envs.safety.calibration import delays
 from ...envs.safety.states import State
 from ...envs.schema import to_plain
 from ...envs.versions import versions
 from ..engines.loading import find_weights
 from .acting import acting, write_recorded_actions
+from .episode_report import report_episode
 from .inference_config import InferenceConfig
-from .run_config import RunConfig, require_consistent
+from .run_config import Level, Log, RunConfig, require_consistent
+from .run_recorder import RunRecorder
 from .supervisor import START_SECONDS, Supervisor
 from .systemd import notify
 
 HANG_SECONDS = 10.0  # without a tick, after which a run that nobody attends ends
-MISSED_SHARE = 0.01  # of the ticks of an episode, above which it is logged
-ALTERED_SHARE = 0.1  # of the commands of an episode, above which a person is warned of it
-Level = Literal["info", "warning", "alarm"]
-Log = Callable[[str, Level], None]
 
 
 class Operator(Protocol):
@@ -91,8 +89,11 @@ def _run(
         log(text, "warning")
 
     hang_seconds = HANG_SECONDS if config.unattended else math.inf
+    frames = empty_memory()
+    if config.record:
+        control = replace(control, frames=frames)
     supervisor = Supervisor(
-        run_log, control, warn, inference, hang_seconds=hang_seconds, cameras=cameras
+        run_log, control, warn, inference, [frames], hang_seconds=hang_seconds, cameras=cameras
     )
     try:
         ready = supervisor.wait("ready", seconds=START_SECONDS)
@@ -106,12 +107,14 @@ def _run(
             config = replace(config, episodes=1, seconds=ready["seconds"])
             for name, reason in ready["skipped"].items():
                 log(f"{name} is left out: {reason}", "info")
-        code = _play_episodes(config, supervisor, spec, operator, log)
+        with _recording(config, supervisor, spec, frames, log) as recorder:
+            code = _play_episodes(config, supervisor, spec, operator, log, recorder)
     finally:
         inference_seconds = supervisor.inference_seconds
         wrong = supervisor.close()
         for text in wrong:
             log(text, "alarm")
+        os.close(frames)
         log(f"stopped; log in {config.out}", "info")
     if config.calibrate and not code:
         code = _report_delays(Path(config.out), spec, inference_seconds, log)
@@ -145,8 +148,33 @@ def _write_facts(
     run_log.facts(Spec.from_json(ready["spec"]), **facts)
 
 
+@contextmanager
+def _recording(
+    config: RunConfig, supervisor: Supervisor, spec: Spec, frames: int, log: Log
+) -> Iterator[RunRecorder | None]:
+    """Keep the episodes in a store, where there shall be one."""
+    if not config.record:
+        yield None
+        return
+    rings = supervisor.cameras.rings if supervisor.cameras else {}
+    notes = {"robot": config.robot, "actor": config.policy or config.actions, **versions()}
+    recorder = RunRecorder(Path(config.record), spec, frames, rings, notes)
+    supervisor.on_poll = recorder.take
+    try:
+        yield recorder
+    finally:
+        supervisor.on_poll = lambda: None
+        for line in recorder.close():
+            log(line, "info")
+
+
 def _play_episodes(
-    config: RunConfig, supervisor: Supervisor, spec: Spec, operator: Operator, log: Log
+    config: RunConfig,
+    supervisor: Supervisor,
+    spec: Spec,
+    operator: Operator,
+    log: Log,
+    recorder: RunRecorder | None,
 ) -> int:
     """Play one episode after the other; return 1 where one failed."""
     code = 0
@@ -154,16 +182,19 @@ def _play_episodes(
         if not config.unattended and not operator.begins(episode, supervisor.poll):
             break
         outcome = _play_episode(config, supervisor, episode)
+        if recorder:
+            recorder.take_all()
         success = outcome.success
         if success is None and not config.unattended:
             success = operator.judges(supervisor.poll)
         supervisor.run_log.note("judged", episode=episode, success=success)
         log(f"episode {episode}: {outcome.why}; success: {success}", "info")
+        for line in recorder.end(success) if recorder else ():
+            log(line, "info")
         ticks = read_ticks(supervisor.run_log.folder, _state(config))
         ticks = ticks[ticks["episode"] == outcome.number]
-        _log_altered_commands(spec, ticks, log)
-        _log_missed_ticks(spec, ticks, log)
-        _log_camera_ages(supervisor, ticks, log)
+        cameras = [port.name for port in supervisor.cameras.ports] if supervisor.cameras else []
+        report_episode(spec, ticks, cameras, log)
         if success is False or outcome.is_fault:
             code = 1
         if config.unattended and (outcome.interrupted or outcome.is_fault):
@@ -200,31 +231,6 @@ def _play_episode(config: RunConfig, supervisor: Supervisor, episode: int) -> Pl
 
 def _state(config: RunConfig) -> State:
     return State.SHADOW if config.shadow else State.ACTIVE
-
-
-def _log_altered_commands(spec: Spec, ticks: np.ndarray, log: Log) -> None:
-    altered = Altered.of(spec, ticks)
-    if len(altered.distances):
-        log(altered.describe(), "warning" if altered.share > ALTERED_SHARE else "info")
-
-
-def _log_missed_ticks(spec: Spec, ticks: np.ndarray, log: Log) -> None:
-    hz = spec.command_hz
-    lost, due = missed(ticks, hz)
-    if lost > MISSED_SHARE * due:
-        log(f"{lost} of {due} ticks were missed: this computer does not keep {hz:g} Hz", "alarm")
-
-
-def _log_camera_ages(supervisor: Supervisor, ticks: np.ndarray, log: Log) -> None:
-    """Log how old the newest pictures were at the ticks of an episode."""
-    ports = supervisor.cameras.ports if supervisor.cameras else ()
-    ages = 1e3 * ticks["ages"]
-    if not ports or not len(ages):
-        return
-    told = []
-    for port, age in zip(ports, ages.T[-len(ports) :], strict=True):  # the robot's own come first
-        told.append(f"{port.name} {np.median(age):.0f} ms, at most {age.max():.0f} ms")
-    log(f"the newest pictures were old: {'; '.join(told)}", "info")
 
 
 @contextmanager

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ...envs import ConfigError
 from ...envs.agent import require_delay
 from ...envs.hardware.registry import is_driver
 from ...envs.safety.states import WatchdogConfig
+
+Level = Literal["info", "warning", "alarm"]
+Log = Callable[[str, Level], None]  # is given what a person has to know
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class RunConfig:
     # the robot's limits tighter
     limits: str = ""
     unlimited: tuple[str, ...] = ()  # actions that go without limits
+    # a store, made where there is none, in which every episode is kept as a demonstration
+    record: str = ""
     shadow: bool = False  # everything runs, nothing is sent
     # in place of a policy a small motion of one joint after the other, which tells how old
     # observations are and how long commands take; with a policy also how long its inference takes
@@ -54,6 +60,8 @@ def require_consistent(config: RunConfig) -> None:
         raise ConfigError("run needs either a policy= or recorded actions=")
     if config.calibrate and config.shadow:
         raise ConfigError("calibrate=true moves the robot: it cannot be done with shadow=true")
+    if config.record and (config.shadow or config.calibrate):
+        raise ConfigError("record= keeps what a policy has sent: not with shadow or calibrate=true")
     if config.actuation_delay is not None:
         require_delay(config.actuation_delay)
     if config.cameras is not None and not is_driver(config.robot):

@@ -65,6 +65,7 @@ class Supervisor:
         cameras: Mapping[str, CameraConfig] | None = None,
     ) -> None:
         self.run_log = run_log
+        self.on_poll: Callable[[], None] = lambda: None  # what else is looked after
         self._log = log
         self._hang_seconds = hang_seconds
         self._arrived = Queue[dict[str, Any]]()  # from the threads that listen
@@ -83,7 +84,10 @@ class Supervisor:
             ports = self.cameras.ports
             config = replace(config, cameras=ports)
             if inference:
-                config, fds = self._start_inference(replace(inference, cameras=ports), config)
+                config, of_inference = self._start_inference(
+                    replace(inference, cameras=ports), config
+                )
+                fds = [*fds, *of_inference]
             self._start_control(config, [*fds, *(port.status for port in ports)])
         except BaseException:
             self.close()
@@ -174,6 +178,7 @@ class Supervisor:
             while True:
                 self._note(self._arrived.get_nowait())
         self._look_after_control()
+        self.on_poll()
         for text in self.cameras.look() if self.cameras else ():
             self.run_log.note("camera", text=text)
             self._log(text)

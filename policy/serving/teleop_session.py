@@ -150,7 +150,8 @@ class TeleopSession:
             limits_file=self.limits,
             unlimited=tuple(self.unlimited),
             priority=self.priority,
-            operator=OperatorActor(leader is not None, hands, frames),
+            operator=OperatorActor(leader is not None, hands),
+            frames=frames,
         )
         cameras = {} if self.cameras is None else read_cameras(self.cameras)
         supervisor = Supervisor(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ...envs import ConfigError
 from ..policy import PolicyConfig
 from .augmentation import AugmentationConfig
+from .emphasis import require_emphasis
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class TrainConfig:
     views: int = 4  # in which each picture is learnt where weights_rate is 0, changed at random
     noise_levels: int = 1  # at which each window is learnt in a step, its pictures encoded once
     augment: AugmentationConfig = field(default_factory=AugmentationConfig)  # changes at random
+    # how often windows are learnt from, 1 unless said: by who acts there (policy, operator, expert,
+    # unknown), and by how the episode ended (success, failure, unjudged); 0 leaves them out
+    emphasis: dict[str, float] = field(default_factory=dict)
     held_out: float = 0.04  # share of episodes that are not trained on but measure the loss
     seed: int = 0  # of all that is drawn
     # [s] between two saves of the unfinished run, or longer where saving would take more than a
@@ -45,5 +49,6 @@ class TrainConfig:
         for name in ("steps", "batch", "noise_levels", "views", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_emphasis(self.emphasis)
         if self.threads < 0:
             raise ConfigError(f"threads must be at least 0, not {self.threads}")

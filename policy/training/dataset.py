@@ -22,6 +22,7 @@ from .augmentation import AugmentationConfig
 from .caching.image_cache import CachedImages, cache_folder, cache_images, needed_bytes
 from .caching.map_cache import CachedMaps, cache_maps
 from .caching.mapped_arrays import map_arrays
+from .emphasis import weigh_windows
 
 OnFrames = Callable[[str, int, int], None]  # is given a camera, pictures done, and of how many
 
@@ -121,6 +122,7 @@ class Dataset:
     held_out: Samples | None
     shapes: Mapping[str, tuple[int, ...]]  # of the arrays that are sampled
     pictures: Mapping[str, CachedImages] = field(default_factory=dict)  # of every camera
+    weights: np.ndarray | None = None  # how often each sample to train on is drawn; None: alike
 
 
 def _draw_views(count: int, views: int, generator: Generator | None) -> np.ndarray:
@@ -141,6 +143,7 @@ def read_dataset(
     known: Spec | None = None,
     held_out: float = 0.0,
     seed: int = 0,
+    emphasis: Mapping[str, float] | None = None,
     on_frames: OnFrames = lambda camera, done, total: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Dataset:
@@ -148,9 +151,10 @@ def read_dataset(
 
     states, cameras: fields to learn from, by default all. known: of a policy that is there already,
     whose fields are taken, as far as the store has them, in place of these. held_out: share of
-    episodes, drawn by `seed`, to validate on. on_frames: is told how many pictures are cached. log:
-    is told in one line each what is used and left out, and what it takes. Raises DataError where
-    there is nothing to learn from, and ConfigError for fields that the store has not.
+    episodes, drawn by `seed`, to validate on. emphasis: as `TrainConfig` says. on_frames: is told
+    how many pictures are cached. log: is told in one line each what is used and left out, and what
+    it takes. Raises DataError where there is nothing to learn from, and ConfigError for fields that
+    the store has not.
     """
     store = DemoStore.open(path)
     store.require()
@@ -169,16 +173,15 @@ def read_dataset(
     if pictures:
         log(_describe_cache(store, list(pictures), images.side))
     normaliser = Normaliser.fit(spec, arrays, store.ends, config.differences)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for key, array in [*arrays.items(), *pictures.items()]:
-        shapes[key] = tuple(array.shape)
+    shapes = {key: tuple(array.shape) for key, array in [*arrays.items(), *pictures.items()]}
     rest = _select_episodes(every, store.ends, held)
 
     def sample(chosen: Windows) -> WindowSamples:
         return WindowSamples(arrays, pictures, images.frames, chosen, device)
 
     held_out_samples = sample(rest) if len(rest) else None
-    return Dataset(spec, normaliser, sample(train), held_out_samples, shapes, pictures)
+    weights = weigh_windows(store, train, emphasis or {})
+    return Dataset(spec, normaliser, sample(train), held_out_samples, shapes, pictures, weights)
 
 
 def with_maps(

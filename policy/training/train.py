@@ -26,6 +26,7 @@ from ..policy import Policy, PolicyConfig
 from .caching.image_cache import cache_folder
 from .config import TrainConfig
 from .dataset import Dataset, OnFrames, Samples, read_dataset, with_maps
+from .emphasis import RowDraw
 from .log import Log
 from .processor import torch_threads
 from .resume import RESUME, resume_run, save_run
@@ -72,6 +73,7 @@ def train(
             known=None if begun is None else begun.spec,
             held_out=config.held_out,
             seed=config.seed,
+            emphasis=config.emphasis,
             on_frames=on_frames,
             log=log,
         )
@@ -168,12 +170,11 @@ def _loop(
     saved = time.monotonic()
     pause = config.save_seconds
     generator = Generator(state.device)
+    row_draw = RowDraw(len(dataset.train), dataset.weights, state.device)
     while step < config.steps:
         # The draws of a step are its own, so that there is no stream to save.
         generator.manual_seed(config.seed * 1_000_000_007 + step)
-        rows = torch.randint(
-            len(dataset.train), (config.batch,), generator=generator, device=state.device
-        )
+        rows = row_draw.draw(config.batch, generator)
         loss = state.take_step(dataset.train.batch(rows, generator), generator, step)
         step += 1
         if step % config.log_every == 0 or step in (first_logged, config.steps):

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from fewstep.demos.curating import curate
 from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError, FewstepError, Field, Spec
@@ -132,6 +134,29 @@ def test_several_episodes_in_one_append_are_one_each(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="without frames"):
             store.append(make(5), Episode({k: v[:0] for k, v in make(6).data.items()}, SPEC))
     assert_equal(DemoStore.open(store.path), episodes)
+
+
+def test_who_acted_reads_back_frame_by_frame(tmp_path: Path) -> None:
+    said = Episode(small(3).data, SMALL, source=np.array([1, 2, 2]))
+    with DemoStore.create(tmp_path / "s", SMALL) as store:
+        store.append(small(5))
+        assert not (tmp_path / "s/meta/source").exists(), "nobody has said anything yet"
+        store.append(said, small(2))
+    with DemoStore.open(tmp_path / "s", "a") as store:
+        store.append(small(1), said)
+        assert store.sources().tolist() == [0] * 5 + [1, 2, 2, 0, 0, 0, 1, 2, 2]
+    curate(store.path, lambda curation: replace(curation, deleted=frozenset({1})))
+    store = DemoStore.open(store.path)
+    assert store.sources().tolist() == [0] * 8 + [1, 2, 2] and store.sources(9).tolist() == [2, 2]
+    assert store.episode(0).source is None and store.episode(-1).sources.tolist() == [1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "source", [[1, 1], [1, 1, 9], [1, -1, 0], [[1], [1], [1]], ["a", "b", "c"]]
+)
+def test_who_acted_is_one_of_those_known(source: list[Any]) -> None:
+    with pytest.raises(DataError, match="of numbers below 4, for "):
+        Episode(small(3).data, SMALL, source=np.array(source))
 
 
 def test_the_spec_and_provenance_read_back(tmp_path: Path) -> None:

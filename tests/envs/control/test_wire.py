@@ -176,6 +176,7 @@ def test_frames_come_through_as_they_were_one_for_each_period() -> None:
     assert [episode for episode, _, _ in found] == [0] * 10 + [1] * 10 and reader.lost == 0
     assert [float(step.sent[0]) for _, _, step in found[:10]] == list(range(0, 100, 10))
     last = found[-1][2]
+    assert last.intended.source == "policy"
     assert last.obs.data["position"][0] == np.float32(90 / 7) and last.obs.stamps[
         "position"
     ] == pytest.approx(0.89)

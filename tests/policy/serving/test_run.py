@@ -22,12 +22,13 @@ from serving_cases import served
 
 from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
-from fewstep.envs import DataError, RobotError, Spec
+from fewstep.envs import DataError, Field, RobotError, Spec
 from fewstep.envs.agent import Chunk
 from fewstep.envs.control.control_loop import tick_type
 from fewstep.envs.control.log_reading import latencies, read_chunks
 from fewstep.envs.control.telemetry import RunLog, set_aside
 from fewstep.envs.hardware.registry import make_live
+from fewstep.envs.robot import SOURCES
 from fewstep.envs.safety.states import State
 from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.cli.main import main
@@ -141,6 +142,31 @@ def test_the_latencies_of_what_is_no_run_are_refused(tmp_path: Path):
         latencies(tmp_path)
 
 
+def test_the_episodes_of_a_run_are_demonstrations(policy: Path, tmp_path: Path, capsys) -> None:
+    store = tmp_path / "demos"
+    for expected in (2, 4):
+        assert run(policy, tmp_path / "out", "seconds=1.5", "episodes=2", f"record={store}") == 0
+        kept = DemoStore.open(store)
+        assert len(kept) == expected and kept.success == [None] * expected
+    frames = round(1.5 * ARM.policy_hz)
+    assert f"kept: not judged, {frames} frames; 4 episodes in all" in capsys.readouterr().out
+    assert (kept.sources() == SOURCES.index("policy")).all() and kept.spec == ARM
+    t = ticks(tmp_path / "out")
+    active = t[(t["state"] == STATES.index(State.ACTIVE)) & (t["episode"] == 1)]
+    episode = kept.episode(-1)
+    rows = np.searchsorted(active["time"] - active["time"][0], episode.data["time"] - 1e-3)
+    np.testing.assert_allclose(active["sent"][rows], episode.data["action"], atol=1e-6)
+    np.testing.assert_allclose(active["measured"][rows], episode.data["joints"], atol=1e-6)
+
+
+def test_a_store_of_another_robot_takes_no_run(policy: Path, tmp_path: Path, capsys) -> None:
+    other = Spec({"joints": Field((5,), "rad")}, {"joints": Field((5,), "rad")}, 10.0)
+    DemoStore.create(tmp_path / "demos", other).close()
+    assert run(policy, tmp_path / "out", f"record={tmp_path / 'demos'}") == 1
+    assert "the robot does not fit" in capsys.readouterr().err
+    assert not {"begins"} & {e["event"] for e in events(tmp_path / "out")}
+
+
 def test_a_shadow_sends_nothing_and_tells_what_it_would(policy: Path, tmp_path: Path, capsys):
     assert run(policy, tmp_path, "seconds=1", "shadow=true") == 0
     t = ticks(tmp_path)
@@ -234,6 +260,10 @@ def test_systemd_hears_that_it_is_ready_and_alive(policy: Path, tmp_path: Path, 
         (
             ["robot=simulated", "policy=POLICY", "calibrate=true", "shadow=true"],
             "calibrate=true moves the robot",
+        ),
+        (
+            ["robot=simulated", "policy=POLICY", "record=x", "shadow=true"],
+            "record= keeps what a policy has sent: not with shadow",
         ),
         (
             ["robot=simulated", "policy=POLICY", "actions=x", "calibrate=true"],

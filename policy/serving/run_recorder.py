@@ -1,0 +1,87 @@
+"""The episodes of a run, kept as demonstrations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ...demos.recording.experts import open_writable
+from ...demos.recording.recorder import Recorder
+from ...demos.recording.session import describe_kept
+from ...envs import DataError, Outcome, Spec, incompatibilities
+from ...envs.cameras.camera_config import without
+from ...envs.cameras.pictured_frames import PictureFinder
+from ...envs.cameras.rings import PictureRing
+from ...envs.control.frames import FrameReader
+
+LOOK_SECONDS = 0.01  # between two looks for the last pictures of an episode
+
+
+class RunRecorder:
+    """Takes the frames of a run as they come, and stores each episode once it is judged.
+
+    path: of the store, which is made where there is none. spec: of the robot and its cameras.
+    frames: file descriptor of the memory through which they come. notes: provenance of a new store.
+    DataError where the store is of another robot.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        spec: Spec,
+        frames: int,
+        rings: Mapping[str, PictureRing],
+        notes: Mapping[str, Any],
+    ) -> None:
+        self._opened = ExitStack()
+        self._frames = FrameReader(without(spec, rings), frames)
+        self._opened.callback(self._frames.close)
+        self._store = self._opened.enter_context(open_writable(path, spec, notes, images=""))
+        wrong = incompatibilities(self._store.spec, spec)
+        if wrong:
+            self._opened.close()
+            raise DataError(f"the robot does not fit {path}: {'; '.join(wrong)}")
+        self._pictures = PictureFinder(rings)
+        self._recorder = Recorder(self._store)
+        self._lost = 0  # frames, before this episode
+
+    def take(self) -> None:
+        """Take the frames that have come."""
+        frame = self._frames.read()
+        while frame is not None:
+            self._pictures.put(frame)
+            frame = self._frames.read()
+        frame = self._pictures.take()
+        while frame is not None:
+            self._recorder.step(frame[2])
+            frame = self._pictures.take()
+
+    def take_all(self) -> None:
+        """Take what is left of an episode that has ended."""
+        self.take()
+        while self._pictures.waits:
+            time.sleep(LOOK_SECONDS)
+            self.take()
+
+    def end(self, success: bool | None) -> list[str]:
+        """Store the episode, and return in words what became of it; nothing where it had none."""
+        stored = self._recorder.end(Outcome(success))
+        if stored is None:
+            return []
+        lost = self._frames.lost - self._lost
+        self._lost = self._frames.lost
+        told = [describe_kept(stored, self._store), self._pictures.take_skews()]
+        if lost:
+            told.append(f"{lost} frames were lost: this computer records too slowly")
+        return [line for line in told if line]
+
+    def close(self) -> list[str]:
+        """Store what nobody has judged, let go of the store, and return what became of it."""
+        try:
+            self.take_all()
+            return self.end(None)
+        finally:
+            self._opened.close()
