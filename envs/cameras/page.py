@@ -66,7 +66,7 @@ class CameraPage:
             self._obey(self._asked.get_nowait())
         if not self._audience.watched:
             return
-        self._audience.show(np.hstack([_tile(ring) for ring in self._rings.values()]))
+        self._audience.show(np.hstack([tile_of(ring) for ring in self._rings.values()]))
         if time.monotonic() > self._told_at + TOLD_PERIOD:
             self._told_at = time.monotonic()
             troubles = self._look()
@@ -94,7 +94,8 @@ class CameraPage:
             self._audience.tell(json.dumps({"said": str(error), "wrong": True}))
 
 
-def _tile(ring: PictureRing) -> np.ndarray:
+def tile_of(ring: PictureRing) -> np.ndarray:
+    """Return the newest picture of a camera at the size of a tile, black while there is none."""
     found = ring.nearest(time.monotonic())
     return np.zeros((*TILE, 3), np.uint8) if found is None else resize(found[1], TILE)
 

@@ -32,8 +32,9 @@ from ..engines.loading import find_weights
 from .acting import acting, write_recorded_actions
 from .episode_report import report_episode
 from .inference_config import InferenceConfig
+from .live.run_page import showing
 from .run_config import Level, Log, RunConfig, require_consistent
-from .run_recorder import RunRecorder
+from .run_recorder import RunRecorder, recording
 from .supervisor import START_SECONDS, Supervisor
 from .systemd import notify
 
@@ -107,7 +108,10 @@ def _run(
             config = replace(config, episodes=1, seconds=ready["seconds"])
             for name, reason in ready["skipped"].items():
                 log(f"{name} is left out: {reason}", "info")
-        with _recording(config, supervisor, spec, frames, log) as recorder:
+        with (
+            showing(config, supervisor, control, spec, log),
+            recording(config, supervisor, spec, frames, log) as recorder,
+        ):
             code = _play_episodes(config, supervisor, spec, operator, log, recorder)
     finally:
         inference_seconds = supervisor.inference_seconds
@@ -146,26 +150,6 @@ def _write_facts(
         facts["action_steps"] = control.policy.action_steps
         facts["actuation_delay"] = control.policy.actuation_delay
     run_log.facts(Spec.from_json(ready["spec"]), **facts)
-
-
-@contextmanager
-def _recording(
-    config: RunConfig, supervisor: Supervisor, spec: Spec, frames: int, log: Log
-) -> Iterator[RunRecorder | None]:
-    """Keep the episodes in a store, where there shall be one."""
-    if not config.record:
-        yield None
-        return
-    rings = supervisor.cameras.rings if supervisor.cameras else {}
-    notes = {"robot": config.robot, "actor": config.policy or config.actions, **versions()}
-    recorder = RunRecorder(Path(config.record), spec, frames, rings, notes)
-    supervisor.on_poll = recorder.take
-    try:
-        yield recorder
-    finally:
-        supervisor.on_poll = lambda: None
-        for line in recorder.close():
-            log(line, "info")
 
 
 def _play_episodes(

@@ -49,6 +49,8 @@ class RunConfig:
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     priority: int = 50  # of SCHED_FIFO, 0 to go without
     threads: int = 1  # of the CPU, for the inference
+    page: bool = True  # serve a page that shows the run, with buttons to hold, arm and end it
+    port: int = 0  # of the page, on this machine only; 0 takes any
     out: str = "out/run"  # folder of the log
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from ...envs.cameras.camera_config import without
 from ...envs.cameras.pictured_frames import PictureFinder
 from ...envs.cameras.rings import PictureRing
 from ...envs.control.frames import FrameReader
+from ...envs.versions import versions
+from .run_config import Log, RunConfig
+from .supervisor import Supervisor
 
 LOOK_SECONDS = 0.01  # between two looks for the last pictures of an episode
 
@@ -85,3 +88,23 @@ class RunRecorder:
             return self.end(None)
         finally:
             self._opened.close()
+
+
+@contextmanager
+def recording(
+    config: RunConfig, supervisor: Supervisor, spec: Spec, frames: int, log: Log
+) -> Iterator[RunRecorder | None]:
+    """Keep the episodes in a store, where there shall be one."""
+    if not config.record:
+        yield None
+        return
+    rings = supervisor.cameras.rings if supervisor.cameras else {}
+    notes = {"robot": config.robot, "actor": config.policy or config.actions, **versions()}
+    recorder = RunRecorder(Path(config.record), spec, frames, rings, notes)
+    supervisor.on_poll.append(recorder.take)
+    try:
+        yield recorder
+    finally:
+        supervisor.on_poll.remove(recorder.take)
+        for line in recorder.close():
+            log(line, "info")

@@ -65,7 +65,7 @@ class Supervisor:
         cameras: Mapping[str, CameraConfig] | None = None,
     ) -> None:
         self.run_log = run_log
-        self.on_poll: Callable[[], None] = lambda: None  # what else is looked after
+        self.on_poll: list[Callable[[], None]] = []  # what else is looked after
         self._log = log
         self._hang_seconds = hang_seconds
         self._arrived = Queue[dict[str, Any]]()  # from the threads that listen
@@ -178,7 +178,8 @@ class Supervisor:
             while True:
                 self._note(self._arrived.get_nowait())
         self._look_after_control()
-        self.on_poll()
+        for look in self.on_poll:
+            look()
         for text in self.cameras.look() if self.cameras else ():
             self.run_log.note("camera", text=text)
             self._log(text)

@@ -17,6 +17,7 @@ import motion
 import numpy as np
 import pytest
 import torch
+from live_node import ARM, HZ, OPTIONS, PATIENT, STATES, Live, events, ticks
 from rich.console import Console
 from serving_cases import served
 
@@ -24,10 +25,8 @@ from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError, Field, RobotError, Spec
 from fewstep.envs.agent import Chunk
-from fewstep.envs.control.control_loop import tick_type
 from fewstep.envs.control.log_reading import latencies, read_chunks
 from fewstep.envs.control.telemetry import RunLog, set_aside
-from fewstep.envs.hardware.registry import make_live
 from fewstep.envs.robot import SOURCES
 from fewstep.envs.safety.states import State
 from fewstep.policy.checkpoint import save_policy
@@ -40,14 +39,6 @@ from fewstep.policy.serving.acting import acting
 from fewstep.policy.serving.run_config import RunConfig
 from fewstep.policy.serving.server.layout import read_layout
 
-OPTIONS = ("+options.hz=100", "+options.joints=3")
-PATIENT = (
-    "watchdog.action_seconds=30",
-    "watchdog.observation_seconds=10",
-)  # a busy machine is no fault of theirs
-ARM = make_live("simulated", {"hz": 100, "joints": 3}).spec
-HZ, STATES = 100, tuple(State)
-
 
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory) -> Path:
@@ -56,16 +47,6 @@ def policy(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("run") / "policy"
     save_policy(Policy(ARM, PolicyConfig(horizon=16, action_steps=8, net=net)), path, {})
     return path
-
-
-def ticks(out: Path) -> np.ndarray:
-    size = tick_type(3, 1).itemsize
-    content = (out / "ticks.bin").read_bytes()
-    return np.frombuffer(content[: len(content) // size * size], tick_type(3, 1))
-
-
-def events(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
 
 
 def within_limits(out: Path) -> None:
@@ -349,55 +330,12 @@ def test_what_was_typed_before_the_question_is_no_answer(monkeypatch):
 # Something goes wrong
 
 
-class Live:
-    """A node in a thread, so that a test can do to its processes what it likes."""
-
-    def __init__(self, policy: Path | str, out: Path, *more: str) -> None:
-        self.out, self._said = out, out.with_name("said")
-        settings = [
-            f"policy={policy}",
-            "robot=simulated",
-            *OPTIONS,
-            "unattended=true",
-            "seconds=30",
-            f"out={out}",
-        ]
-        command = [sys.executable, "-m", "fewstep.policy.cli.main", "run", *settings, *more]
-        with self._said.open("w") as said:
-            self.process = subprocess.Popen(command, stdout=said, start_new_session=True)
-
-    def said(self) -> str:
-        """On its terminal, in one line."""
-        return " ".join(self._said.read_text().split())
-
-    def pid(self, event: str) -> int:
-        """Of the process that said so last."""
-        return [e["pid"] for e in events(self.out) if e["event"] == event][-1]
-
-    def until(self, found: Callable[[], Any], seconds: float = 150.0) -> None:
-        end = time.monotonic() + seconds
-        while not (self.out / "events.jsonl").exists() or not found():
-            assert time.monotonic() < end and self.process.poll() is None, events(self.out)
-            time.sleep(0.02)
-
-    def acting(self) -> None:
-        """Wait until actions have been sent for a while."""
-        active = STATES.index(State.ACTIVE)
-        self.until((self.out / "ticks.bin").exists)
-        self.until(lambda: (ticks(self.out)["state"] == active).sum() > 80)
-
-    def end(self, seconds: float = 120.0) -> int:
-        return self.process.wait(seconds)
-
-
 @pytest.fixture
 def live(policy: Path, tmp_path: Path) -> Iterator[Callable[..., Live]]:
     made: list[Live] = []
     yield lambda *more: made.append(Live(policy, tmp_path / "out", *more)) or made[-1]
     for node in made:
-        if node.process.poll() is None:
-            os.killpg(node.process.pid, signal.SIGKILL)
-            node.process.wait()
+        node.kill()
 
 
 def holds(out: Path) -> None:

@@ -1,0 +1,161 @@
+"""What a page has to know of a run that goes on, read from its log as it grows."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ....envs import Spec
+from ....envs.control.control_loop import STATES, tick_type
+from ....envs.control.messages import taken_type
+from ....envs.control.telemetry import CHUNKS, EVENTS, TICKS
+
+SAMPLE_HZ = 20.0  # ticks a second that a page is shown
+MOST_READ = 1 << 20  # bytes of a file that are read at once
+MOST_LINES = 50  # that were said, shown to who comes later
+# Upper ends of the bins of lateness [s]; the last bin has none.
+LATE_BINS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2)
+TOLD = ("safety", "refused", "pause", "unanswered", "camera")  # events whose text is shown
+DIGITS = 5
+
+
+class GrowingFile:
+    """A file that another thread or process adds to."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0  # bytes so far
+
+    def take(self, size: int) -> bytes:
+        """Return what has been added since, in whole records of `size` bytes."""
+        with suppress(OSError), self._path.open("rb") as file:
+            file.seek(self._read)
+            content = file.read(max(1, MOST_READ // size) * size)
+            whole = content[: len(content) // size * size]
+            self._read += len(whole)
+            return whole
+        return b""
+
+
+class LiveFeed:
+    """Reads the log of a run, and tells what is new of it.
+
+    folder: of the log. spec: of the robot and its cameras; horizon: of the policy's chunks, 0
+    without one.
+    """
+
+    def __init__(self, folder: Path, spec: Spec, horizon: int) -> None:
+        self.spec = spec
+        self._tick_type = tick_type(spec.action_size, len(spec.observations))
+        self._chunk_type = taken_type(horizon, spec.action_size)
+        self._ticks = GrowingFile(folder / TICKS)
+        self._chunks = GrowingFile(folder / CHUNKS)
+        self._events = GrowingFile(folder / EVENTS)
+        self._unfinished = b""  # of a line of the events
+        self._lines: deque[str] = deque(maxlen=MOST_LINES)
+        self._late = np.zeros(len(LATE_BINS) + 1, int)
+        self._latest = 0.0  # the largest lateness [s]
+        self._state = "disarmed"
+        self._episode = -1
+        self._ages: list[float] = []
+        self._sampled = -np.inf  # when the last sample was taken [s, robot's clock]
+        self._chunk: dict[str, Any] | None = None
+        self._heard = time.monotonic()  # when the last tick was there
+
+    def news(self) -> dict[str, Any]:
+        """Return what a page shows now, with the samples since the last time."""
+        samples = self._read_ticks()
+        self._read_chunks()
+        self._read_events()
+        return {
+            "state": self._state,
+            "episode": self._episode,
+            "silent": round(time.monotonic() - self._heard, 2),
+            "samples": samples,
+            "chunk": self._chunk,
+            "late": {
+                "counts": self._late.tolist(),
+                "p99": self._late_quantile(0.99),
+                "most": self._latest,
+            },
+            "ages": dict(zip(self.spec.observations, self._ages, strict=False)),
+            "lines": list(self._lines),
+        }
+
+    def _read_ticks(self) -> list[dict[str, Any]]:
+        """Return a sample of each period, of the ticks that are new."""
+        ticks = np.frombuffer(self._ticks.take(self._tick_type.itemsize), self._tick_type)
+        if not len(ticks):
+            return []
+        self._heard = time.monotonic()
+        np.add.at(self._late, np.searchsorted(LATE_BINS, ticks["lateness"]), 1)
+        self._latest = max(self._latest, float(ticks["lateness"].max()))
+        self._state = str(STATES[ticks[-1]["state"]])
+        self._episode = int(ticks[-1]["episode"])
+        self._ages = ticks[-1]["ages"].tolist()
+        samples = []
+        for tick in ticks:
+            if tick["time"] >= self._sampled + 1 / SAMPLE_HZ - 1e-9:
+                self._sampled = float(tick["time"])
+                samples.append(_plain_sample(tick))
+        return samples
+
+    def _read_chunks(self) -> None:
+        content = self._chunks.take(self._chunk_type.itemsize)
+        for chunk in np.frombuffer(content, self._chunk_type)[-1:]:
+            self._chunk = {
+                "time": float(chunk["time"]),
+                "dt": float(chunk["dt"]),
+                "seconds": float(chunk["seconds"]),
+                "actions": plain_numbers(chunk["actions"]),
+            }
+
+    def _read_events(self) -> None:
+        *whole, self._unfinished = (self._unfinished + self._events.take(1)).split(b"\n")
+        for line in whole:
+            with suppress(ValueError, TypeError, KeyError):
+                event = json.loads(line)
+                if event["event"] in TOLD:
+                    self._lines.append(event["text"])
+                elif event["event"] == "ended":
+                    self._lines.append(f"episode {event['episode']}: {event['why']}")
+
+    def _late_quantile(self, share: float) -> float:
+        """Return the upper end of the bin up to which a share of all ticks has come [s]."""
+        total = self._late.sum()
+        if not total:
+            return 0.0
+        reached = np.searchsorted(np.cumsum(self._late), share * total)
+        return float(LATE_BINS[reached]) if reached < len(LATE_BINS) else self._latest
+
+
+def _plain_sample(tick: np.void) -> dict[str, Any]:
+    sample: dict[str, Any] = {"time": float(tick["time"])}
+    for name in ("measured", "wanted", "limited"):
+        sample[name] = plain_numbers(tick[name])
+    return sample
+
+
+def plain_numbers(values: np.ndarray) -> list[Any]:
+    """Return numbers for JSON with few digits, None for what is none."""
+    if values.ndim > 1:
+        return [plain_numbers(row) for row in values]
+    return [_rounded(value) if np.isfinite(value) else None for value in values.tolist()]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def describe_elements(spec: Spec) -> list[dict[str, str]]:
+    """Return name and unit of each element of an action."""
+    described: list[dict[str, str]] = []
+    for name, unit in zip(spec.element_names(), spec.element_units(), strict=True):
+        described.append({"name": name, "unit": unit})
+    return described

@@ -1,0 +1,76 @@
+"""The page on which an operator sees a run, holds it, arms it again and ends it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from ....envs.cameras.page import tile_of
+from ....envs.cameras.rings import PictureRing
+from ....envs.web.address import Address, listen
+from ....envs.web.audience import Audience
+from .live_feed import LATE_BINS, LiveFeed, describe_elements
+
+PAGE = Path(__file__).with_name("page.html")
+PERIOD = 0.1  # [s] between two looks
+BUTTONS = ("hold", "arm", "stop")
+
+
+class LivePage:
+    """Serves the page from threads of its own, which nobody waits for.
+
+    press: is called, on a thread of the page, with "hold", "arm" or "stop". rings: of cameras. Only
+    who has the address, which holds a secret, sees or presses anything.
+    """
+
+    def __init__(
+        self,
+        feed: LiveFeed,
+        title: str,
+        rings: Mapping[str, PictureRing],
+        port: int,
+        press: Callable[[str], None],
+    ) -> None:
+        self._feed = feed
+        self._rings = rings
+        self._press = press
+        listening = listen("127.0.0.1", port)
+        address = Address("127.0.0.1", listening.getsockname()[1])
+        self.address = address.url
+        greeting = {
+            "title": title,
+            "elements": describe_elements(feed.spec),
+            "late_bins": LATE_BINS,
+            "cameras": list(rings),
+        }
+        self._audience = Audience(
+            address, listening, PAGE, json.dumps(greeting), self._hear, on_leave=lambda: None
+        )
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving; may be called again."""
+        self._end.set()
+        self._thread.join()
+        self._audience.close()
+
+    def _work(self) -> None:
+        while not self._end.wait(PERIOD):
+            if self._audience.watched:
+                self._audience.tell(json.dumps(self._feed.news()))
+                if self._rings:
+                    tiles = [tile_of(ring) for ring in self._rings.values()]
+                    self._audience.show(np.hstack(tiles))
+
+    def _hear(self, message: str | bytes) -> None:
+        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            button = json.loads(message)["press"]
+            if button in BUTTONS:
+                self._press(button)
