@@ -24,8 +24,13 @@ TOLD = 3  # elements that a person is told of, those that were changed most ofte
 
 def read_ticks(folder: Path | str, state: State = State.ACTIVE) -> np.ndarray:
     """Return the ticks (T,) of a run in one state; RobotError where there is no such log."""
-    ticks = _read_records(Path(folder), TICKS, "ticks", tick_type(1, 1))
+    ticks = read_all_ticks(folder)
     return ticks[ticks["state"] == STATES.index(state)]
+
+
+def read_all_ticks(folder: Path | str) -> np.ndarray:
+    """Return the ticks (T,) of a run in every state; RobotError where there is no such log."""
+    return _read_records(Path(folder), TICKS, "ticks", tick_type(1, 1))
 
 
 def read_chunks(folder: Path | str) -> np.ndarray:

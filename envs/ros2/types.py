@@ -28,26 +28,26 @@ class Types:
         except ModuleNotFoundError as error:
             raise RobotError("ROS 2 needs rosbags: pip install 'fewstep[ros2]'") from error
         self._distro = distro
-        self._store: Any = get_typestore(Stores(f"ros2_{distro}"))
+        self.store: Any = get_typestore(Stores(f"ros2_{distro}"))  # of rosbags
 
     def make(self, kind: str, **values: Any) -> Any:
         """Return a message of a type."""
-        return self._store.types[kind](**values)
+        return self.store.types[kind](**values)
 
     def encode(self, message: Any) -> bytes:
         """Return a message as CDR."""
-        return bytes(self._store.serialize_cdr(message, message.__msgtype__))
+        return bytes(self.store.serialize_cdr(message, message.__msgtype__))
 
     def decode(self, content: bytes, kind: str) -> Any:
         """Return the message in CDR; RobotError where it is none of this type."""
         with refusing(RobotError, f"no {kind}"):
-            return self._store.deserialize_cdr(content, kind)
+            return self.store.deserialize_cdr(content, kind)
 
     def hash(self, kind: str) -> str:
         """Return what tells two definitions of a type apart, as it stands in keys."""
         if self._distro in WITHOUT_HASHES:
             return NO_HASH
-        return str(self._store.hash_rihs01(kind))
+        return str(self.store.hash_rihs01(kind))
 
 
 def dds_name(kind: str) -> str:

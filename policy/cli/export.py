@@ -11,6 +11,7 @@ from rich.console import Console
 from ...demos.formats import export_demonstrations
 from ...demos.store import DemoStore
 from ...envs import ConfigError
+from ...envs.errors import pick
 from .overrides import refuse_settings
 from .printing import say
 from .progress import Bars
@@ -18,22 +19,26 @@ from .progress import Bars
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """Export demonstrations for other programs, or a policy to run without torch."""
+    """Export demonstrations or a run's log for other programs, or a policy without torch."""
 
     data: str = ""  # a store
+    run: str = ""  # in place of data: the log of a run, which becomes a bag of ROS 2
     policy: str = ""  # in place of data: a run folder, or a policy that comes with the package
     out: str = MISSING  # a new place; a policy may be exported into its own folder
     # of demonstrations lerobot (v3.0; images become videos), diffusion_policy (zarr v2, exact) or
-    # robomimic (HDF5, exact); of a policy onnx (for onnxruntime and OpenVINO) or cpp (a source)
+    # robomimic (HDF5, exact); of a run mcap; of a policy onnx (for onnxruntime and OpenVINO) or cpp
+    # (a source)
     format: str = ""
     task: str = ""  # what is done, in words; by default what the store says
     network_evaluations: int = 0  # of a policy's chunk, 0 for its own number
 
 
 def run(settings: ExportSettings, console: Console) -> int:
-    """Convert a store to another format, or a policy to what runs without torch."""
-    if bool(settings.data) == bool(settings.policy):
-        raise ConfigError("`fewstep export` needs either data=... or policy=...")
+    """Convert a store or a log to another format, or a policy to what runs without torch."""
+    if sum(map(bool, (settings.data, settings.run, settings.policy))) != 1:
+        raise ConfigError("`fewstep export` needs one of data=..., run=... and policy=...")
+    if settings.run:
+        return _export_run(settings, console)
     if settings.policy:
         refuse_settings(settings, ("task",), "a policy has no task")
         return _export_policy(settings, console)
@@ -49,6 +54,16 @@ def run(settings: ExportSettings, console: Console) -> int:
             progress=lambda done, total: bars.update("export", total, done, "episodes"),
         )
     say(console, f"{settings.out}: {store.size}")
+    return 0
+
+
+def _export_run(settings: ExportSettings, console: Console) -> int:
+    from ...envs.control.log_bag import write_bag  # with rosbags
+
+    refuse_settings(settings, ("task", "network_evaluations"), "the log of a run has none")
+    pick({"mcap": None}, settings.format or "mcap", "format of a run's log")
+    count = write_bag(settings.run, settings.out)
+    say(console, f"{settings.out}: {count} messages of {settings.run}")
     return 0
 
 

@@ -7,7 +7,7 @@ VERBS = {  # each has a module of its name in this folder
     "cameras": "Show what the plugged-in cameras see, and write a file that gives them names.",
     "record": "Record demonstrations: the task's scripted expert acts, or a policy, or a person.",
     "import": "Import demonstrations of another format; what lies at `source` says which.",
-    "export": "Export demonstrations for other programs, or a policy to run without torch.",
+    "export": "Export demonstrations or a run's log for other programs, or a policy without torch.",
     "spec": "Show what a store or a policy says about its fields, and change it.",
     "check": "Look for what is wrong with demonstrations, and say what to do about it.",
     "view": "Look through demonstrations in the browser, and sort bad ones out; nothing is erased.",

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -142,6 +143,7 @@ def _write_facts(
         "unlimited": list(config.unlimited),
         "watchdog": to_plain(config.watchdog),
         "scheduling": ready["scheduling"],
+        "began": {"unix": time.time(), "robot": ready["time"]},
     }
     if inference is not None and control.policy is not None:
         facts["sha256"] = find_weights(config.policy)
