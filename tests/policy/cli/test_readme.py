@@ -110,7 +110,8 @@ class Arm:
 
 
 @pytest.mark.parametrize(
-    "keys", ["calibrate=true", "policy=run shadow=true seconds=1", "policy=run seconds=1"]
+    "keys",
+    ["calibrate=true", "policy=run shadow=true seconds=1", "policy=run record=runs seconds=1"],
 )
 def test_a_robot_runs_and_calibrates_within_its_limits(folder: Path, keys: str):
     (folder / "my_driver.py").write_text(DRIVER)
