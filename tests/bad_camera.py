@@ -2,7 +2,7 @@
 
 `source: bad_camera:BadCamera` with `tests` on the path. `trouble` is a text file that is read before
 each picture: "", "black", "frozen", "slow", "small", "gone", "hangs", "dies", "raises", "none", "floats",
-"future" or "fast".
+"future", "late" or "fast".
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ class BadCamera:
             return None  # pyright: ignore
         if trouble == "floats":
             return time.monotonic(), self._draw().astype(float)
+        if trouble == "late":
+            time.sleep(1 / HZ)
+            return time.monotonic() - 0.12, self._draw()
         if trouble == "future":
             return time.time(), self._draw()
         if trouble == "fast":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,13 +118,16 @@ def _chunk_messages(folder: Path, facts: dict[str, Any], types: Types) -> Iterat
 
 
 def _event_messages(folder: Path, types: Types) -> Iterator[Message]:
-    """Yield what was said by the control process, which knows the robot's time."""
-    with refusing(RobotError, f"{folder / EVENTS} is damaged", folder):
-        for line in (folder / EVENTS).read_text(encoding="utf-8").splitlines():
-            event = json.loads(line)
-            if "time" in event:
-                content = types.make(STRING, data=line)
-                yield Message("/events", STRING, float(event["time"]), content)
+    """Yield what was said by the control process, which knows the robot's time.
+
+    A line that is none, as the last one may be, is left out.
+    """
+    with refusing(RobotError, f"{folder / EVENTS} cannot be read", folder):
+        lines = (folder / EVENTS).read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in lines:
+        with suppress(ValueError, TypeError, KeyError):
+            time = float(json.loads(line)["time"])
+            yield Message("/events", STRING, time, types.make(STRING, data=line))
 
 
 def _joint_state(types: Types, time: float, names: list[str], values: np.ndarray) -> Any:

@@ -35,7 +35,7 @@ from .episode_report import report_episode
 from .inference_config import InferenceConfig
 from .live.run_page import showing
 from .run_config import Level, Log, RunConfig, require_consistent
-from .run_recorder import RunRecorder, recording
+from .run_recorder import RunRecorder, recording, require_place
 from .supervisor import START_SECONDS, Supervisor
 from .systemd import notify
 
@@ -66,6 +66,8 @@ def run(config: RunConfig, operator: Operator, log: Log) -> int:
         0, or 1 where an episode failed or anything went wrong.
     """
     require_consistent(config)
+    if config.record:
+        require_place(Path(config.record))
     cameras = {} if config.cameras is None else read_cameras(config.cameras)
     control, inference = acting(config, tuple(cameras))
     if inference is not None:
@@ -167,6 +169,10 @@ def _play_episodes(
     for episode in range(config.episodes):
         if not config.unattended and not operator.begins(episode, supervisor.poll):
             break
+        if not config.unattended:
+            supervisor.held = False  # a person has begun this one
+        if supervisor.held:
+            break
         outcome = _play_episode(config, supervisor, episode)
         if recorder:
             recorder.take_all()
@@ -208,11 +214,14 @@ def _play_episode(config: RunConfig, supervisor: Supervisor, episode: int) -> Pl
     if not config.shadow:
         supervisor.order("arm")
     seed = str(config.seed + episode) if config.seed >= 0 else "-"
+    rest = "disarm" if config.shadow else "hold"
     supervisor.order(f"play {seed} {config.seconds} {_state(config)}")
-    with _interrupts(supervisor, "disarm" if config.shadow else "hold") as pressed:
+    if supervisor.held:  # on the page, perhaps before there was an episode to hold
+        supervisor.order(rest)
+    with _interrupts(supervisor, rest):
         ended = supervisor.wait("ended")
     why = ended.get("why") or "over"
-    return Played(ended["episode"], why, ended.get("success"), bool(pressed))
+    return Played(ended["episode"], why, ended.get("success"), supervisor.held)
 
 
 def _state(config: RunConfig) -> State:
@@ -220,7 +229,7 @@ def _state(config: RunConfig) -> State:
 
 
 @contextmanager
-def _interrupts(supervisor: Supervisor, rest: str) -> Iterator[list[bool]]:
+def _interrupts(supervisor: Supervisor, rest: str) -> Iterator[None]:
     """Let the first Ctrl-C bring the robot to `rest`, and the second end the run.
 
     So does Ctrl-Z, which stops no arm.
@@ -231,10 +240,11 @@ def _interrupts(supervisor: Supervisor, rest: str) -> Iterator[list[bool]]:
         if pressed:
             raise KeyboardInterrupt
         pressed.append(True)
+        supervisor.held = True
         supervisor.order(rest)
 
     with handled_signals(hold, signal.SIGINT, signal.SIGTSTP):
-        yield pressed
+        yield
 
 
 def _report_delays(out: Path, spec: Spec, inference_seconds: float, log: Log) -> int:

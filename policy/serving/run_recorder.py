@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 from ...demos.recording.experts import open_writable
 from ...demos.recording.recorder import Recorder
 from ...demos.recording.session import describe_kept
+from ...demos.store import DemoStore
 from ...envs import DataError, Outcome, Spec, incompatibilities
 from ...envs.cameras.camera_config import without
 from ...envs.cameras.pictured_frames import PictureFinder
@@ -21,6 +23,17 @@ from .run_config import Log, RunConfig
 from .supervisor import Supervisor
 
 LOOK_SECONDS = 0.01  # between two looks for the last pictures of an episode
+MOST_SECONDS = 1.0  # to wait for them
+
+
+def require_place(path: Path) -> None:
+    """Raise DataError where no store can be appended to, or made, at a path."""
+    if path.exists():
+        DemoStore.open(path, "a").close()
+        return
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise DataError(f"record={path}: nothing can be written into {nearest}")
 
 
 class RunRecorder:
@@ -65,7 +78,8 @@ class RunRecorder:
     def take_all(self) -> None:
         """Take what is left of an episode that has ended."""
         self.take()
-        while self._pictures.waits:
+        end = time.monotonic() + MOST_SECONDS
+        while self._pictures.waits and time.monotonic() < end:
             time.sleep(LOOK_SECONDS)
             self.take()
 
@@ -106,5 +120,6 @@ def recording(
         yield recorder
     finally:
         supervisor.on_poll.remove(recorder.take)
+        supervisor.order("stop")  # it brakes before anything is stored, however long that takes
         for line in recorder.close():
             log(line, "info")

@@ -65,6 +65,7 @@ class Supervisor:
         cameras: Mapping[str, CameraConfig] | None = None,
     ) -> None:
         self.run_log = run_log
+        self.held = False  # whether a person has asked for that since an episode was begun
         self.on_poll: list[Callable[[], None]] = []  # what else is looked after
         self._log = log
         self._hang_seconds = hang_seconds

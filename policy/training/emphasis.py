@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,6 +14,7 @@ from ...envs import ConfigError, DataError
 from ...envs.errors import names
 from ...envs.robot import SOURCES
 
+MOST = 1e6  # times that a window may be drawn for one of another
 ENDINGS = {"success": True, "failure": False, "unjudged": None}
 
 
@@ -24,8 +24,9 @@ def require_emphasis(emphasis: Mapping[str, float]) -> None:
     for word, times in emphasis.items():
         if word not in valid:
             raise ConfigError(f"emphasis: {word!r} is no source or ending; valid: {names(valid)}")
-        if not 0 <= times < math.inf:
-            raise ConfigError(f"emphasis.{word} must be a number, 0 or more, not {times}")
+        is_number = isinstance(times, int | float) and not isinstance(times, bool)
+        if not is_number or not 0 <= times <= MOST:
+            raise ConfigError(f"emphasis.{word} must be a number from 0 to {MOST:g}, not {times!r}")
 
 
 def weigh_windows(

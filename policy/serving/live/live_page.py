@@ -63,8 +63,11 @@ class LivePage:
 
     def _work(self) -> None:
         while not self._end.wait(PERIOD):
+            news = (
+                self._feed.news()
+            )  # whether anybody looks or not, so that nothing old is new later
             if self._audience.watched:
-                self._audience.tell(json.dumps(self._feed.news()))
+                self._audience.tell(json.dumps(news))
                 if self._rings:
                     tiles = [tile_of(ring) for ring in self._rings.values()]
                     self._audience.show(np.hstack(tiles))

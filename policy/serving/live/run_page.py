@@ -30,6 +30,7 @@ class Buttons:
         """Press "hold", "arm" or "stop"."""
         self._supervisor.run_log.note("pressed", button=button)
         self._ends = self._ends or button == "stop"
+        self._supervisor.held = self._supervisor.held or button != "arm"
         self._supervisor.order("arm" if button == "arm" else self._rest)
 
     def look(self) -> None:

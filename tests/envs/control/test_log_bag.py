@@ -37,6 +37,8 @@ def log(tmp_path: Path) -> Path:
     run.chunks(chunk.tobytes())
     run.event(json.dumps({"event": "safety", "time": 100.02, "text": "hold -> active"}).encode())
     run.note("judged", success=True)
+    run.event(b"7")
+    run.event(b'{"time": 100.03, "ev')  # cut
     run.close()
     return tmp_path / "run"
 

@@ -25,7 +25,7 @@ from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError, Field, RobotError, Spec
 from fewstep.envs.agent import Chunk
-from fewstep.envs.control.log_reading import latencies, read_chunks
+from fewstep.envs.control.log_reading import latencies, read_all_ticks, read_chunks
 from fewstep.envs.control.telemetry import RunLog, set_aside
 from fewstep.envs.robot import SOURCES
 from fewstep.envs.safety.states import State
@@ -138,6 +138,41 @@ def test_the_episodes_of_a_run_are_demonstrations(policy: Path, tmp_path: Path, 
     rows = np.searchsorted(active["time"] - active["time"][0], episode.data["time"] - 1e-3)
     np.testing.assert_allclose(active["sent"][rows], episode.data["action"], atol=1e-6)
     np.testing.assert_allclose(active["measured"][rows], episode.data["joints"], atol=1e-6)
+
+
+def test_a_run_that_is_ended_brakes_before_anything_is_stored(
+    live, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    (tmp_path / "camera").write_text("late")
+    made = f"{{source: 'bad_camera:BadCamera', options: {{trouble: '{tmp_path}/camera'}}"
+    camera = f"cameras={{front: {made}, height: 48, width: 64}}}}"
+    node = live(*PATIENT, camera, f"record={tmp_path}/demos", "page=false")
+    active = STATES.index(State.ACTIVE)
+
+    def begun() -> np.ndarray:
+        t = read_all_ticks(node.out)
+        return t["time"][t["state"] == active]
+
+    node.until((node.out / "run.json").exists)
+    node.until(lambda: len(begun()) > 80)
+    os.kill(node.process.pid, signal.SIGTERM)
+    count = len(begun())
+    assert node.end() != 0
+    assert (len(begun()) - count) / HZ < 1.0
+    kept = DemoStore.open(tmp_path / "demos")
+    assert len(kept) == 1 and kept.success == [None] and kept.frames >= 0.8 * ARM.policy_hz
+
+
+@pytest.mark.parametrize("place", ["file", "file/sub", "run"])
+def test_a_place_that_takes_no_store_is_refused_before_anything_starts(
+    policy: Path, tmp_path: Path, capsys, place: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "run").mkdir()
+    assert run(policy, tmp_path / "out", f"record={tmp_path / place}") == 1
+    captured = capsys.readouterr()
+    assert "waiting for the inference" not in captured.out and captured.err.startswith("fewstep: ")
 
 
 def test_a_store_of_another_robot_takes_no_run(policy: Path, tmp_path: Path, capsys) -> None:

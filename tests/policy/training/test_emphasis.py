@@ -62,8 +62,10 @@ def test_without_a_weight_the_draw_is_that_of_before() -> None:
     "emphasis, message",
     [
         ({"robot": 1.0}, "'robot' is no source or ending; valid: .*operator"),
-        ({"operator": -1.0}, "emphasis.operator must be a number, 0 or more"),
-        ({"operator": float("nan")}, "emphasis.operator must be a number, 0 or more"),
+        ({"operator": -1.0}, "emphasis.operator must be a number from 0 to 1e.06"),
+        ({"operator": 1e308}, "emphasis.operator must be a number from 0 to 1e.06"),
+        ({"operator": True}, "emphasis.operator must be a number"),
+        ({"operator": float("nan")}, "emphasis.operator must be a number from 0 to 1e.06"),
     ],
 )
 def test_an_emphasis_that_says_nothing_is_refused(emphasis: dict[str, float], message: str) -> None:

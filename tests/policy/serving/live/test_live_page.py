@@ -113,10 +113,13 @@ def test_the_page_shows_a_run_and_holds_it(live: Callable[..., Live], tmp_path: 
         assert "old" in tab.run("document.getElementById('facts').textContent")
         tab.press("h")
         until(lambda: "the operator has ended it: hold" in node.said())
+        assert node.end() == 0
         assert all(url.startswith((address, "data:")) for url in tab.sent())
         assert not tab.complaints()
     pressed = [e["button"] for e in events(node.out) if e["event"] == "pressed"]
     assert pressed == ["hold"]
+    begun = [e for e in events(node.out) if e["event"] == "begins"]
+    assert len(begun) == 1, "nobody attends, so nothing begins after a hold"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
