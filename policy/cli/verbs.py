@@ -10,7 +10,7 @@ VERBS = {  # each has a module of its name in this folder
     "export": "Export demonstrations or a run's log for other programs, or a policy without torch.",
     "spec": "Show what a store or a policy says about its fields, and change it.",
     "check": "Look for what is wrong with demonstrations, and say what to do about it.",
-    "view": "Look through demonstrations in the browser, and sort bad ones out; nothing is erased.",
+    "view": "Look through demonstrations, or a run, in the browser; nothing is ever erased.",
     "train": "Train a policy on demonstrations; the same command goes on with an unfinished run.",
     "distill": "Distill a policy into a student that needs one network evaluation per chunk.",
     "evaluate": "Roll a policy out on seeded starts, or set its chunks beside demonstrations.",

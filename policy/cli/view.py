@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from omegaconf import MISSING
 from rich.console import Console
 
 from ...demos.store import DemoStore
 from ...demos.viewer.catalogue import Sight
 from ...demos.viewer.server import Server
 from ...envs import ConfigError
+from .overrides import refuse_settings
 
 LOOPBACK = ("127.0.0.1", "localhost")
 READABLE = "Nothing is encrypted on the way: who listens on the network can read this address."
@@ -18,12 +19,13 @@ READABLE = "Nothing is encrypted on the way: who listens on the network can read
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """Look through demonstrations in the browser, and sort bad ones out; nothing is erased.
+    """Look through demonstrations, or a run, in the browser; nothing is ever erased.
 
     The page opens with the secret in the address that is printed, and only so.
     """
 
-    data: str = MISSING  # a store; recording into it may go on
+    data: str = ""  # a store; recording into it may go on
+    run: str = ""  # in place of data: the folder of a run's log, to scrub through
     policy: str = ""  # whose view of the cameras is shown beside them, with where it looks
     port: int = 8008  # of the page, or the next that is free; 0 for any that is free
     host: str = "127.0.0.1"  # the address to listen at
@@ -31,6 +33,10 @@ class ViewSettings:
 
 def run(settings: ViewSettings, console: Console) -> int:
     """Serve the page until Ctrl-C."""
+    if bool(settings.data) == bool(settings.run):
+        raise ConfigError("`fewstep view` needs either data=... or run=...")
+    if settings.run:
+        return _show_run(settings, console)
     sights = _find_sights(settings.policy, settings.data) if settings.policy else []
     with Server(settings.data, settings.host, settings.port, sights) as server:
         address = f"{settings.data}: look at {server.url} (Ctrl-C ends it)"
@@ -41,6 +47,21 @@ def run(settings: ViewSettings, console: Console) -> int:
             server.serve_forever()
         except KeyboardInterrupt:
             console.print("stopped; the curation is kept")
+    return 0
+
+
+def _show_run(settings: ViewSettings, console: Console) -> int:
+    from ..serving.live.live_page import ReplayPage  # with websockets
+
+    refuse_settings(settings, ("policy",), "the log of a run holds no pictures")
+    page = ReplayPage(Path(settings.run), settings.host, settings.port)
+    console.print(f"{settings.run}: look at {page.address} (Ctrl-C ends it)", markup=False)
+    try:
+        page.wait()
+    except KeyboardInterrupt:
+        console.print("stopped")
+    finally:
+        page.close()
     return 0
 
 

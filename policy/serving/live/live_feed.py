@@ -59,8 +59,7 @@ class LiveFeed:
         self._events = GrowingFile(folder / EVENTS)
         self._unfinished = b""  # of a line of the events
         self._lines: deque[str] = deque(maxlen=MOST_LINES)
-        self._late = np.zeros(len(LATE_BINS) + 1, int)
-        self._latest = 0.0  # the largest lateness [s]
+        self._lateness = Lateness()
         self._state = "disarmed"
         self._episode = -1
         self._ages: list[float] = []
@@ -79,11 +78,7 @@ class LiveFeed:
             "silent": round(time.monotonic() - self._heard, 2),
             "samples": samples,
             "chunk": self._chunk,
-            "late": {
-                "counts": self._late.tolist(),
-                "p99": self._late_quantile(0.99),
-                "most": self._latest,
-            },
+            "late": self._lateness.describe(),
             "ages": dict(zip(self.spec.observations, self._ages, strict=False)),
             "lines": list(self._lines),
         }
@@ -94,8 +89,7 @@ class LiveFeed:
         if not len(ticks):
             return []
         self._heard = time.monotonic()
-        np.add.at(self._late, np.searchsorted(LATE_BINS, ticks["lateness"]), 1)
-        self._latest = max(self._latest, float(ticks["lateness"].max()))
+        self._lateness.add(ticks["lateness"])
         self._state = str(STATES[ticks[-1]["state"]])
         self._episode = int(ticks[-1]["episode"])
         self._ages = ticks[-1]["ages"].tolist()
@@ -103,18 +97,13 @@ class LiveFeed:
         for tick in ticks:
             if tick["time"] >= self._sampled + 1 / SAMPLE_HZ - 1e-9:
                 self._sampled = float(tick["time"])
-                samples.append(_plain_sample(tick))
+                samples.append(plain_sample(tick))
         return samples
 
     def _read_chunks(self) -> None:
         content = self._chunks.take(self._chunk_type.itemsize)
         for chunk in np.frombuffer(content, self._chunk_type)[-1:]:
-            self._chunk = {
-                "time": float(chunk["time"]),
-                "dt": float(chunk["dt"]),
-                "seconds": float(chunk["seconds"]),
-                "actions": plain_numbers(chunk["actions"]),
-            }
+            self._chunk = plain_chunk(chunk)
 
     def _read_events(self) -> None:
         *whole, self._unfinished = (self._unfinished + self._events.take(1)).split(b"\n")
@@ -126,16 +115,41 @@ class LiveFeed:
                 elif event["event"] == "ended":
                     self._lines.append(f"episode {event['episode']}: {event['why']}")
 
-    def _late_quantile(self, share: float) -> float:
+
+class Lateness:
+    """How late ticks were, counted in bins."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(len(LATE_BINS) + 1, int)
+        self._most = 0.0  # [s]
+
+    def add(self, seconds: np.ndarray) -> None:
+        """Count the lateness of some ticks [s]."""
+        if len(seconds):
+            np.add.at(self._counts, np.searchsorted(LATE_BINS, seconds), 1)
+            self._most = max(self._most, float(seconds.max()))
+
+    def describe(self) -> dict[str, Any]:
+        """Return counts, a bound on the 99th percentile, and the largest [s]."""
+        return {"counts": self._counts.tolist(), "p99": self._quantile(0.99), "most": self._most}
+
+    def _quantile(self, share: float) -> float:
         """Return the upper end of the bin up to which a share of all ticks has come [s]."""
-        total = self._late.sum()
+        total = self._counts.sum()
         if not total:
             return 0.0
-        reached = np.searchsorted(np.cumsum(self._late), share * total)
-        return float(LATE_BINS[reached]) if reached < len(LATE_BINS) else self._latest
+        reached = np.searchsorted(np.cumsum(self._counts), share * total)
+        return float(LATE_BINS[reached]) if reached < len(LATE_BINS) else self._most
 
 
-def _plain_sample(tick: np.void) -> dict[str, Any]:
+def plain_chunk(chunk: np.void) -> dict[str, Any]:
+    """Return a record of `taken_type` for JSON."""
+    times = {name: float(chunk[name]) for name in ("taken", "time", "dt", "seconds")}
+    return {**times, "actions": plain_numbers(chunk["actions"])}
+
+
+def plain_sample(tick: np.void) -> dict[str, Any]:
+    """Return what a page draws of a tick, for JSON."""
     sample: dict[str, Any] = {"time": float(tick["time"])}
     for name in ("measured", "wanted", "limited"):
         sample[name] = plain_numbers(tick[name])

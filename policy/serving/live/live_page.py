@@ -15,6 +15,7 @@ from ....envs.cameras.rings import PictureRing
 from ....envs.web.address import Address, listen
 from ....envs.web.audience import Audience
 from .live_feed import LATE_BINS, LiveFeed, describe_elements
+from .run_replay import describe_run
 
 PAGE = Path(__file__).with_name("page.html")
 PERIOD = 0.1  # [s] between two looks
@@ -77,3 +78,28 @@ class LivePage:
             button = json.loads(message)["press"]
             if button in BUTTONS:
                 self._press(button)
+
+
+class ReplayPage:
+    """Serves the page of a run that is over, from its log; it has a slider and no buttons."""
+
+    def __init__(self, folder: Path, host: str, port: int) -> None:
+        greeting = json.dumps(describe_run(folder))
+        listening = listen(host, port)
+        address = Address(host, listening.getsockname()[1])
+        self.address = address.url
+        self._audience = Audience(
+            address, listening, PAGE, greeting, on_message=_hear_nothing, on_leave=lambda: None
+        )
+
+    def wait(self) -> None:
+        """Serve until interrupted."""
+        threading.Event().wait()
+
+    def close(self) -> None:
+        """Stop serving; may be called again."""
+        self._audience.close()
+
+
+def _hear_nothing(message: str | bytes) -> None:
+    """Nothing can be asked for."""

@@ -1,0 +1,87 @@
+"""A run that is over, as the page of a run shows it again."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ....envs import Spec
+from ....envs.control.control_loop import STATES
+from ....envs.control.log_bag import read_facts
+from ....envs.control.log_reading import read_all_ticks, read_chunks
+from ....envs.control.telemetry import EVENTS
+from .live_feed import LATE_BINS, SAMPLE_HZ, Lateness, describe_elements, plain_chunk, plain_sample
+
+MOST_SAMPLES = 20_000  # of a run; a longer one is shown with fewer a second
+
+
+def describe_run(folder: Path) -> dict[str, Any]:
+    """Return all that a page shows of a run; RobotError where there is no log of one."""
+    facts = read_facts(folder)
+    spec = Spec.from_json(facts["spec"])
+    ticks = read_all_ticks(folder)
+    lateness = Lateness()
+    lateness.add(ticks["lateness"])
+    robot = facts.get("robot", "")
+    return {
+        "title": f"{facts.get('policy') or facts.get('actions') or 'a run'} on {robot}",
+        "elements": describe_elements(spec),
+        "late_bins": LATE_BINS,
+        "cameras": [],
+        "replay": {
+            "samples": _describe_ticks(ticks),
+            "chunks": [plain_chunk(chunk) for chunk in read_chunks(folder)],
+            "lines": _describe_events(folder),
+            "late": lateness.describe(),
+        },
+    }
+
+
+def _describe_ticks(ticks: np.ndarray) -> list[dict[str, Any]]:
+    """Return samples a period apart, each with its state and episode."""
+    if not len(ticks):
+        return []
+    time = ticks["time"]
+    period = max(1 / SAMPLE_HZ, float(time[-1] - time[0]) / MOST_SAMPLES)
+    numbers = np.floor((time - time[0]) / period + 1e-6)
+    first_of_each = np.flatnonzero(np.diff(numbers, prepend=-1))
+    samples = []
+    for tick in ticks[first_of_each]:
+        sample = plain_sample(tick)
+        sample["state"] = str(STATES[tick["state"]])
+        sample["episode"] = int(tick["episode"])
+        samples.append(sample)
+    return samples
+
+
+def _describe_events(folder: Path) -> list[dict[str, Any]]:
+    """Return what was said, each with its time; a judgement has that of the line before."""
+    told: list[dict[str, Any]] = []
+    time = None
+    with suppress(OSError):
+        for line in (folder / EVENTS).read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError, TypeError, KeyError):
+                event = json.loads(line)
+                time = event.get("time", time)
+                text = _say(event)
+                if text and time is not None:
+                    told.append({"time": float(time), "text": text})
+    return told
+
+
+def _say(event: dict[str, Any]) -> str:
+    """Return an event in words, "" for one that nobody has to read."""
+    if "text" in event:
+        return str(event["text"])
+    words = {
+        "begins": "episode {episode} begins",
+        "ended": "episode {episode}: {why}",
+        "judged": "episode {episode} was judged: success {success}",
+        "pressed": "{button} was pressed on the page",
+        "stopped": "the run has ended",
+    }
+    return words.get(event["event"], "").format(**event)
