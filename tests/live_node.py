@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ def ticks(out: Path) -> np.ndarray:
 
 def events(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+
+
+@contextmanager
+def nodes(policy: Path, out: Path) -> Iterator[Callable[..., "Live"]]:
+    """Start nodes with further settings; what is left of them is killed at the end."""
+    made: list[Live] = []
+    yield lambda *more: made.append(Live(policy, out, *more)) or made[-1]
+    for node in made:
+        node.kill()
 
 
 class Live:

@@ -23,11 +23,12 @@ class FrameSources:
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> np.ndarray:
         """Return the numbers of SOURCES for some ranges of the recorded frames, end to end."""
+        array = self._find() if NAME in self._group else None
         parts: list[np.ndarray] = []
         for first, last in ranges:
             part = np.zeros(last - first, SOURCE_FORMAT.dtype)
-            if NAME in self._group:
-                found = read_frames(self._path, self._find(), first, last)
+            if array is not None:
+                found = read_frames(self._path, array, first, last)
                 part[: len(found)] = found  # whoever wrote the rest did not say
             parts.append(part)
         return np.concatenate(parts)

@@ -20,6 +20,8 @@ from ...envs.web.address import (
     REFUSED,
     Address,
     fill_in,
+    on_first_free,
+    require_host,
     require_port,
     same_origin,
 )
@@ -28,7 +30,6 @@ from .catalogue import Catalogue, Sight
 from .curves import curves, starts
 
 PAGE = Path(__file__).with_name("page.html")
-PORTS_TO_TRY = 20
 MAX_POSTED = 1000  # bytes
 NOT_CACHED = "no-store"
 CACHED_FOREVER = "private, max-age=31536000, immutable"
@@ -65,33 +66,17 @@ class Server(BoundedServer):
         port: int = 0,
         sights: Sequence[Sight] = (),
     ) -> None:
-        if host in ("", "0.0.0.0", "::"):
-            raise ConfigError(
-                "host must be one address of this machine, such as 127.0.0.1,"
-                " so that others are refused"
-            )
+        require_host(host)
         require_port(port)
         self.catalogue = Catalogue(Path(path), sights)
-        self._listen(host, port)
+        start = super().__init__
+        on_first_free(host, port, lambda free: start((host, free), partial(Handler, self)))
         self.address = Address(host, self.server_address[1])
 
     @property
     def url(self) -> str:
         """Return where the page is, with the secret without which nothing is served."""
         return self.address.url
-
-    def _listen(self, host: str, port: int) -> None:
-        last = min(port + PORTS_TO_TRY, 65536) - 1 if port else 0
-        for attempt in range(port, last + 1):
-            try:
-                super().__init__((host, attempt), partial(Handler, self))
-                return
-            except OSError as error:
-                if attempt == last:
-                    reason = error.strerror or error
-                    raise ConfigError(
-                        f"cannot listen at {host}, ports {port} to {last}: {reason}"
-                    ) from error
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -33,16 +33,15 @@ class PictureFinder:
         """Return whether a frame still waits for its pictures."""
         return bool(self._waiting)
 
-    def put(self, frame: Frame) -> None:
-        """Take a frame without pictures."""
-        self._waiting.append(frame)
+    def take(self, read: Callable[[], Frame | None]) -> Iterator[Frame]:
+        """Yield the frames whose pictures are there, the oldest first.
 
-    def take(self) -> Frame | None:
-        """Return the oldest frame, once its pictures are there; None before."""
-        if not self._waiting or not self._is_pictured(self._waiting[0][2].obs.time):
-            return None
-        episode, following, step = self._waiting.popleft()
-        return episode, following, replace(step, obs=self._with_pictures(step.obs))
+        read: returns the next frame without pictures, None while there is none.
+        """
+        self._waiting.extend(iter(read, None))
+        while self._waiting and self._is_pictured(self._waiting[0][2].obs.time):
+            episode, following, step = self._waiting.popleft()
+            yield episode, following, replace(step, obs=self._with_pictures(step.obs))
 
     def _is_pictured(self, moment: float) -> bool:
         if time.monotonic() > moment + PATIENCE_SECONDS:

@@ -12,15 +12,20 @@ import numpy as np
 
 from ..atomic_files import new_folder
 from ..errors import RobotError, refusing
-from ..ros2.types import JOINT_STATE, JOINT_TRAJECTORY, JOINT_TRAJECTORY_POINT, Types
+from ..ros2.types import (
+    DURATION,
+    FLOAT64,
+    JOINT_STATE,
+    JOINT_TRAJECTORY,
+    JOINT_TRAJECTORY_POINT,
+    STRING,
+    Types,
+)
 from ..spec import Spec
-from ..tables import read_json
 from .control_loop import STATES
-from .log_reading import read_all_ticks, read_chunks
-from .telemetry import EVENTS, FACTS
+from .log_reading import read_all_ticks, read_chunks, read_facts
+from .telemetry import EVENTS
 
-STRING = "std_msgs/msg/String"
-FLOAT64 = "std_msgs/msg/Float64"
 ACTIONS = ("measured", "wanted", "limited", "sent")  # of a tick, a topic each
 DISTRO = "humble"  # whose types every later one reads, too
 BAG_VERSION = 9  # of rosbag2's metadata
@@ -66,12 +71,6 @@ def write_bag(folder: Path | str, out: Path | str) -> int:
     return len(messages)
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """Return run.json of a log; RobotError where there is none."""
-    with refusing(RobotError, f"{folder} holds no log of a run", folder):
-        return read_json(folder / FACTS, RobotError, inside=folder)
-
-
 def _unix_offset(facts: dict[str, Any]) -> float:
     """Return what makes a time of the robot's clock one of Unix [s]."""
     began = facts.get("began")
@@ -109,10 +108,10 @@ def _chunk_messages(folder: Path, facts: dict[str, Any], types: Types) -> Iterat
                 velocities=nothing,
                 accelerations=nothing,
                 effort=nothing,
-                time_from_start=_duration(types, number * float(chunk["dt"])),
+                time_from_start=types.split(DURATION, number * float(chunk["dt"])),
             )
             points.append(point)
-        header = _header(types, float(chunk["time"]) + offset)
+        header = types.header(float(chunk["time"]) + offset)
         content = types.make(JOINT_TRAJECTORY, header=header, joint_names=names, points=points)
         yield Message("/chunk", JOINT_TRAJECTORY, float(chunk["taken"]), content)
 
@@ -132,19 +131,7 @@ def _event_messages(folder: Path, types: Types) -> Iterator[Message]:
 
 def _joint_state(types: Types, time: float, names: list[str], values: np.ndarray) -> Any:
     nothing = np.zeros(0)
-    header = _header(types, time)
+    header = types.header(time)
     return types.make(
         JOINT_STATE, header=header, name=names, position=values, velocity=nothing, effort=nothing
     )
-
-
-def _header(types: Types, time: float) -> Any:
-    whole = int(time)
-    stamp = types.make("builtin_interfaces/msg/Time", sec=whole, nanosec=int(1e9 * (time - whole)))
-    return types.make("std_msgs/msg/Header", stamp=stamp, frame_id="")
-
-
-def _duration(types: Types, seconds: float) -> Any:
-    whole = int(seconds)
-    nanoseconds = round(1e9 * (seconds - whole))
-    return types.make("builtin_interfaces/msg/Duration", sec=whole, nanosec=nanoseconds)

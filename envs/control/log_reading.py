@@ -38,11 +38,16 @@ def read_chunks(folder: Path | str) -> np.ndarray:
     return _read_records(Path(folder), CHUNKS, "chunks", taken_type(1, 1))
 
 
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Return run.json of a log; RobotError where there is none."""
+    with refusing(RobotError, f"{folder} holds no log of a run", folder):
+        return read_json(folder / FACTS, RobotError, inside=folder)
+
+
 def _read_records(folder: Path, name: str, entry: str, expected: np.dtype) -> np.ndarray:
     """Return the whole records of a file, whose fields must be the expected ones, of any shape."""
     with refusing(RobotError, f"{folder} holds no log of a run", folder):
-        fields = read_json(folder / FACTS, RobotError, inside=folder)[entry]
-        dtype = _dtype_of(fields)
+        dtype = _dtype_of(read_facts(folder)[entry])
         if _kinds_by_name(dtype) != _kinds_by_name(expected):
             raise RobotError(f"its {entry} hold {_kinds_by_name(dtype)}")
         require_plain(folder / name, folder, RobotError)

@@ -17,6 +17,7 @@ from ..robot import Command, Obs, Outcome, measured_action
 from ..ros2.clock_offset import ClockOffset
 from ..ros2.graph import ROUTER, Graph, Publisher, not_published
 from ..ros2.types import (
+    DURATION,
     FLOAT64_ARRAY,
     JOINT_STATE,
     JOINT_TRAJECTORY_POINT,
@@ -222,7 +223,7 @@ def make_command(types: Types, commanded: CommandedTopic, target: np.ndarray, dt
     if commanded.type == JOINT_STATE:
         return types.make(
             JOINT_STATE,
-            header=_header(types, time.time()),
+            header=types.header(time.time()),
             name=list(commanded.names),
             position=target,
             velocity=np.empty(0),
@@ -234,22 +235,11 @@ def make_command(types: Types, commanded: CommandedTopic, target: np.ndarray, dt
         velocities=np.empty(0),
         accelerations=np.empty(0),
         effort=np.empty(0),
-        time_from_start=_split(types, "builtin_interfaces/msg/Duration", dt),
+        time_from_start=types.split(DURATION, dt),
     )
     return types.make(
         commanded.type,
-        header=_header(types, 0.0),  # a trajectory stamped 0 begins when it comes
+        header=types.header(0.0),  # a trajectory stamped 0 begins when it comes
         joint_names=list(commanded.names),
         points=[point],
     )
-
-
-def _header(types: Types, now: float) -> Any:
-    stamp = _split(types, "builtin_interfaces/msg/Time", now)
-    return types.make("std_msgs/msg/Header", stamp=stamp, frame_id="")
-
-
-def _split(types: Types, kind: str, time: float) -> Any:
-    """Return a time or a duration [s] in whole seconds and nanoseconds."""
-    whole, part = divmod(time, 1.0)
-    return types.make(kind, sec=int(whole), nanosec=int(1e9 * part))

@@ -12,6 +12,11 @@ JOINT_TRAJECTORY_POINT = "trajectory_msgs/msg/JointTrajectoryPoint"
 FLOAT64_ARRAY = "std_msgs/msg/Float64MultiArray"
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+STRING = "std_msgs/msg/String"
+FLOAT64 = "std_msgs/msg/Float64"
+HEADER = "std_msgs/msg/Header"
+TIME = "builtin_interfaces/msg/Time"
+DURATION = "builtin_interfaces/msg/Duration"
 DISTROS = ("humble", "jazzy", "kilted", "lyrical")
 WITHOUT_HASHES = ("humble",)  # whose types have no hash
 NO_HASH = "TypeHashNotSupported"
@@ -33,6 +38,15 @@ class Types:
     def make(self, kind: str, **values: Any) -> Any:
         """Return a message of a type."""
         return self.store.types[kind](**values)
+
+    def header(self, time: float) -> Any:
+        """Return a header that is stamped `time` [s]."""
+        return self.make(HEADER, stamp=self.split(TIME, time), frame_id="")
+
+    def split(self, kind: str, seconds: float) -> Any:
+        """Return a TIME or a DURATION in whole seconds and nanoseconds."""
+        whole, part = divmod(seconds, 1.0)
+        return self.make(kind, sec=int(whole), nanosec=int(1e9 * part))
 
     def encode(self, message: Any) -> bytes:
         """Return a message as CDR."""

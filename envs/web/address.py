@@ -6,10 +6,15 @@ import hmac
 import re
 import secrets
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ..errors import ConfigError, RobotError
 
+T = TypeVar("T")
+PORTS_TO_TRY = 20
 MACHINE = ("localhost", "127.0.0.1")  # names of this machine at the other end of a tunnel
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -68,6 +73,31 @@ def require_port(port: int) -> None:
     """Raise ConfigError where no page can be served at a port."""
     if not 0 <= port <= 65535:
         raise ConfigError(f"port must be 0 (any) to 65535, not {port}")
+
+
+def require_host(host: str) -> None:
+    """Raise ConfigError for a host that stands for every address of this machine."""
+    if host in ("", "0.0.0.0", "::"):
+        raise ConfigError(
+            "host must be one address of this machine, such as 127.0.0.1,"
+            " so that others are refused"
+        )
+
+
+def on_first_free(host: str, port: int, start: Callable[[int], T]) -> T:
+    """Return what `start` makes at the first free port from `port` on, any free one for 0.
+
+    ConfigError where none of PORTS_TO_TRY is free.
+    """
+    last = min(port + PORTS_TO_TRY, 65536) - 1 if port else 0
+    for attempt in range(port, last):
+        with suppress(OSError):
+            return start(attempt)
+    try:
+        return start(last)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"cannot listen at {host}, ports {port} to {last}: {reason}") from error
 
 
 def same_origin(host: str, origin: str | None) -> bool:

@@ -39,10 +39,7 @@ def run(settings: ViewSettings, console: Console) -> int:
         return _show_run(settings, console)
     sights = _find_sights(settings.policy, settings.data) if settings.policy else []
     with Server(settings.data, settings.host, settings.port, sights) as server:
-        address = f"{settings.data}: look at {server.url} (Ctrl-C ends it)"
-        console.print(address, markup=False, soft_wrap=True)
-        if settings.host not in LOOPBACK:
-            console.print(READABLE, style="yellow", soft_wrap=True)
+        _tell_address(settings, settings.data, server.url, console)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
@@ -55,7 +52,7 @@ def _show_run(settings: ViewSettings, console: Console) -> int:
 
     refuse_settings(settings, ("policy",), "the log of a run holds no pictures")
     page = ReplayPage(Path(settings.run), settings.host, settings.port)
-    console.print(f"{settings.run}: look at {page.address} (Ctrl-C ends it)", markup=False)
+    _tell_address(settings, settings.run, page.address, console)
     try:
         page.wait()
     except KeyboardInterrupt:
@@ -63,6 +60,14 @@ def _show_run(settings: ViewSettings, console: Console) -> int:
     finally:
         page.close()
     return 0
+
+
+def _tell_address(settings: ViewSettings, shown: str, address: str, console: Console) -> None:
+    """Print where the page is, and who can read that."""
+    line = f"{shown}: look at {address} (Ctrl-C ends it)"
+    console.print(line, markup=False, soft_wrap=True)
+    if settings.host not in LOOPBACK:
+        console.print(READABLE, style="yellow", soft_wrap=True)
 
 
 def _find_sights(policy: str, data: str) -> list[Sight]:

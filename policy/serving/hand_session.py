@@ -98,16 +98,9 @@ class HandSession:
         return hand.events
 
     def _take_frames(self) -> None:
-        frame = self._frames.read()
-        while frame is not None:
-            self._pictures.put(frame)
-            frame = self._frames.read()
-        frame = self._pictures.take()
-        while frame is not None:
-            _, following, step = frame
+        for _, following, step in self._pictures.take(self._frames.read):
             if self._playing and (following or self._recording):
                 self._record(step)
-            frame = self._pictures.take()
 
     def _record(self, step: Step) -> None:
         if not self._recording:

@@ -66,14 +66,8 @@ class RunRecorder:
 
     def take(self) -> None:
         """Take the frames that have come."""
-        frame = self._frames.read()
-        while frame is not None:
-            self._pictures.put(frame)
-            frame = self._frames.read()
-        frame = self._pictures.take()
-        while frame is not None:
-            self._recorder.step(frame[2])
-            frame = self._pictures.take()
+        for _, _, step in self._pictures.take(self._frames.read):
+            self._recorder.step(step)
 
     def take_all(self) -> None:
         """Take what is left of an episode that has ended."""

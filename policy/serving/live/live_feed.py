@@ -21,7 +21,13 @@ MOST_READ = 1 << 20  # bytes of a file that are read at once
 MOST_LINES = 50  # that were said, shown to who comes later
 # Upper ends of the bins of lateness [s]; the last bin has none.
 LATE_BINS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2)
-TOLD = ("safety", "refused", "pause", "unanswered", "camera")  # events whose text is shown
+WORDS = {  # of events without a text of their own that a person has to know
+    "begins": "episode {episode} begins",
+    "ended": "episode {episode}: {why}",
+    "judged": "episode {episode} was judged: success {success}",
+    "pressed": "{button} was pressed on the page",
+    "stopped": "the run has ended",
+}
 DIGITS = 5
 
 
@@ -109,11 +115,9 @@ class LiveFeed:
         *whole, self._unfinished = (self._unfinished + self._events.take(1)).split(b"\n")
         for line in whole:
             with suppress(ValueError, TypeError, KeyError):
-                event = json.loads(line)
-                if event["event"] in TOLD:
-                    self._lines.append(event["text"])
-                elif event["event"] == "ended":
-                    self._lines.append(f"episode {event['episode']}: {event['why']}")
+                text = describe_event(json.loads(line))
+                if text:
+                    self._lines.append(text)
 
 
 class Lateness:
@@ -140,6 +144,11 @@ class Lateness:
             return 0.0
         reached = np.searchsorted(np.cumsum(self._counts), share * total)
         return float(LATE_BINS[reached]) if reached < len(LATE_BINS) else self._most
+
+
+def describe_event(event: dict[str, Any]) -> str:
+    """Return an event in words, "" for one that nobody has to read."""
+    return str(event.get("text") or WORDS.get(event["event"], "").format(**event))
 
 
 def plain_chunk(chunk: np.void) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,7 +13,7 @@ import numpy as np
 
 from ....envs.cameras.page import tile_of
 from ....envs.cameras.rings import PictureRing
-from ....envs.web.address import Address, listen
+from ....envs.web.address import Address, listen, on_first_free, require_host, require_port
 from ....envs.web.audience import Audience
 from .live_feed import LATE_BINS, LiveFeed, describe_elements
 from .run_replay import describe_run
@@ -84,8 +85,10 @@ class ReplayPage:
     """Serves the page of a run that is over, from its log; it has a slider and no buttons."""
 
     def __init__(self, folder: Path, host: str, port: int) -> None:
+        require_host(host)
+        require_port(port)
         greeting = json.dumps(describe_run(folder))
-        listening = listen(host, port)
+        listening = on_first_free(host, port, lambda free: socket.create_server((host, free)))
         address = Address(host, listening.getsockname()[1])
         self.address = address.url
         self._audience = Audience(

@@ -11,10 +11,17 @@ import numpy as np
 
 from ....envs import Spec
 from ....envs.control.control_loop import STATES
-from ....envs.control.log_bag import read_facts
-from ....envs.control.log_reading import read_all_ticks, read_chunks
+from ....envs.control.log_reading import read_all_ticks, read_chunks, read_facts
 from ....envs.control.telemetry import EVENTS
-from .live_feed import LATE_BINS, SAMPLE_HZ, Lateness, describe_elements, plain_chunk, plain_sample
+from .live_feed import (
+    LATE_BINS,
+    SAMPLE_HZ,
+    Lateness,
+    describe_elements,
+    describe_event,
+    plain_chunk,
+    plain_sample,
+)
 
 MOST_SAMPLES = 20_000  # of a run; a longer one is shown with fewer a second
 
@@ -67,21 +74,7 @@ def _describe_events(folder: Path) -> list[dict[str, Any]]:
             with suppress(ValueError, TypeError, KeyError):
                 event = json.loads(line)
                 time = event.get("time", time)
-                text = _say(event)
+                text = describe_event(event)
                 if text and time is not None:
                     told.append({"time": float(time), "text": text})
     return told
-
-
-def _say(event: dict[str, Any]) -> str:
-    """Return an event in words, "" for one that nobody has to read."""
-    if "text" in event:
-        return str(event["text"])
-    words = {
-        "begins": "episode {episode} begins",
-        "ended": "episode {episode}: {why}",
-        "judged": "episode {episode} was judged: success {success}",
-        "pressed": "{button} was pressed on the page",
-        "stopped": "the run has ended",
-    }
-    return words.get(event["event"], "").format(**event)

@@ -16,7 +16,7 @@ from fewstep.envs.cameras import video_device
 from fewstep.envs.cameras.camera import open_camera
 from fewstep.envs.cameras.camera_config import CameraConfig
 from fewstep.envs.cameras.camera_processes import CameraProcesses
-from fewstep.envs.cameras.pictured_frames import PictureFinder
+from fewstep.envs.cameras.pictured_frames import Frame, PictureFinder
 from fewstep.envs.cameras.rings import PictureRing
 from fewstep.envs.cameras.simulated_camera import taken_at
 from fewstep.envs.cameras.video_device import VideoDevice
@@ -105,11 +105,14 @@ def test_a_frame_waits_for_the_picture_after_it_and_takes_the_nearest() -> None:
     now = time.monotonic()
     ring.write(now - 0.02, np.full((4, 6, 3), 1, np.uint8))
     obs = Obs(now, {}, {})
-    finder.put((0, True, Step(obs, Command(None, "operator"), np.zeros(1), 0.0)))
-    assert finder.take() is None
+    frames = [(0, True, Step(obs, Command(None, "operator"), np.zeros(1), 0.0))]
+
+    def read() -> Frame | None:
+        return frames.pop() if frames else None
+
+    assert not list(finder.take(read)) and finder.waits
     ring.write(now + 0.01, np.full((4, 6, 3), 2, np.uint8))
-    frame = finder.take()
-    assert frame is not None
+    (frame,) = finder.take(read)
     assert (frame[2].obs.data["front"] == 2).all()
     assert frame[2].obs.stamps["front"] == now + 0.01
     assert finder.take_skews() == "pictures lie beside their frames by: front 10 ms, at most 10 ms"

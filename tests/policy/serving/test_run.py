@@ -17,7 +17,7 @@ import motion
 import numpy as np
 import pytest
 import torch
-from live_node import ARM, HZ, OPTIONS, PATIENT, STATES, Live, events, ticks
+from live_node import ARM, HZ, OPTIONS, PATIENT, STATES, Live, events, nodes, ticks
 from rich.console import Console
 from serving_cases import served
 
@@ -367,10 +367,8 @@ def test_what_was_typed_before_the_question_is_no_answer(monkeypatch):
 
 @pytest.fixture
 def live(policy: Path, tmp_path: Path) -> Iterator[Callable[..., Live]]:
-    made: list[Live] = []
-    yield lambda *more: made.append(Live(policy, tmp_path / "out", *more)) or made[-1]
-    for node in made:
-        node.kill()
+    with nodes(policy, tmp_path / "out") as start:
+        yield start
 
 
 def holds(out: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from chromium import CHROMIUM, browser, until
-from live_node import ARM, PATIENT, STATES, Live, events, ticks
+from live_node import ARM, PATIENT, STATES, Live, events, nodes, ticks
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -38,10 +38,8 @@ def policy(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def live(policy: Path, tmp_path: Path) -> Iterator[Callable[..., Live]]:
-    made: list[Live] = []
-    yield lambda *more: made.append(Live(policy, tmp_path / "out", *more)) or made[-1]
-    for node in made:
-        node.kill()
+    with nodes(policy, tmp_path / "out") as start:
+        yield start
 
 
 def address_of(node: Live) -> str:

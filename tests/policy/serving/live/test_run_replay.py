@@ -8,7 +8,7 @@ import pytest
 from chromium import CHROMIUM, browser, until
 from live_node import ARM, STATES
 
-from fewstep.envs import RobotError
+from fewstep.envs import ConfigError, RobotError
 from fewstep.envs.control.control_loop import tick_type
 from fewstep.envs.control.messages import taken_type
 from fewstep.envs.control.telemetry import RunLog
@@ -76,6 +76,18 @@ def test_what_is_no_log_is_refused(tmp_path: Path, capsys) -> None:
     for words in (["view"], ["view", "data=a", "run=b"]):
         assert main(words) != 0
         assert "needs either data=... or run=..." in capsys.readouterr().err
+
+
+def test_the_next_free_port_is_taken_at_one_address_alone(tmp_path: Path) -> None:
+    folder = write_log(tmp_path / "run")
+    first = ReplayPage(folder, "127.0.0.1", 0)
+    port = int(first.address.split(":")[2].split("/")[0])
+    second = ReplayPage(folder, "127.0.0.1", port)
+    assert f":{port}/" not in second.address and second.address.startswith("http://127.0.0.1:")
+    first.close()
+    second.close()
+    with pytest.raises(ConfigError, match="host must be one address of this machine"):
+        ReplayPage(folder, "0.0.0.0", 0)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
