@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from .errors import ConfigError
+from .interpolation import after, interpolate
 from .pictures import resize
 from .robot import Command, Obs
 from .spec import Spec
@@ -52,7 +53,7 @@ class Chunk:
         if k >= len(self.actions):
             return None
         last = k + 1 == len(self.actions)
-        following = _after(self.actions[k], spec) if last else self.actions[k + 1]
+        following = after(self.actions[k], spec) if last else self.actions[k + 1]
         return interpolate(spec, self.actions[k], following, max(0.0, x - k - 1e-6))
 
 
@@ -161,6 +162,16 @@ class Agent:
     def sent(self, action: np.ndarray) -> None:
         """Nothing to learn: the next observation shows what became of it."""
 
+    def watch(self, obs: Obs) -> None:
+        """See a tick in which somebody else acts."""
+        self._remember(obs)
+
+    def plan_anew(self) -> None:
+        """Forget the chunk, and answers that are on their way; what was seen is kept."""
+        self._episode += 1
+        self.chunk = None
+        self._pending = False
+
     def _remember(self, obs: Obs) -> None:
         if self._history and self._history[-1].time == obs.time:
             return
@@ -266,31 +277,3 @@ def spaced_places(times: Sequence[float], count: int, hz: float, latest: float) 
     for age in np.arange(count - 1, -1, -1) / hz:
         places.append(int(np.abs(stamps - (latest - age)).argmin()))
     return places
-
-
-def _after(last: np.ndarray, spec: Spec) -> np.ndarray:
-    """What follows the last action (A,) of a chunk: the same targets, no difference."""
-    return np.where(spec.relative_mask(), 0.0, last)
-
-
-def interpolate(spec: Spec, a: np.ndarray, b: np.ndarray, weight: float) -> np.ndarray:
-    """Return what lies between actions a and b (A,).
-
-    Angles go the short way round, rotations on the sphere, discrete fields are held at a. Relative
-    fields are those of the nearer action: on a clock with jitter each difference is then sent just
-    once.
-    """
-    out = a.copy()
-    for part, f in zip(spec.slices().values(), spec.actions.values(), strict=True):
-        x, y = a[part], b[part]
-        if f.relative:
-            out[part] = x if weight < 0.5 else y
-        elif f.kind == "angle":
-            z = x + weight * ((y - x + np.pi) % (2 * np.pi) - np.pi)
-            out[part] = np.where(np.abs(z) <= np.pi, z, (z + np.pi) % (2 * np.pi) - np.pi)
-        elif f.kind == "quaternion":
-            mean = (1 - weight) * x + weight * (y if x @ y >= 0 else -y)
-            out[part] = mean / np.linalg.norm(mean)
-        elif f.kind != "discrete":
-            out[part] = x + weight * (y - x)
-    return out

@@ -60,7 +60,13 @@ class Live:
         ]
         command = [sys.executable, "-m", "fewstep.policy.cli.main", "run", *settings, *more]
         with self._said.open("w") as said:
-            self.process = subprocess.Popen(command, stdout=said, start_new_session=True)
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def said(self) -> str:
         """On its terminal, in one line."""
@@ -76,6 +82,12 @@ class Live:
             assert time.monotonic() < end and self.process.poll() is None, events(self.out)
             time.sleep(0.02)
 
+    def type(self, text: str) -> None:
+        """On its keyboard."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
+
     def acting(self) -> None:
         """Wait until actions have been sent for a while."""
         active = STATES.index(State.ACTIVE)
@@ -90,3 +102,5 @@ class Live:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()

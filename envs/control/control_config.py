@@ -50,7 +50,7 @@ class PolicyActor:
 
 @dataclass(frozen=True)
 class OperatorActor:
-    """A person.
+    """A person, who acts alone, or who can take the robot from a policy.
 
     leader: whether another robot is in their hand; hands: file descriptor of shared memory.
     """
@@ -64,7 +64,8 @@ class ControlConfig:
     """Everything that the control process is told at its beginning.
 
     spec: of what shall act, as JSON; None where anything does, and the robot's own Spec holds. Who
-    acts is one of policy, operator, replay (a file of recorded actions) and calibrate.
+    acts is one of policy, operator, replay (a file of recorded actions) and calibrate; with policy
+    and operator the person takes the robot from the policy, and gives it back.
     cameras: beside the robot's own, in processes of their own. events, ticks, chunks: file
     descriptors; frames: of shared memory, where somebody records.
     """

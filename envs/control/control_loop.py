@@ -16,7 +16,7 @@ from ..cameras.watch import CameraWatch
 from ..clock import ticks
 from ..errors import FewstepError, RobotError
 from ..loop import Actor, run_episode
-from ..robot import Obs, Outcome, Step, measured_action
+from ..robot import Obs, Outcome, Step, measured_action, source_number
 from ..safety.safe_robot import BRAKE_SECONDS, HOLD, SafeRobot
 from ..safety.states import SILENT, State
 from .wire import Events, Orders, Wire
@@ -40,6 +40,7 @@ def tick_type(action_size: int, observation_count: int) -> np.dtype:
             ("lateness", "f8"),  # [s]
             ("episode", "i4"),
             ("state", "u1"),  # index of STATES
+            ("source", "u1"),  # index of SOURCES: who acts
             ("age", "f8"),  # [s] of the oldest stream
             ("inference", "f8"),  # [s] that the last chunk took to make
             ("ages", "f4", (observation_count,)),  # [s] of each stream, in the order of the Spec
@@ -251,6 +252,7 @@ class Control:
         record["lateness"] = step.lateness
         record["episode"] = self._episode
         record["state"] = STATES.index(self.safe.state)
+        record["source"] = source_number(step.intended.source)
         record["age"] = max(ages, default=0.0)
         record["ages"] = ages
         record["inference"] = self._inference.seconds if self._inference else 0.0

@@ -30,6 +30,7 @@ from ..safety.safe_robot import SafeRobot
 from ..schema import from_plain
 from ..sim.registry import make_tool
 from ..spec import Spec, incompatibilities
+from ..teleop.takeover import Takeover
 from .control_config import ControlConfig, PolicyActor
 from .control_loop import Control, Timed, is_never_over
 from .frames import FrameSender
@@ -107,7 +108,7 @@ def _make_control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
     _require_fitting(config, spec, served)
     orders = Orders(0)
     events = Events(wire, robot.clock.now)
-    if config.operator:
+    if config.operator and config.policy is None:
         events.write("made", spec=served.to_json())
         _wait_to_begin(orders)
     limits = Limits.of(robot.spec, config.limits, config.unlimited, config.limits_file)
@@ -123,12 +124,7 @@ def _make_control(config: ControlConfig, robot: Robot, wire: Wire) -> Control:
 
     attended = HomingRobot(robot, alive=log_homing, break_off=is_broken_off)
     safe = SafeRobot(attended, limits, config.watchdog, log_safety, WallClock())
-    chunks = Wire(config.chunks, CHUNKS)
-
-    def log_chunk(record: np.ndarray) -> None:
-        chunks.send(np.float64(robot.clock.now()).tobytes() + record.tobytes())
-
-    actor, inference = _make_actor(config, spec, robot.spec, limits, log_chunk)
+    actor, inference = _make_actor(config, spec, robot, limits, events)
     control = Control(
         safe,
         WithStamps(actor, cameras) if config.cameras else actor,
@@ -193,21 +189,40 @@ def _wait_to_begin(orders: Orders) -> None:
 
 
 def _make_actor(
-    config: ControlConfig, spec: Spec, served: Spec, limits: Limits, on_chunk: OnChunk
+    config: ControlConfig, spec: Spec, robot: Robot, limits: Limits, events: Events
 ) -> tuple[Actor, Timed | None]:
-    """Return who acts; spec: of what acts, served: of the robot."""
+    """Return who acts; spec: of what acts."""
+    served = robot.spec
     if config.calibrate:
         return Sweep(served, limits), None
     if config.replay:
         return Replay(np.load(config.replay, allow_pickle=False), spec), None
-    if config.operator:
-        hand = RemoteHand(served, config.operator.hands)
-        if config.operator.leader:
-            return RemoteLeader(hand, served, limits), None
-        return RemoteDrive(hand, make_tool(config.robot, served), served), None
+    hand = RemoteHand(served, config.operator.hands) if config.operator else None
+    operator = _make_operator(config, hand, served, limits) if hand else None
+    if config.policy is None and operator:
+        return operator, None
     if config.policy is None:
         raise RobotError("nobody is there who acts")
-    return _make_agent(config.policy, spec, on_chunk)
+    chunks = Wire(config.chunks, CHUNKS)
+
+    def log_chunk(record: np.ndarray) -> None:
+        chunks.send(np.float64(robot.clock.now()).tobytes() + record.tobytes())
+
+    def log_takeover(text: str) -> None:
+        events.write("takeover", spare=True, text=text)
+
+    agent, inference = _make_agent(config.policy, spec, log_chunk)
+    if hand and operator:
+        return Takeover(agent, operator, hand.takes, log_takeover), inference
+    return agent, inference
+
+
+def _make_operator(
+    config: ControlConfig, hand: RemoteHand, served: Spec, limits: Limits
+) -> RemoteLeader | RemoteDrive:
+    if config.operator and config.operator.leader:
+        return RemoteLeader(hand, served, limits)
+    return RemoteDrive(hand, make_tool(config.robot, served), served)
 
 
 def _make_agent(policy: PolicyActor, spec: Spec, on_chunk: OnChunk) -> tuple[Agent, ProcessRunner]:

@@ -19,12 +19,16 @@ ENGAGED_SECONDS = 0.05  # of travel at full velocity: so near to its leader, it 
 
 
 def hand_type(action_size: int) -> np.dtype:
-    """Return the record of a hand: its movement, or a leader's pose (A,)."""
+    """Return the record of a hand: its movement, or a leader's pose (A,).
+
+    takes: whether the person wants the robot, where a policy has it otherwise.
+    """
     return np.dtype(
         [
             ("time", "f8"),  # [s] of the monotonic clock, when it was read
             ("move", "f8", (len(NOTHING),)),
             ("pose", "f8", (action_size,)),
+            ("takes", "u1"),
         ]
     )
 
@@ -36,11 +40,14 @@ class HandSender:
         self._mailbox = Mailbox(hand_type(spec.action_size), fd)
         self._record = np.zeros((), self._mailbox.dtype)
 
-    def send(self, move: np.ndarray = NOTHING, pose: np.ndarray | None = None) -> None:
+    def send(
+        self, move: np.ndarray = NOTHING, pose: np.ndarray | None = None, takes: bool = False
+    ) -> None:
         """Replace what was told before. move (7,), as in Hand; pose (A,): where a leader is."""
         self._record["time"] = time.monotonic()
         self._record["move"] = move
         self._record["pose"] = np.nan if pose is None else pose
+        self._record["takes"] = takes
         self._mailbox.write(self._record)
 
     def close(self) -> None:
@@ -64,6 +71,11 @@ class RemoteHand:
             return None
         age = time.monotonic() - self._record["time"]
         return None if age > STALE_SECONDS else self._record
+
+    def takes(self, obs: Obs) -> bool:
+        """Return whether the person wants the robot; who is gone goes on wanting what they did."""
+        self.newest()
+        return self._record is not None and bool(self._record["takes"])
 
 
 class RemoteDrive:

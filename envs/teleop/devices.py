@@ -70,6 +70,9 @@ class Keyboard:
 
             self._terminal_before = termios.tcgetattr(self._fd)
             tty.setraw(self._fd, termios.TCSANOW)
+            attributes = termios.tcgetattr(self._fd)
+            attributes[1] |= termios.OPOST  # what is printed still begins its lines at the left
+            termios.tcsetattr(self._fd, termios.TCSANOW, attributes)
 
     def read(self) -> Hand:
         """Return the keys since the last time, and those that still count as held."""

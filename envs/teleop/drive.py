@@ -175,7 +175,11 @@ def require_leader(leader: Robot, spec: Spec) -> None:
 
     Its joints are called as the robot's, in the same order, and are told in the same units.
     """
-    measured_action(spec, leader.observe())  # says at once what it lacks
+    pose = measured_action(spec, leader.observe())  # says at once what it lacks
+    if pose.size != spec.action_size:
+        raise RobotError(
+            f"the leader's pose is {pose.size} numbers, and the robot takes {spec.action_size}"
+        )
     for key, action in spec.actions.items():
         told = leader.spec.observations.get(action.measured_by)
         if told is None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...envs import Spec
 from ...envs.control.log_reading import Altered, missed
+from ...envs.robot import source_number
 from .run_config import Log
 
 MISSED_SHARE = 0.01  # of the ticks of an episode, above which it is told
@@ -17,12 +18,20 @@ ALTERED_SHARE = 0.1  # of its commands, above which a person is warned
 def report_episode(spec: Spec, ticks: np.ndarray, cameras: Sequence[str], log: Log) -> None:
     """Tell what limits have changed, how many ticks were missed, and how old pictures were.
 
+    And how long the operator had the robot, where they took it.
+
     spec: of the robot; ticks: of the episode, as `tick_type`; cameras: beside the robot's own.
     """
     altered = Altered.of(spec, ticks)
     if len(altered.distances):
         log(altered.describe(), "warning" if altered.share > ALTERED_SHARE else "info")
     hz = spec.command_hz
+    operators = np.count_nonzero(ticks["source"] == source_number("operator"))
+    if operators:
+        log(
+            f"the operator had the robot for {operators / hz:.1f} of {len(ticks) / hz:.1f} s",
+            "info",
+        )
     lost, due = missed(ticks, hz)
     if lost > MISSED_SHARE * due:
         log(f"{lost} of {due} ticks were missed: this computer does not keep {hz:g} Hz", "alarm")

@@ -12,13 +12,11 @@ from typing import Any
 from ...demos.recording.recorder import Recorder
 from ...demos.recording.session import NOTHING_RECORDED, VERDICTS, Cadence, describe_kept
 from ...demos.store import DemoStore
-from ...envs import Outcome, Robot, RobotError, Step
+from ...envs import Outcome, Step
 from ...envs.cameras.pictured_frames import PictureFinder
 from ...envs.control.control_loop import NOT_BEGUN
 from ...envs.control.frames import FrameReader
-from ...envs.control.remote_hand import HandSender
-from ...envs.robot import measured_action
-from ...envs.teleop.drive import Device
+from .held_device import HeldDevice
 from .supervisor import Supervisor
 
 LOOK_SECONDS = 0.008  # between two looks at the device
@@ -31,7 +29,7 @@ class HandSession:
     The robot holds before and after an episode. A fault ends it and drops it; the next event to
     start arms again.
     pictures: of its cameras, put into its frames.
-    leader: a robot in the person's hand, whose pose the robot comes to; else the device moves it.
+    held: what moves the robot, or leads it.
     seed: gives the start seed of the next episode. log: is given what happens.
     """
 
@@ -40,9 +38,7 @@ class HandSession:
         supervisor: Supervisor,
         frames: FrameReader,
         pictures: PictureFinder,
-        hand: HandSender,
-        device: Device,
-        leader: Robot | None,
+        held: HeldDevice,
         store: DemoStore,
         seed: Callable[[], int],
         log: Callable[[str], None],
@@ -50,9 +46,7 @@ class HandSession:
         self._supervisor = supervisor
         self._frames = frames
         self._pictures = pictures
-        self._hand = hand
-        self._device = device
-        self._leader = leader
+        self._held = held
         self._store = store
         self._next_seed = seed
         self._log = log
@@ -68,7 +62,7 @@ class HandSession:
     def run(self, episodes: int) -> int:
         """Go on until so many episodes are kept, or the person quits; return how many."""
         while self.kept < episodes:
-            events = self._read_device()
+            events = self._held.read()
             self._supervisor.poll(LOOK_SECONDS)
             self._take_frames()
             ended = self._supervisor.next_event("ended")
@@ -83,19 +77,6 @@ class HandSession:
             if "quit" in events:
                 break
         return self.kept
-
-    def _read_device(self) -> tuple[str, ...]:
-        """Tell the control process what the hand does, and return what was said."""
-        hand = self._device.read()
-        if self._leader is None:
-            self._hand.send(hand.move)
-            return hand.events
-        try:
-            pose = measured_action(self._store.spec, self._leader.observe())
-        except Exception as error:
-            raise RobotError(f"the leader gives no observation: {error}") from error
-        self._hand.send(pose=pose)
-        return hand.events
 
     def _take_frames(self) -> None:
         for _, following, step in self._pictures.take(self._frames.read):
@@ -127,7 +108,7 @@ class HandSession:
         self._recording = False
         self._verdict = ""
         self._lost = self._frames.lost
-        if self._leader is not None:
+        if self._held.leads:
             self._log("the robot comes to its leader; recording begins when it is there")
         self._supervisor.order("arm")
         self._start = self._next_seed()

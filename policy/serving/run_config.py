@@ -39,6 +39,11 @@ class RunConfig:
     unlimited: tuple[str, ...] = ()  # actions that go without limits
     # a store, made where there is none, in which every episode is kept as a demonstration
     record: str = ""
+    # keyboard, gamepad, spacemouse, or a leader arm, named as robot= is, with which a person takes
+    # the robot from the policy at any moment, and gives it back
+    teleop: str = ""
+    # what a leader arm's maker takes: leader.port=/dev/ttyACM1
+    leader: dict[str, Any] = field(default_factory=dict)
     shadow: bool = False  # everything runs, nothing is sent
     # in place of a policy a small motion of one joint after the other, which tells how old
     # observations are and how long commands take; with a policy also how long its inference takes
@@ -64,6 +69,10 @@ def require_consistent(config: RunConfig) -> None:
         raise ConfigError("calibrate=true moves the robot: it cannot be done with shadow=true")
     if config.record and (config.shadow or config.calibrate):
         raise ConfigError("record= keeps what a policy has sent: not with shadow or calibrate=true")
+    if config.teleop and (config.shadow or config.calibrate or not config.policy):
+        raise ConfigError(
+            "teleop= takes a robot from its policy: not with shadow, calibrate or actions="
+        )
     if config.actuation_delay is not None:
         require_delay(config.actuation_delay)
     if config.cameras is not None and not is_driver(config.robot):

@@ -198,7 +198,7 @@ class Supervisor:
             raise RobotError(event["text"])
         if name == "homing":
             self._note_homing(event["seconds"])
-        elif name in ("safety", "refused", "pause", "unanswered"):
+        elif name in ("safety", "refused", "pause", "unanswered", "takeover"):
             self._log(event["text"])
             if self._inference is not None and "no action for" in event["text"]:
                 self._inference.end_hanging()

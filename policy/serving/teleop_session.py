@@ -25,7 +25,6 @@ from ...envs.control.control_config import ControlConfig, OperatorActor
 from ...envs.control.frames import FrameReader
 from ...envs.control.remote_hand import HandSender
 from ...envs.control.telemetry import RunLog
-from ...envs.errors import names
 from ...envs.hardware.registry import is_driver, make_live
 from ...envs.interrupts import ended_by_signals
 from ...envs.mailbox import empty_memory
@@ -36,6 +35,7 @@ from ...envs.teleop.devices import DEVICES, Keyboard
 from ...envs.teleop.drive import Device, Drive, Leader, require_leader
 from ...envs.teleop.web_page import Page
 from .hand_session import HandSession
+from .held_device import HeldDevice, make_leader
 from .supervisor import START_SECONDS, Supervisor
 
 PAGE = "page"
@@ -121,13 +121,12 @@ class TeleopSession:
 
     def _hold(self, robot: Robot, stack: ExitStack) -> tuple[Drive | Leader, Device]:
         """Who acts, and the device on which events are pressed."""
-        if self.device in (PAGE, *DEVICES):
+        leader = make_leader(self.device, self.leader, (PAGE, *DEVICES), stack)
+        if leader is None:
             tool: Any = make_tool(self.name, robot.spec)
             device = Page(tool, port=self.port) if self.device == PAGE else DEVICES[self.device]()
             stack.callback(device.close)
             return Drive(device, tool, robot.spec), device
-        leader = make_leader(self.device, self.leader)
-        stack.callback(leader.close)
         device = Keyboard()
         stack.callback(device.close)
         return Leader(leader, robot.spec), device
@@ -137,9 +136,7 @@ class TeleopSession:
     ) -> int:
         """Everything that moves the robot passes its control process, as in `fewstep run`."""
         log("This is no certified safety function: the emergency stop comes first.")
-        leader = None if self.device in DEVICES else make_leader(self.device, self.leader)
-        if leader is not None:
-            stack.callback(leader.close)
+        leader = make_leader(self.device, self.leader, tuple(DEVICES), stack)
         hands, frames = empty_memory(), empty_memory()
         stack.callback(os.close, hands)
         stack.callback(os.close, frames)
@@ -171,9 +168,10 @@ class TeleopSession:
         stack.callback(device.close)
         store = stack.enter_context(make_store(spec))
         log(cleandoc(type(device).__doc__ or ""))
+        held = HeldDevice(device, leader, spec, hand)
         pictures = PictureFinder(supervisor.cameras.rings if supervisor.cameras else {})
         session = HandSession(
-            supervisor, reader, pictures, hand, device, leader, store, next_seed(store, seed), log
+            supervisor, reader, pictures, held, store, next_seed(store, seed), log
         )
         kept = session.run(episodes)
         log(f"{kept} kept; {store.path} now has {store.size}")
@@ -203,14 +201,3 @@ def _close(supervisor: Supervisor, log: Callable[[str], None]) -> None:
     if wrong:
         raise RobotError("; ".join(wrong))
     log("stopped")
-
-
-def make_leader(name: str, options: Mapping[str, Any]) -> Robot:
-    """Return a leader arm; RobotError lists the devices where there is none of this name."""
-    try:
-        return make_live(name, options)
-    except RobotError as error:
-        devices = names((PAGE, *DEVICES))
-        raise RobotError(
-            f"teleop={name} is no device (valid: {devices}) and no leader arm: {error}"
-        ) from error

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewstep.envs import Command, Field, Obs, RobotError, Spec, SpecError, incompatibilities
-from fewstep.envs.agent import Chunk, interpolate
+from fewstep.envs.agent import Chunk
 from fewstep.envs.control.replay import Replay
 from fewstep.envs.hardware.simulated_arm import SimulatedArm
+from fewstep.envs.interpolation import interpolate
 from fewstep.envs.sim.gym_robot import GymRobot
 from fewstep.envs.sim.real_time import Live
 from fewstep.envs.sim.registry import make_robot

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ....envs import DataError, Field, Spec
-from ....envs.agent import interpolate
 from ....envs.errors import names
+from ....envs.interpolation import interpolate
 
 TopicTimes = Sequence[tuple[str, np.ndarray]]  # of the messages of each topic (m,) [ns]
 SECOND = 1e9  # [ns]

@@ -15,6 +15,7 @@ from ....envs import Spec
 from ....envs.control.control_loop import STATES, tick_type
 from ....envs.control.messages import taken_type
 from ....envs.control.telemetry import CHUNKS, EVENTS, TICKS
+from ....envs.robot import SOURCES
 
 SAMPLE_HZ = 20.0  # ticks a second that a page is shown
 MOST_READ = 1 << 20  # bytes of a file that are read at once
@@ -67,6 +68,7 @@ class LiveFeed:
         self._lines: deque[str] = deque(maxlen=MOST_LINES)
         self._lateness = Lateness()
         self._state = "disarmed"
+        self._source = SOURCES[0]
         self._episode = -1
         self._ages: list[float] = []
         self._sampled = -np.inf  # when the last sample was taken [s, robot's clock]
@@ -80,6 +82,7 @@ class LiveFeed:
         self._read_events()
         return {
             "state": self._state,
+            "source": self._source,
             "episode": self._episode,
             "silent": round(time.monotonic() - self._heard, 2),
             "samples": samples,
@@ -97,6 +100,7 @@ class LiveFeed:
         self._heard = time.monotonic()
         self._lateness.add(ticks["lateness"])
         self._state = str(STATES[ticks[-1]["state"]])
+        self._source = SOURCES[ticks[-1]["source"]]
         self._episode = int(ticks[-1]["episode"])
         self._ages = ticks[-1]["ages"].tolist()
         samples = []

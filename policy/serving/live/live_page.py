@@ -20,14 +20,15 @@ from .run_replay import describe_run
 
 PAGE = Path(__file__).with_name("page.html")
 PERIOD = 0.1  # [s] between two looks
-BUTTONS = ("hold", "arm", "stop")
+BUTTONS = ("hold", "arm", "stop", "take")
 
 
 class LivePage:
     """Serves the page from threads of its own, which nobody waits for.
 
-    press: is called, on a thread of the page, with "hold", "arm" or "stop". rings: of cameras. Only
-    who has the address, which holds a secret, sees or presses anything.
+    press: is called, on a thread of the page, with one of BUTTONS. rings: of cameras. takes:
+    whether an operator can take the robot. Only who has the address, which holds a secret, sees or
+    presses anything.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class LivePage:
         rings: Mapping[str, PictureRing],
         port: int,
         press: Callable[[str], None],
+        takes: bool = False,
     ) -> None:
         self._feed = feed
         self._rings = rings
@@ -49,6 +51,7 @@ class LivePage:
             "elements": describe_elements(feed.spec),
             "late_bins": LATE_BINS,
             "cameras": list(rings),
+            "takes": takes,
         }
         self._audience = Audience(
             address, listening, PAGE, json.dumps(greeting), self._hear, on_leave=lambda: None

@@ -10,6 +10,7 @@ from ....envs import Spec
 from ....envs.control.control_config import ControlConfig
 from ..run_config import Log, RunConfig
 from ..supervisor import Supervisor
+from ..takeover import TakeoverDevice
 from .live_feed import LiveFeed
 from .live_page import LivePage
 
@@ -17,18 +18,23 @@ from .live_page import LivePage
 class Buttons:
     """Holds and arms at once; a run is ended by who plays its episodes, within a look.
 
-    rest: the order that ends what is under way. An episode begins with a person at the terminal
-    alone: no button does that.
+    rest: the order that ends what is under way; takeover: the device that takes the robot. An
+    episode begins with a person at the terminal alone: no button does that.
     """
 
-    def __init__(self, supervisor: Supervisor, rest: str) -> None:
+    def __init__(self, supervisor: Supervisor, rest: str, takeover: TakeoverDevice | None) -> None:
         self._supervisor = supervisor
         self._rest = rest
+        self._takeover = takeover
         self._ends = False
 
     def press(self, button: str) -> None:
-        """Press "hold", "arm" or "stop"."""
+        """Press "hold", "arm", "stop" or "take"."""
         self._supervisor.run_log.note("pressed", button=button)
+        if button == "take":
+            if self._takeover:
+                self._takeover.toggle()
+            return
         self._ends = self._ends or button == "stop"
         self._supervisor.held = self._supervisor.held or button != "arm"
         self._supervisor.order("arm" if button == "arm" else self._rest)
@@ -41,7 +47,12 @@ class Buttons:
 
 @contextmanager
 def showing(
-    config: RunConfig, supervisor: Supervisor, control: ControlConfig, spec: Spec, log: Log
+    config: RunConfig,
+    supervisor: Supervisor,
+    control: ControlConfig,
+    spec: Spec,
+    takeover: TakeoverDevice | None,
+    log: Log,
 ) -> Iterator[None]:
     """Serve the page of the run, where one is wanted."""
     if not config.page:
@@ -49,9 +60,9 @@ def showing(
         return
     feed = LiveFeed(Path(config.out), spec, control.policy.horizon if control.policy else 0)
     rings = supervisor.cameras.rings if supervisor.cameras else {}
-    buttons = Buttons(supervisor, "disarm" if config.shadow else "hold")
+    buttons = Buttons(supervisor, "disarm" if config.shadow else "hold", takeover)
     title = f"{config.policy or config.actions or 'calibration'} on {config.robot}"
-    page = LivePage(feed, title, rings, config.port, buttons.press)
+    page = LivePage(feed, title, rings, config.port, buttons.press, takeover is not None)
     supervisor.on_poll.append(buttons.look)
     log(f"open {page.address} to see the run, hold it or end it", "info")
     try:

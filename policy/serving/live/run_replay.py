@@ -13,6 +13,7 @@ from ....envs import Spec
 from ....envs.control.control_loop import STATES
 from ....envs.control.log_reading import read_all_ticks, read_chunks, read_facts
 from ....envs.control.telemetry import EVENTS
+from ....envs.robot import SOURCES
 from .live_feed import (
     LATE_BINS,
     SAMPLE_HZ,
@@ -60,6 +61,7 @@ def _describe_ticks(ticks: np.ndarray) -> list[dict[str, Any]]:
     for tick in ticks[first_of_each]:
         sample = plain_sample(tick)
         sample["state"] = str(STATES[tick["state"]])
+        sample["source"] = SOURCES[tick["source"]]
         sample["episode"] = int(tick["episode"])
         samples.append(sample)
     return samples
