@@ -40,7 +40,6 @@ from fewstep.envs.agent import Agent, Chunk, Request, Runner
 from fewstep.envs.robot import Obs
 from fewstep.envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from fewstep.policy.checkpoint import load_policy
-from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.engines.engine import Engine
 from fewstep.policy.engines.loading import engines_here, load_engine
 from fewstep.policy.evaluation import rollouts
@@ -287,9 +286,9 @@ def make_agent(way: Way, engine: Engine, runner: Runner, on_delay: str = "") -> 
     return Replanning(runner, engine, way)
 
 
-def load_all(paths: list[str], way: Way, first: str, name: str, sampler: Sampler) -> Choosing:
-    """In place of rollouts.load_engine."""
-    return Choosing([load_engine(path, name, sampler) for path in paths], way)
+def load_all(paths: list[str], way: Way, job: Job) -> Choosing:
+    """In place of Job.load_engine."""
+    return Choosing([load_engine(path, job.engine, job.sampler) for path in paths], way)
 
 
 def milliseconds(path: str) -> float:
@@ -321,9 +320,9 @@ def main() -> None:
         way = read_way(name)
         members = paths if way.random or way.mean else paths[:1]
         rollouts.make_agent = partial(make_agent, way)
-        rollouts.load_engine = partial(load_all, members, way)
         runners.draw_noise = partial(draw_noise, way)
         job = Job(paths[0], task, sampler, seeds)
+        Job.load_engine = partial(load_all, members, way, job)  # called without the job itself
         ended = rollouts.roll_out_all(job)
         row = keep(summarise(job, ended, {}))
         ticks = sum(each.seconds for each in ended) * policy.spec.policy_hz
@@ -333,12 +332,9 @@ def main() -> None:
         row["ms_per_tick"] = chunks * per_chunk
         kept.append(row)
         print(line(row, kept[0]), flush=True)
-    results[f"{task}/replanning/{given}/{seeds[0]}"] = {
-        "task": task,
-        "seed": seeds[0],
-        "results": kept,
-    }
-    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+        key = f"{task}/replanning/{given}/{seeds[0]}"
+        results[key] = {"task": task, "seed": seeds[0], "results": kept}
+        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
 
 
 def line(row: Row, first: Row) -> str:
