@@ -41,6 +41,7 @@ LAYERS = {
         ("policy",),
         ("checkpoint",),
         ("engines",),
+        ("monitoring",),
         ("training", "serving"),
         ("evaluation",),
         ("cli",),

@@ -75,7 +75,7 @@ class Control:
     """Ticks on one grid from beginning to end: holds between episodes, acts in them.
 
     Orders: `arm` (or leave a fault), `hold` what is active, `disarm`, `play SEED SECONDS STATE`,
-    `stop`.
+    `pace SHARE` of full velocity until the next episode begins, `stop`.
 
     Args:
         safe: The robot.
@@ -156,6 +156,7 @@ class Control:
     def _play(self, seed: int | None, seconds: float, state: State) -> None:
         self._episode += 1
         self._last_time = math.inf
+        self.safe.pace = 1.0
         self._events.write("begins", episode=self._episode, seed=seed)
         self._change_state(state)
         if self.safe.state is not state:
@@ -210,6 +211,8 @@ class Control:
                 self._play_order = rest
             if word == "arm" and self.safe.state is not State.HOLD:
                 self._arm()
+            if word == "pace":
+                self.safe.pace = float(rest[0])
             if word == "hold" and self.safe.state is State.ACTIVE:
                 self._change_state(State.HOLD)
             if word == "disarm" and self.safe.state is not State.DISARMED:

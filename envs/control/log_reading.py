@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from ..spec import Spec
 from ..tables import read_json
 from .control_loop import STATES, tick_type
 from .messages import taken_type
-from .telemetry import CHUNKS, FACTS, TICKS
+from .telemetry import CHUNKS, EVENTS, FACTS, TICKS
 
 ROUNDING = 1e-9  # up to which a command counts as sent as it was wanted, of its size or of 1
 TOLD = 3  # elements that a person is told of, those that were changed most often
@@ -42,6 +45,16 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """Return run.json of a log; RobotError where there is none."""
     with refusing(RobotError, f"{folder} holds no log of a run", folder):
         return read_json(folder / FACTS, RobotError, inside=folder)
+
+
+def read_events(folder: Path) -> Iterator[dict[str, Any]]:
+    """Return what was said in a run, in order; lines that are cut off are left out."""
+    with suppress(OSError):
+        for line in (folder / EVENTS).read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event
 
 
 def _read_records(folder: Path, name: str, entry: str, expected: np.dtype) -> np.ndarray:

@@ -54,6 +54,7 @@ class SafeRobot:
         self.watchdog = watchdog or WatchdogConfig()
         self.state = State.DISARMED
         self.why = ""  # it is in this state
+        self.pace = 1.0  # share of full velocity that a motion may have
         self._limiter = Limiter(robot.spec, limits)
         self._shadow = Shadow(robot.spec, limits)
         # What limits have left of the last command (A,), in a shadow what they would have.
@@ -202,7 +203,7 @@ class SafeRobot:
         now = self.clock.now()
         wanted = self._checked(command.action)
         self._look(obs, now, wanted)
-        pace = self.watchdog.pace(now - self._since)
+        pace = min(self.pace, self.watchdog.pace(now - self._since))
         if self.state is State.SHADOW:
             self.limited = self._shadow.next(wanted, self._measured, pace)
         if self.state in SILENT:

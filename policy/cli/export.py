@@ -70,12 +70,15 @@ def _export_run(settings: ExportSettings, console: Console) -> int:
 def _export_policy(settings: ExportSettings, console: Console) -> int:
     from ..checkpoint import load_policy  # with torch
     from ..engines.export import export_policy
+    from ..monitoring.monitor import has_monitor, read_monitor
 
     sampler = None
     if settings.network_evaluations:
         sampler = load_policy(settings.policy).config.drawn_by.at(settings.network_evaluations)
     format = settings.format or "onnx"
     export = export_policy(settings.policy, settings.out, format, sampler)
+    if has_monitor(settings.policy):
+        read_monitor(settings.policy).write(settings.out)
     size = sum((Path(settings.out) / name).stat().st_size for name in export.files)
     say(
         console,

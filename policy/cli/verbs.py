@@ -15,6 +15,7 @@ VERBS = {  # each has a module of its name in this folder
     "distill": "Distill a policy into a student that needs one network evaluation per chunk.",
     "evaluate": "Roll a policy out on seeded starts, or set its chunks beside demonstrations.",
     "tune": "Find the fewest network evaluations that are not worse than ten, and keep them.",
+    "monitor": "Learn what good episodes look like, so that a run warns when one is unlike them.",
     "run": "Run a policy, or recorded actions, on a robot, within limits and with a log.",
     "serve": "Serve a policy to robots on this or other machines; openpi's clients can ask it.",
     "bench": "Measure the latency of a policy here, batch 1, against its control period.",

@@ -72,3 +72,12 @@ class EagerEngine:
             net=self._net,
         )
         return actions.cpu().numpy()
+
+    @torch.no_grad()
+    def look(self, obs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the features of pictures in their place, as `Engine.look` says."""
+        looked = dict(obs)
+        for camera in self.spec.images:
+            pictures = torch.as_tensor(obs[camera]).to(self._policy.device)
+            looked[camera] = self._policy.encoder.look(camera, pictures).cpu().numpy()
+        return looked

@@ -97,3 +97,10 @@ class Engine(Protocol):
         actions that are promised already, the first prefix_length (B,) of each chunk.
         """
         ...
+
+    def look(self, obs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the same with the features (B, P, F) of the pictures in their place.
+
+        `predict` takes that, too, and need not look again.
+        """
+        ...

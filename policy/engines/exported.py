@@ -221,7 +221,7 @@ class ExportedEngine:
                 chunks.append(np.full(unknown, np.nan, np.float32))
                 continue
             inputs = [obs[key][one] for key in self._spec.states]
-            inputs += [self._look(camera, obs[camera][row]) for camera in self._spec.images]
+            inputs += [self._features(camera, obs[camera][row]) for camera in self._spec.images]
             inputs.append(noise[:, one])
             if self._shape.takes_prefix:
                 inputs += self._prefix(prefix, prefix_length, one)
@@ -239,8 +239,18 @@ class ExportedEngine:
                 return False
         return True
 
-    def _look(self, camera: str, pictures: np.ndarray) -> np.ndarray:
-        """Return the features (1, P, F) of pictures (P, h, w, 3)."""
+    def look(self, obs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the features of pictures in their place, as `Engine.look` says."""
+        looked = dict(obs)
+        for camera in self._spec.images:
+            features = [self._features(camera, pictures) for pictures in obs[camera]]
+            looked[camera] = np.concatenate(features)
+        return looked
+
+    def _features(self, camera: str, pictures: np.ndarray) -> np.ndarray:
+        """Return the features (1, P, F) of pictures (P, h, w, 3), or of their features (P, F)."""
+        if pictures.ndim == 2:
+            return pictures[None]
         encode = self._cameras[camera]
         return np.stack([encode([picture[None]]) for picture in pictures], 1)
 

@@ -16,7 +16,7 @@ from ...envs.agent import Runner
 from ...envs.modules import begin_child, safe_children
 from ..checkpoint import load_policy, require_match
 from ..engines.remote import is_address
-from ..serving.runners import RequestBatch, make_agent
+from ..serving.runners import OnAnswered, RequestBatch, make_agent
 from ..training.processor import torch_threads
 from .job import GROUP, Job, Rollout
 from .memory import MemoryBudget
@@ -86,15 +86,17 @@ def roll_out_group(
     *,
     workers: int = 1,
     loaded: LoadedPolicy | None = None,
+    on_answered: OnAnswered | None = None,
 ) -> list[Rollout]:
     """Roll a group of at most GROUP seeds out, as many together as the memory allows.
 
     only: some of the seeds, each still at its own place in the batch. on_step: is given every step
     with its seed and its robot, which then can render. workers: processes that do the same.
-    loaded: of the job, by default loaded anew.
+    loaded: of the job, by default loaded anew. on_answered: is given the places of seeds that have
+    asked, with their requests and their chunks.
     """
     loaded = loaded or LoadedPolicy(job)
-    batch = RequestBatch(loaded.engine, GROUP)
+    batch = RequestBatch(loaded.engine, GROUP, *[on_answered] if on_answered else [])
     budget = MemoryBudget(workers)
     waiting: deque[tuple[int, int]] = deque()
     for place, seed in enumerate(seeds):

@@ -19,6 +19,7 @@ from ...envs.safety.limits import read_limits
 from ..engines.loading import load_engine
 from ..engines.remote import is_address
 from ..policy_folder import find_policy
+from .alarm import scores_chunks
 from .inference_config import InferenceConfig
 from .run_config import RunConfig
 
@@ -68,7 +69,7 @@ def _served(
         cameras=taken,
     )
     policy = config.policy if is_address(config.policy) else str(find_policy(config.policy))
-    inference = InferenceConfig(policy, loaded.name, config.threads)
+    inference = InferenceConfig(policy, loaded.name, config.threads, monitor=scores_chunks(config))
     return _facing(replace(control, policy=acting), spec), inference
 
 

@@ -12,11 +12,12 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ...envs import ProtocolError, Spec
-from ...envs.agent import Request
+from ...envs.agent import Chunk, Request
 from ...envs.cameras.camera_config import without
 from ...envs.cameras.rings import PictureRing
 from ...envs.control.messages import Messages
@@ -25,6 +26,8 @@ from ...envs.pictures import as_seen, resize
 from ...envs.schema import from_plain
 from ..engines.engine import Engine
 from ..engines.loading import load_engine
+from ..monitoring.monitor import read_monitor
+from ..monitoring.scorer import ChunkMonitor
 from .inference_config import InferenceConfig
 from .runners import WARM_CHUNKS, answer, blank_request
 
@@ -49,8 +52,9 @@ def main(settings: InferenceConfig) -> None:
     given = Mailbox(messages.chunk, settings.chunks)
     seconds = math.inf
     for _ in range(WARM_CHUNKS):
-        taken = _answer_request(engine, messages, given, blank_request(engine))
+        taken, _ = _answer_request(engine, messages, given, blank_request(engine))
         seconds = min(seconds, taken)
+    monitor = ChunkMonitor(engine, read_monitor(settings.policy)) if settings.monitor else None
     ready = {"event": "inference ready", "pid": os.getpid(), "seconds": seconds}
     print(json.dumps(ready), flush=True)
     while os.read(0, 4096):
@@ -59,7 +63,9 @@ def main(settings: InferenceConfig) -> None:
             continue
         try:
             request = with_pictures(messages.unpack(record), rings, seen, shape.pictures)
-            _answer_request(engine, messages, given, request)
+            _, chunk = _answer_request(engine, messages, given, request)
+            if monitor and chunk is not None:
+                _say_scores(monitor.score(request, chunk))
         except ProtocolError as error:  # of a server, which may come again
             print(json.dumps({"event": "unanswered", "text": str(error)}), flush=True)
 
@@ -84,14 +90,21 @@ def with_pictures(
     return replace(request, obs=obs)
 
 
-def _answer_request(engine: Engine, messages: Messages, given: Mailbox, request: Request) -> float:
-    """Write the chunk where it is read, and return how long it took to make [s]."""
+def _answer_request(
+    engine: Engine, messages: Messages, given: Mailbox, request: Request
+) -> tuple[float, Chunk | None]:
+    """Write the chunk where it is read, and return how long it took to make [s], and it."""
     began = time.monotonic()
     chunk = answer(engine, [request])[0]
     seconds = time.monotonic() - began
     if chunk is not None:
         given.write(messages.pack_chunk(chunk, seconds))
-    return seconds
+    return seconds, chunk
+
+
+def _say_scores(scores: dict[str, Any]) -> None:
+    """Say what was scored, which the starting process hears; the chunk has gone out before."""
+    print(json.dumps({"event": "monitor", **scores}), flush=True)
 
 
 if __name__ == "__main__":

@@ -16,4 +16,5 @@ class InferenceConfig:
     threads: int = 1  # of the CPU
     requests: int = -1  # file descriptor of the mailbox with what is asked
     chunks: int = -1  # file descriptor of the mailbox for the answers
+    monitor: bool = False  # whether its chunks are scored
     cameras: tuple[CameraPort, ...] = ()  # whose pictures are taken from shared memory

@@ -27,6 +27,7 @@ from ...envs.schema import to_plain
 from ...envs.versions import versions
 from ..engines.loading import find_weights
 from .acting import acting, write_recorded_actions
+from .alarm import Alarm
 from .inference_config import InferenceConfig
 from .live.run_page import showing
 from .run_config import Level, Log, RunConfig, require_consistent
@@ -98,6 +99,7 @@ def _run(
             takeover.face(spec)
         if config.calibrate:
             config = replace(config, episodes=1, seconds=ready["seconds"])
+        supervisor.hears["monitor"] = Alarm(config, supervisor, log).hear
         with (
             showing(config, supervisor, control, spec, takeover, log),
             recording(config, supervisor, spec, frames, log) as recorder,

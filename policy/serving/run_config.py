@@ -44,6 +44,9 @@ class RunConfig:
     teleop: str = ""
     # what a leader arm's maker takes: leader.port=/dev/ttyACM1
     leader: dict[str, Any] = field(default_factory=dict)
+    # where the policy's monitor gives alarm: off, log, warn, slow (to a third of full velocity) or
+    # hold, which ends the episode; without a monitor nothing is scored
+    monitor: str = "warn"
     shadow: bool = False  # everything runs, nothing is sent
     # in place of a policy a small motion of one joint after the other, which tells how old
     # observations are and how long commands take; with a policy also how long its inference takes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ...envs.errors import names
 from ...envs.pictures import as_seen
 from ..engines.engine import Engine
 
+OnAnswered = Callable[[list[tuple[int, Request, Chunk]]], None]
 WARM_CHUNKS = 3  # made before the first request: the first one is slow
 
 
@@ -104,14 +105,22 @@ class InlineRunner:
         return False
 
 
+def _ignore_answers(answered: list[tuple[int, Request, Chunk]]) -> None:
+    """Nobody scores them."""
+
+
 class RequestBatch:
     """Collects the requests of up to `size` episodes and answers them in one pass.
 
     The pass always has that size, whoever asked, where the engine's rounding depends on it.
+    on_answered: is given the places that asked, their requests and their chunks.
     """
 
-    def __init__(self, engine: Engine, size: int) -> None:
+    def __init__(
+        self, engine: Engine, size: int, on_answered: OnAnswered = _ignore_answers
+    ) -> None:
         self._engine = engine
+        self._on_answered = on_answered
         self.asked: list[Request | None] = [None] * size
         self.answers: list[Chunk | None] = [None] * size
 
@@ -130,9 +139,13 @@ class RequestBatch:
         if self._engine.batches:
             places = list(range(len(self.asked)))
         fresh = answer(self._engine, [self.asked[index] for index in places])
+        answered: list[tuple[int, Request, Chunk]] = []
         for index, chunk in zip(places, fresh, strict=True):
-            if chunk is not None:
+            request = self.asked[index]
+            if chunk is not None and request is not None:
                 self.answers[index] = chunk
+                answered.append((index, request, chunk))
+        self._on_answered(answered)
         self.asked = [None] * len(self.asked)
 
 

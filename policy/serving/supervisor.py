@@ -66,6 +66,7 @@ class Supervisor:
     ) -> None:
         self.run_log = run_log
         self.held = False  # whether a person has asked for that since an episode was begun
+        self.hears: dict[str, Callable[[dict[str, Any]], None]] = {}  # events, by their names
         self.on_poll: list[Callable[[], None]] = []  # what else is looked after
         self._log = log
         self._hang_seconds = hang_seconds
@@ -196,7 +197,9 @@ class Supervisor:
         name = event.get("event")
         if name == "failed":
             raise RobotError(event["text"])
-        if name == "homing":
+        if name in self.hears:
+            self.hears[name](event)
+        elif name == "homing":
             self._note_homing(event["seconds"])
         elif name in ("safety", "refused", "pause", "unanswered", "takeover"):
             self._log(event["text"])

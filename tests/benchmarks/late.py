@@ -65,12 +65,13 @@ def ensemble(engine: Engine, runner: Runner, on_delay: str = "") -> Agent:
     """In place of runners.make_agent."""
     if on_delay != "ensemble":
         return make_agent(engine, runner, on_delay)
-    config = engine.config
+    shape = engine.shape
     return Ensemble(
         runner,
         engine.spec,
-        observation_steps=config.observation_steps,
-        action_steps=config.action_steps,
+        observation_steps=shape.observation_steps,
+        action_steps=shape.action_steps,
+        actuation_delay=shape.actuation_delay,
     )
 
 

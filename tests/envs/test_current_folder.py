@@ -80,6 +80,7 @@ VERBS = {
     "distill": "distill policy=run data=demos out=distilled copies=1 steps=2 batch=4 export=false",
     "evaluate": "evaluate policy=run task=my_env:Env-v0 workers=2 episodes=26",
     "tune": "tune policy=run task=my_env:Env-v0 episodes=2 workers=1",
+    "monitor": "monitor policy=run data=demos task=my_env:Env-v0 episodes=12 alarms=0.5",
     "run": "run robot=my_robot:Robot actions=arm unattended=true seconds=0.2 priority=0 out=log",
     "serve": "serve policy=run port=0",
     "bench": "bench policy=run calls=1 network_evaluations=[1]",

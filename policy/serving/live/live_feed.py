@@ -74,12 +74,15 @@ class LiveFeed:
         self._sampled = -np.inf  # when the last sample was taken [s, robot's clock]
         self._chunk: dict[str, Any] | None = None
         self._heard = time.monotonic()  # when the last tick was there
+        self._scores: list[dict[str, Any]] = []  # of the monitor, since the last time
 
     def news(self) -> dict[str, Any]:
         """Return what a page shows now, with the samples since the last time."""
         samples = self._read_ticks()
         self._read_chunks()
         self._read_events()
+        scores = self._scores
+        self._scores = []
         return {
             "state": self._state,
             "source": self._source,
@@ -87,6 +90,7 @@ class LiveFeed:
             "silent": round(time.monotonic() - self._heard, 2),
             "samples": samples,
             "chunk": self._chunk,
+            "scores": scores,
             "late": self._lateness.describe(),
             "ages": dict(zip(self.spec.observations, self._ages, strict=False)),
             "lines": list(self._lines),
@@ -119,9 +123,12 @@ class LiveFeed:
         *whole, self._unfinished = (self._unfinished + self._events.take(1)).split(b"\n")
         for line in whole:
             with suppress(ValueError, TypeError, KeyError):
-                text = describe_event(json.loads(line))
+                event = json.loads(line)
+                text = describe_event(event)
                 if text:
                     self._lines.append(text)
+                if event["event"] == "monitor":
+                    self._scores.append(plain_score(event))
 
 
 class Lateness:
@@ -153,6 +160,12 @@ class Lateness:
 def describe_event(event: dict[str, Any]) -> str:
     """Return an event in words, "" for one that nobody has to read."""
     return str(event.get("text") or WORDS.get(event["event"], "").format(**event))
+
+
+def plain_score(event: dict[str, Any]) -> dict[str, Any]:
+    """Return what a page draws of a chunk's scores; score: None where there is no threshold."""
+    score = event["score"]
+    return {"time": float(event["time"]), "score": None if score is None else float(score)}
 
 
 def plain_chunk(chunk: np.void) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ import numpy as np
 
 from ....envs import Spec
 from ....envs.control.control_loop import STATES
-from ....envs.control.log_reading import read_all_ticks, read_chunks, read_facts
-from ....envs.control.telemetry import EVENTS
+from ....envs.control.log_reading import read_all_ticks, read_chunks, read_events, read_facts
 from ....envs.robot import SOURCES
 from .live_feed import (
     LATE_BINS,
@@ -22,6 +20,7 @@ from .live_feed import (
     describe_event,
     plain_chunk,
     plain_sample,
+    plain_score,
 )
 
 MOST_SAMPLES = 20_000  # of a run; a longer one is shown with fewer a second
@@ -44,6 +43,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
             "samples": _describe_ticks(ticks),
             "chunks": [plain_chunk(chunk) for chunk in read_chunks(folder)],
             "lines": _describe_events(folder),
+            "scores": _read_scores(folder),
             "late": lateness.describe(),
         },
     }
@@ -71,12 +71,20 @@ def _describe_events(folder: Path) -> list[dict[str, Any]]:
     """Return what was said, each with its time; a judgement has that of the line before."""
     told: list[dict[str, Any]] = []
     time = None
-    with suppress(OSError):
-        for line in (folder / EVENTS).read_text(encoding="utf-8", errors="replace").splitlines():
-            with suppress(ValueError, TypeError, KeyError):
-                event = json.loads(line)
-                time = event.get("time", time)
-                text = describe_event(event)
-                if text and time is not None:
-                    told.append({"time": float(time), "text": text})
+    for event in read_events(folder):
+        with suppress(ValueError, TypeError, KeyError):
+            time = event.get("time", time)
+            text = describe_event(event)
+            if text and time is not None:
+                told.append({"time": float(time), "text": text})
     return told
+
+
+def _read_scores(folder: Path) -> list[dict[str, Any]]:
+    """Return the monitor's scores."""
+    scores = []
+    for event in read_events(folder):
+        with suppress(ValueError, TypeError, KeyError):
+            if event["event"] == "monitor":
+                scores.append(plain_score(event))
+    return scores
