@@ -13,7 +13,7 @@ from ..checkpoint import load_policy
 from ..evaluation.job import Job
 from ..evaluation.judged_runs import read_judged_scores
 from ..evaluation.monitor_calibration import calibrate, fit_monitor, score_rollouts
-from ..monitoring.monitor import SCORES, Monitor, has_monitor, read_monitor
+from ..monitoring.monitor import SCORES, Monitor, has_monitor, read_monitor, require_own
 from .printing import say
 from .progress import Bars
 
@@ -40,6 +40,7 @@ def run(settings: MonitorSettings, console: Console) -> int:
         raise ConfigError("monitor needs data= to make one, and task= or runs= to calibrate it")
     if settings.task and settings.runs:
         raise ConfigError("a monitor is calibrated by task= or by runs=, not by both")
+    require_own(settings.policy)
     if settings.data:
         say(console, "learning what is known: about a minute of a processor")
         monitor = fit_monitor(settings.policy, settings.data)

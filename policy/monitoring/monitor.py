@@ -16,7 +16,7 @@ from ...envs.atomic_files import write_file
 from ...envs.errors import refusing
 from ...envs.schema import from_plain, to_plain
 from ..engines.exported import hash_weights
-from ..policy_folder import find_policy
+from ..policy_folder import SHIPPED, find_policy
 from .distillation import Distillation
 from .embedding import Embedding
 
@@ -59,6 +59,7 @@ class Monitor:
 
     def write(self, policy: Path | str) -> Path:
         """Write it beside the policy, in one step, and return where."""
+        require_own(policy)
         folder = find_policy(policy)
         facts = {"version": VERSION, "weights": self.weights}
         if self.calibration:
@@ -70,6 +71,13 @@ class Monitor:
         np.savez(content, facts=np.array(json.dumps(facts)), **arrays)  # pyright: ignore
         write_file(folder / FILE, content.getvalue())
         return folder / FILE
+
+
+def require_own(policy: Path | str) -> None:
+    """Raise CheckpointError where a policy comes with the package, which nothing is added to."""
+    folder = find_policy(policy)
+    if folder.parent == SHIPPED:
+        raise CheckpointError(f"{policy} comes with fewstep: to give it a monitor, copy {folder}")
 
 
 def has_monitor(policy: Path | str) -> bool:

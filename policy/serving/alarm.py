@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ...envs import ConfigError
@@ -49,13 +50,18 @@ class Alarm:
         self._supervisor = supervisor
         self._rest = "disarm" if config.shadow else "hold"
         self._log = log
+        self.begin({"time": -math.inf})
+
+    def begin(self, event: dict[str, Any]) -> None:
+        """Begin an episode, at full pace; scores of observations before it count no more."""
+        self._since = event["time"]
         self._given = False
         self._calm = 0  # chunks in a row without one
 
     def hear(self, event: dict[str, Any]) -> None:
         """Take in the scores of a chunk."""
         score = event.get("score")
-        if score is None:  # not calibrated
+        if score is None or event["time"] < self._since:  # not calibrated, or of before
             return
         self._calm = 0 if score > 1 else self._calm + 1
         if score > 1 and not self._given:

@@ -99,7 +99,8 @@ def _run(
             takeover.face(spec)
         if config.calibrate:
             config = replace(config, episodes=1, seconds=ready["seconds"])
-        supervisor.hears["monitor"] = Alarm(config, supervisor, log).hear
+        alarm = Alarm(config, supervisor, log)
+        supervisor.hears |= {"begins": alarm.begin, "monitor": alarm.hear}
         with (
             showing(config, supervisor, control, spec, takeover, log),
             recording(config, supervisor, spec, frames, log) as recorder,

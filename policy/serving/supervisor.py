@@ -199,7 +199,7 @@ class Supervisor:
             raise RobotError(event["text"])
         if name in self.hears:
             self.hears[name](event)
-        elif name == "homing":
+        if name == "homing":
             self._note_homing(event["seconds"])
         elif name in ("safety", "refused", "pause", "unanswered", "takeover"):
             self._log(event["text"])

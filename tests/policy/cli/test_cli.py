@@ -117,7 +117,10 @@ def test_ctrl_c_while_python_ends_shows_no_traceback():
 
 def test_unknown_verb_lists_the_valid_ones(capsys):
     assert main(["fly"]) == 2
-    assert "evaluate, export, import, monitor, record, run, serve, spec, train" in capsys.readouterr().err
+    assert (
+        "evaluate, export, import, monitor, record, run, serve, spec, train"
+        in capsys.readouterr().err
+    )
 
 
 def test_unknown_key_lists_the_valid_ones(capsys):

@@ -232,3 +232,10 @@ def test_settings_that_make_nothing_are_refused(
 ) -> None:
     assert main(["monitor", f"policy={run_folder}", *settings]) != 0
     assert message in capsys.readouterr().err
+
+
+def test_a_policy_that_comes_with_the_package_stays_as_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["monitor", "policy=pusht", "data=demos"]) != 0
+    assert "comes with fewstep: to give it a monitor, copy" in capsys.readouterr().err

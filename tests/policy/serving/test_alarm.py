@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from fewstep.policy.monitoring.fitting import copy_embedding, fit_distillation
 from fewstep.policy.monitoring.monitor import Calibration, Monitor
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
+from fewstep.policy.serving.alarm import Alarm
+from fewstep.policy.serving.run_config import RunConfig
 
 WHY = "what the policy sees is unlike what it has learnt from"
 
@@ -125,3 +128,34 @@ def test_a_reaction_without_what_it_needs_is_refused(
     assert main([*run, "page=false", f"out={tmp_path / 'out'}", *settings]) != 0
     out = capsys.readouterr()
     assert message in " ".join((out.out + out.err).split())
+
+
+class Ordered:
+    """A supervisor that remembers its orders."""
+
+    def __init__(self) -> None:
+        self.orders: list[str] = []
+        self.held = False
+        self.order = self.orders.append
+        self.run_log = SimpleNamespace(note=lambda event, **details: None)
+
+
+def scored(time: float, score: float | None) -> dict:
+    return {"time": time, "score": score, "shares": {"observation": score, "disagreement": 0.0}}
+
+
+def test_each_episode_begins_at_full_pace_and_hears_nothing_of_the_one_before() -> None:
+    supervisor, said = Ordered(), []
+    config = RunConfig("simulated", policy="run", monitor="slow")
+    alarm = Alarm(config, supervisor, lambda text, level: said.append(text))
+    alarm.begin({"time": 10.0})
+    for time, score in [(9.9, 5.0), (10.1, None), (10.2, 0.5), (10.3, 2.0), (10.4, 3.0)]:
+        alarm.hear(scored(time, score))
+    assert supervisor.orders == ["pace 0.3"] and len(said) == 1
+    for k in range(4):
+        alarm.hear(scored(10.5 + k / 10, 0.2))
+    assert supervisor.orders == ["pace 0.3", "pace 1"] and len(said) == 2
+    alarm.hear(scored(11.0, 2.0))
+    alarm.begin({"time": 20.0})  # the control process is at full pace again by itself
+    alarm.hear(scored(20.1, 2.0))
+    assert supervisor.orders[2:] == ["pace 0.3", "pace 0.3"]
