@@ -407,9 +407,8 @@ def test_while_a_server_is_gone_the_arm_holds_and_goes_on_with_the_next_answer(
             node.process.send_signal(signal.SIGTERM)
             node.end()
     finally:
-        if node is not None and node.process.poll() is None:
-            os.killpg(node.process.pid, signal.SIGKILL)
-            node.process.wait()
+        if node is not None:
+            node.kill()
     holds(node.out)
     within_limits(node.out)
 
