@@ -74,7 +74,8 @@ class Listener(Protocol):
 class Control:
     """Ticks on one grid from beginning to end: holds between episodes, acts in them.
 
-    Orders: `arm` (or leave a fault), `hold` what is active, `disarm`, `play SEED SECONDS STATE`,
+    Orders: `arm` (or leave a fault), `hold` what is active, `disarm`, both with who has ended it
+    where that is not the operator, `play SEED SECONDS STATE`,
     `pace SHARE` of full velocity until the next episode begins, `stop`.
 
     Args:
@@ -118,6 +119,7 @@ class Control:
         self._episode = -1
         self._last_time = math.inf  # of the last tick [s]
         self._play_order: list[str] = []
+        self._ended_by = "the operator"
         self._grid = ticks(safe.waiting, spec.command_hz)
 
     def run(self) -> None:
@@ -184,7 +186,7 @@ class Control:
         if self.stopping:
             return "the run was ended"
         if self.safe.state is not state:
-            return f"the operator has ended it: {self.safe.state}"
+            return f"{self._ended_by} has ended it: {self.safe.state}"
         if step is not None and self._is_over(step.obs.time):
             return "the recorded actions are over"
         return ""
@@ -213,6 +215,8 @@ class Control:
                 self._arm()
             if word == "pace":
                 self.safe.pace = float(rest[0])
+            if word in ("hold", "disarm"):
+                self._ended_by = " ".join(rest) or "the operator"
             if word == "hold" and self.safe.state is State.ACTIVE:
                 self._change_state(State.HOLD)
             if word == "disarm" and self.safe.state is not State.DISARMED:

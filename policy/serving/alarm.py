@@ -84,7 +84,7 @@ class Alarm:
             self._supervisor.order(f"pace {SLOW_PACE}")
         if self._reaction == "hold":
             self._supervisor.held = True
-            self._supervisor.order(self._rest)
+            self._supervisor.order(f"{self._rest} the monitor")
 
     def _note(self, text: str, level: Any) -> None:
         self._supervisor.run_log.note("alarm", text=text)

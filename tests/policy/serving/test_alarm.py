@@ -84,7 +84,7 @@ def test_an_alarm_is_told_once_and_drawn(live: Callable[..., Live], tmp_path: Pa
 def test_hold_ends_the_episode_and_what_nobody_attends(live: Callable[..., Live]) -> None:
     node = live(*PATIENT, "monitor=hold", "episodes=3")
     assert node.end() == 0
-    assert WHY in node.said() and "the operator has ended it: hold" in node.said()
+    assert WHY in node.said() and "the monitor has ended it: hold" in node.said()
     assert len(heard(node, "begins")) == 1
 
 
