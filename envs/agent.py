@@ -37,6 +37,11 @@ class Request:
     prefix: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
 
+def stack_observations(spec: Spec, requests: Sequence[Request]) -> dict[str, np.ndarray]:
+    """Return obs[key] (B, O, ...) of requests."""
+    return {key: np.stack([request.obs[key] for request in requests]) for key in spec.observations}
+
+
 @dataclass(frozen=True)
 class Chunk:
     """Actions (H, A) in robot units; actions[k] belongs to time + k dt [s, robot's clock]."""

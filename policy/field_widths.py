@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..envs import Field, Spec
 
+FARTHEST = 2.0  # to which normalised observations are clipped
 WIDTH = {"angle": 2, "quaternion": 6 / 4}  # encoded numbers per stored number, where not one
 
 

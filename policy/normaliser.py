@@ -10,12 +10,11 @@ from torch import Generator, Tensor, nn
 
 from ..envs import ConfigError, DataError, Field, Spec
 from .field_codes import contract_field, expand_field
-from .field_widths import WIDTH, encoded_width, find_measured
+from .field_widths import FARTHEST, WIDTH, encoded_width, find_measured
 
 NARROWEST = 0.02  # share of its field's widest range that an element's range counts as at least
 # A chunk may leave the range of the demonstrated actions by 5 % of half of it, no further.
 FARTHEST_ACTION = 1.05
-FARTHEST = 2.0  # to which normalised observations are clipped
 BLOCK = 2**16  # frames that are looked at together, so that no copy of all of them is made
 
 

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from fewstep.envs.control.control_loop import tick_type
 from fewstep.envs.hardware.registry import make_live
 from fewstep.envs.safety.states import State
+from fewstep.policy.checkpoint import save_policy
+from fewstep.policy.networks.temporal_unet import UnetConfig
+from fewstep.policy.policy import Policy, PolicyConfig
 
 OPTIONS = ("+options.hz=100", "+options.joints=3")
 PATIENT = (
@@ -34,6 +38,15 @@ def ticks(out: Path) -> np.ndarray:
 
 def events(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+
+
+def save_small_policy(folder: Path, action_steps: int = 8) -> Policy:
+    """Save a policy of the arm with random weights, and return it."""
+    torch.manual_seed(0)
+    net = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16)
+    policy = Policy(ARM, PolicyConfig(horizon=16, action_steps=action_steps, net=net))
+    save_policy(policy, folder, {})
+    return policy
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from ...demos.windows import make_windows
 from ...envs import ConfigError
 from ...envs.agent import Chunk, Request
 from ..checkpoint import load_policy, require_match
+from ..engines.eager import EagerEngine
 from ..engines.exported import hash_weights
-from ..engines.loading import load_engine
 from ..monitoring.fitting import LEAST_DEVIATION, copy_embedding, fit_distillation
 from ..monitoring.monitor import Calibration, Monitor
 from ..monitoring.scorer import Scorer
@@ -37,7 +37,7 @@ def fit_monitor(policy: str, data: str, seed: int = 0) -> Monitor:
     Raises CheckpointError where the demonstrations do not fit the policy.
     """
     loaded = load_policy(policy)
-    engine = load_engine(policy, "eager")
+    engine = EagerEngine(loaded)
     store = DemoStore.open(data)
     store.require()
     require_match(loaded, store.spec, f"the demonstrations at {data}")

@@ -16,7 +16,7 @@ from ...envs.agent import Runner
 from ...envs.modules import begin_child, safe_children
 from ..checkpoint import load_policy, require_match
 from ..engines.remote import is_address
-from ..serving.runners import OnAnswered, RequestBatch, make_agent
+from ..serving.runners import OnAnswered, RequestBatch, ignore_answers, make_agent
 from ..training.processor import torch_threads
 from .job import GROUP, Job, Rollout
 from .memory import MemoryBudget
@@ -86,7 +86,7 @@ def roll_out_group(
     *,
     workers: int = 1,
     loaded: LoadedPolicy | None = None,
-    on_answered: OnAnswered | None = None,
+    on_answered: OnAnswered = ignore_answers,
 ) -> list[Rollout]:
     """Roll a group of at most GROUP seeds out, as many together as the memory allows.
 
@@ -96,7 +96,7 @@ def roll_out_group(
     asked, with their requests and their chunks.
     """
     loaded = loaded or LoadedPolicy(job)
-    batch = RequestBatch(loaded.engine, GROUP, *[on_answered] if on_answered else [])
+    batch = RequestBatch(loaded.engine, GROUP, on_answered)
     budget = MemoryBudget(workers)
     waiting: deque[tuple[int, int]] = deque()
     for place, seed in enumerate(seeds):

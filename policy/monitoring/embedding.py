@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...envs import Field, Spec
-
-FARTHEST = 2.0  # to which normalised observations are clipped, as in Normaliser
+from ..field_widths import FARTHEST
 
 
 @dataclass(frozen=True)

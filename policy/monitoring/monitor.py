@@ -102,7 +102,7 @@ def read_monitor(policy: Path | str) -> Monitor:
         raise CheckpointError(f"{path} has version {version!r}, this fewstep reads {VERSION}")
     if weights != hash_weights(folder):
         raise CheckpointError(
-            f"{path} is of other weights: fewstep calibrate-monitor policy={policy} makes another"
+            f"{path} is of other weights: fewstep monitor policy={policy} data=... makes another"
         )
     return Monitor(weights, Embedding(**layers), known, scale, calibration)
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...envs.agent import Chunk, Request
+from ...envs.agent import Chunk, Request, stack_observations
 from ...envs.angles import shorter_way
-from ...envs.spec import Spec
 from ..engines.engine import Engine
 from .monitor import SCORES, Monitor
 
@@ -79,8 +78,3 @@ class ChunkMonitor:
         told["shares"] = shares and dict(zip(SCORES, shares, strict=True))
         told["score"] = shares and max(shares)
         return told
-
-
-def stack_observations(spec: Spec, requests: Sequence[Request]) -> dict[str, np.ndarray]:
-    """Return obs[key] (B, O, ...) of requests."""
-    return {key: np.stack([request.obs[key] for request in requests]) for key in spec.observations}

@@ -9,7 +9,7 @@ from ...envs import ConfigError
 from ...envs.errors import names
 from ..engines.remote import is_address
 from ..monitoring.monitor import SCORES, has_monitor, read_monitor
-from .run_config import Log, RunConfig
+from .run_config import Level, Log, RunConfig
 from .supervisor import Supervisor
 
 REACTIONS = ("off", "log", "warn", "slow", "hold")
@@ -20,7 +20,8 @@ CALM_CHUNKS = 3  # in a row without an alarm, after which it is over
 def scores_chunks(config: RunConfig) -> bool:
     """Return whether the chunks of a run are scored.
 
-    ConfigError where the settings ask for what the policy's monitor cannot do.
+    ConfigError where the settings ask for what the policy's monitor cannot do, CheckpointError
+    where that is damaged.
     """
     if config.monitor not in REACTIONS:
         raise ConfigError(f"monitor={config.monitor!r} is unknown; valid: {names(REACTIONS)}")
@@ -34,7 +35,8 @@ def scores_chunks(config: RunConfig) -> bool:
                 f"fewstep monitor policy={config.policy} data=... task=... makes one"
             )
         return False
-    if reacts and read_monitor(config.policy).calibration is None:
+    monitor = read_monitor(config.policy)  # says now what is wrong with it
+    if reacts and monitor.calibration is None:
         raise ConfigError(
             f"monitor={config.monitor} needs a threshold: fewstep monitor policy={config.policy} "
             "with task= or runs= finds one"
@@ -86,7 +88,7 @@ class Alarm:
             self._supervisor.held = True
             self._supervisor.order(f"{self._rest} the monitor")
 
-    def _note(self, text: str, level: Any) -> None:
+    def _note(self, text: str, level: Level) -> None:
         self._supervisor.run_log.note("alarm", text=text)
         if self._reaction != "log":
             self._log(text, level)

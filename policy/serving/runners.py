@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ...envs import Clock, ConfigError
-from ...envs.agent import Agent, Chunk, Request, Runner
+from ...envs.agent import Agent, Chunk, Request, Runner, stack_observations
 from ...envs.errors import names
 from ...envs.pictures import as_seen
 from ..engines.engine import Engine
@@ -29,9 +29,7 @@ def answer(
     """
     first = next(request for request in requests if request is not None)
     filled = [request or first for request in requests]
-    obs = {}
-    for key in engine.spec.observations:
-        obs[key] = np.stack([request.obs[key] for request in filled])
+    obs = stack_observations(engine.spec, filled)
     own = noises or {}
     drawn = []
     for place, request in enumerate(filled):
@@ -105,7 +103,7 @@ class InlineRunner:
         return False
 
 
-def _ignore_answers(answered: list[tuple[int, Request, Chunk]]) -> None:
+def ignore_answers(answered: list[tuple[int, Request, Chunk]]) -> None:
     """Nobody scores them."""
 
 
@@ -116,9 +114,7 @@ class RequestBatch:
     on_answered: is given the places that asked, their requests and their chunks.
     """
 
-    def __init__(
-        self, engine: Engine, size: int, on_answered: OnAnswered = _ignore_answers
-    ) -> None:
+    def __init__(self, engine: Engine, size: int, on_answered: OnAnswered = ignore_answers) -> None:
         self._engine = engine
         self._on_answered = on_answered
         self.asked: list[Request | None] = [None] * size

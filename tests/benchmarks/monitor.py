@@ -18,7 +18,7 @@ from collect import RESULTS, Row, between
 
 import fewstep.envs.sim.pick_place as pick_place
 from fewstep.envs import Obs, Robot
-from fewstep.envs.agent import Chunk, Request
+from fewstep.envs.agent import Chunk, Request, stack_observations
 from fewstep.envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from fewstep.policy.checkpoint import load_policy
 from fewstep.policy.evaluation import monitor_calibration
@@ -31,7 +31,7 @@ from fewstep.policy.evaluation.monitor_calibration import (
 )
 from fewstep.policy.evaluation.statistics import wilson
 from fewstep.policy.monitoring.monitor import SCORES, Monitor
-from fewstep.policy.monitoring.scorer import Scorer, stack_observations
+from fewstep.policy.monitoring.scorer import Scorer
 
 ALARMS = 0.1  # share of good episodes in which an alarm is put up with
 CALIBRATED_ON = 200  # validation starts

@@ -8,9 +8,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from chromium import CHROMIUM, browser, until
-from live_node import ARM, OPTIONS, PATIENT, STATES, Live, events, nodes, ticks
+from live_node import ARM, OPTIONS, PATIENT, STATES, Live, events, nodes, save_small_policy, ticks
 
 from fewstep.envs.safety.states import State
 from fewstep.policy.checkpoint import save_policy
@@ -19,7 +18,6 @@ from fewstep.policy.engines.exported import hash_weights
 from fewstep.policy.monitoring import fitting
 from fewstep.policy.monitoring.fitting import copy_embedding, fit_distillation
 from fewstep.policy.monitoring.monitor import Calibration, Monitor
-from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.serving.alarm import Alarm
 from fewstep.policy.serving.run_config import RunConfig
@@ -30,11 +28,8 @@ WHY = "what the policy sees is unlike what it has learnt from"
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory) -> Path:
     """A policy whose monitor gives alarm at anything that it sees."""
-    torch.manual_seed(0)
-    net = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16)
     path = tmp_path_factory.mktemp("alarm") / "policy"
-    policy = Policy(ARM, PolicyConfig(horizon=16, action_steps=4, net=net))
-    save_policy(policy, path, {})
+    policy = save_small_policy(path, action_steps=4)
     known = np.random.default_rng(0).standard_normal((100, 16))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "STEPS", 1)

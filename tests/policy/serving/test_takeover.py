@@ -9,17 +9,23 @@ from pathlib import Path
 import motion
 import numpy as np
 import pytest
-import torch
 from chromium import CHROMIUM, browser, until
-from live_node import ARM, HZ, OPTIONS, PATIENT, STATES, Live, events, nodes, ticks
+from live_node import (
+    HZ,
+    OPTIONS,
+    PATIENT,
+    STATES,
+    Live,
+    events,
+    nodes,
+    save_small_policy,
+    ticks,
+)
 
 from fewstep.demos.store import DemoStore
 from fewstep.envs.robot import SOURCES
 from fewstep.envs.safety.states import State
-from fewstep.policy.checkpoint import save_policy
 from fewstep.policy.cli.main import main
-from fewstep.policy.networks.temporal_unet import UnetConfig
-from fewstep.policy.policy import Policy, PolicyConfig
 
 TESTS = str(Path(__file__).parents[2])
 STATE = "document.getElementById('state')?.textContent"
@@ -28,10 +34,8 @@ TAKE = "document.getElementById('take')"
 
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    net = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16)
     path = tmp_path_factory.mktemp("takeover") / "policy"
-    save_policy(Policy(ARM, PolicyConfig(horizon=16, action_steps=8, net=net)), path, {})
+    save_small_policy(path)
     return path
 
 

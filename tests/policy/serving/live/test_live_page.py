@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from chromium import CHROMIUM, browser, until
-from live_node import ARM, PATIENT, STATES, Live, events, nodes, ticks
+from live_node import ARM, PATIENT, STATES, Live, events, nodes, save_small_policy, ticks
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -17,9 +16,6 @@ from fewstep.envs.control.control_loop import tick_type
 from fewstep.envs.control.messages import taken_type
 from fewstep.envs.control.telemetry import RunLog
 from fewstep.envs.safety.states import State
-from fewstep.policy.checkpoint import save_policy
-from fewstep.policy.networks.temporal_unet import UnetConfig
-from fewstep.policy.policy import Policy, PolicyConfig
 from fewstep.policy.serving.live.live_feed import LATE_BINS, LiveFeed
 
 HORIZON = 16
@@ -29,10 +25,8 @@ CAMERAS = "cameras={front: {source: simulated, width: 64, height: 48}}"
 
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    net = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16)
     path = tmp_path_factory.mktemp("live") / "policy"
-    save_policy(Policy(ARM, PolicyConfig(horizon=HORIZON, action_steps=8, net=net)), path, {})
+    save_small_policy(path)
     return path
 
 
