@@ -7,6 +7,7 @@ A way is written as words joined by "+": a number of action_steps, and what is d
     leadN        actions are sent N control steps early
     delayN       a chunk is asked for from what was observed N control steps ago
     prefixN      a chunk begins with the next N actions of the one in flight
+    evaluationsN a chunk is drawn with N network evaluations, in place of the policy's own number
     episode      one noise for all chunks of an episode
     shifted      one noise for each moment of an episode, whichever chunk it is drawn for
     zero         no noise
@@ -29,7 +30,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ from fewstep.envs.agent import Agent, Chunk, Request, Runner
 from fewstep.envs.robot import Obs
 from fewstep.envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from fewstep.policy.checkpoint import load_policy
+from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.engines.engine import Engine
 from fewstep.policy.engines.loading import engines_here, load_engine
 from fewstep.policy.evaluation import rollouts
@@ -62,6 +64,7 @@ class Way:
     lead: int = 0
     delay: int = 0
     prefix: int = 0
+    evaluations: int = 0
     episode: bool = False
     shifted: bool = False
     zero: bool = False
@@ -291,9 +294,10 @@ def load_all(paths: list[str], way: Way, job: Job) -> Choosing:
     return Choosing([load_engine(path, job.engine, job.sampler) for path in paths], way)
 
 
-def milliseconds(path: str) -> float:
+@cache
+def milliseconds(path: str, sampler: Sampler) -> float:
     """Return what a chunk takes in the fastest engine on one thread."""
-    engine = load_engine(path, engines_here(find_policy(path))[0], threads=1)
+    engine = load_engine(path, engines_here(find_policy(path))[0], sampler, threads=1)
     request = runners.blank_request(engine)
     spent = []
     for _ in range(300):
@@ -311,13 +315,13 @@ def main() -> None:
     seeds = evaluation_seeds(int(first) if first else FIRST_TEST_SEED, int(episodes))
     results = json.loads(RESULTS.read_text())
     policy = load_policy(paths[0])
-    sampler = policy.config.drawn_by
-    per_chunk = milliseconds(paths[0])
+    own = policy.config.drawn_by
     kept: list[Row] = []
     print("| way | success | minus first | score | evaluations | ms | seam | jerk | left | post |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name in rest[1:] or WAYS:
         way = read_way(name)
+        sampler = own.at(way.evaluations or own.cost)
         members = paths if way.random or way.mean else paths[:1]
         rollouts.make_agent = partial(make_agent, way)
         runners.draw_noise = partial(draw_noise, way)
@@ -329,7 +333,7 @@ def main() -> None:
         chunks = way.requests * way.samples * (len(members) if way.mean else 1) / ticks
         row["way"] = name
         row["evaluations_per_tick"] = chunks * sampler.cost
-        row["ms_per_tick"] = chunks * per_chunk
+        row["ms_per_tick"] = chunks * milliseconds(paths[0], sampler)
         kept.append(row)
         print(line(row, kept[0]), flush=True)
         key = f"{task}/replanning/{given}/{seeds[0]}"

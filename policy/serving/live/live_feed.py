@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -132,16 +133,17 @@ class LiveFeed:
 
 
 class Lateness:
-    """How late ticks were, counted in bins."""
+    """How late ticks or answers were, counted in bins; bins: their upper ends [s], but the last."""
 
-    def __init__(self) -> None:
-        self._counts = np.zeros(len(LATE_BINS) + 1, int)
+    def __init__(self, bins: Sequence[float] = LATE_BINS) -> None:
+        self._bins = bins
+        self._counts = np.zeros(len(bins) + 1, int)
         self._most = 0.0  # [s]
 
     def add(self, seconds: np.ndarray) -> None:
-        """Count the lateness of some ticks [s]."""
+        """Count some more [s]."""
         if len(seconds):
-            np.add.at(self._counts, np.searchsorted(LATE_BINS, seconds), 1)
+            np.add.at(self._counts, np.searchsorted(self._bins, seconds), 1)
             self._most = max(self._most, float(seconds.max()))
 
     def describe(self) -> dict[str, Any]:
@@ -149,12 +151,12 @@ class Lateness:
         return {"counts": self._counts.tolist(), "p99": self._quantile(0.99), "most": self._most}
 
     def _quantile(self, share: float) -> float:
-        """Return the upper end of the bin up to which a share of all ticks has come [s]."""
+        """Return the upper end of the bin up to which a share of them has come [s]."""
         total = self._counts.sum()
         if not total:
             return 0.0
         reached = np.searchsorted(np.cumsum(self._counts), share * total)
-        return float(LATE_BINS[reached]) if reached < len(LATE_BINS) else self._most
+        return float(self._bins[reached]) if reached < len(self._bins) else self._most
 
 
 def describe_event(event: dict[str, Any]) -> str:

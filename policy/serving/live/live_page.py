@@ -1,60 +1,58 @@
-"""The page on which an operator sees a run, holds it, arms it again and ends it."""
+"""The page on which a person sees what a robot or a policy does, as it happens."""
 
 from __future__ import annotations
 
 import json
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
-from ....envs.cameras.page import tile_of
-from ....envs.cameras.rings import PictureRing
 from ....envs.web.address import Address, listen, on_first_free, require_host, require_port
 from ....envs.web.audience import Audience
-from .live_feed import LATE_BINS, LiveFeed, describe_elements
 from .run_replay import describe_run
 
 PAGE = Path(__file__).with_name("page.html")
 PERIOD = 0.1  # [s] between two looks
-BUTTONS = ("hold", "arm", "stop", "take")
+
+
+class Feed(Protocol):
+    """What is told to a page, and what a page may ask."""
+
+    def greet(self) -> dict[str, Any]:
+        """Return what a page is told once."""
+        ...
+
+    def news(self) -> dict[str, Any]:
+        """Return what a page shows now, with the samples since the last time."""
+        ...
+
+    def hear(self, message: Mapping[str, Any]) -> None:
+        """Do what a page asks for, on a thread of the page."""
+        ...
+
+    def pictures(self) -> list[np.ndarray]:
+        """Return the newest picture of each camera at the size of a tile."""
+        ...
 
 
 class LivePage:
     """Serves the page from threads of its own, which nobody waits for.
 
-    press: is called, on a thread of the page, with one of BUTTONS. rings: of cameras. takes:
-    whether an operator can take the robot. Only who has the address, which holds a secret, sees or
-    presses anything.
+    Only who has the address, which holds a secret, sees or presses anything.
     """
 
-    def __init__(
-        self,
-        feed: LiveFeed,
-        title: str,
-        rings: Mapping[str, PictureRing],
-        port: int,
-        press: Callable[[str], None],
-        takes: bool = False,
-    ) -> None:
+    def __init__(self, feed: Feed, port: int) -> None:
         self._feed = feed
-        self._rings = rings
-        self._press = press
         listening = listen("127.0.0.1", port)
         address = Address("127.0.0.1", listening.getsockname()[1])
         self.address = address.url
-        greeting = {
-            "title": title,
-            "elements": describe_elements(feed.spec),
-            "late_bins": LATE_BINS,
-            "cameras": list(rings),
-            "takes": takes,
-        }
         self._audience = Audience(
-            address, listening, PAGE, json.dumps(greeting), self._hear, on_leave=lambda: None
+            address, listening, PAGE, json.dumps(feed.greet()), self._hear, on_leave=lambda: None
         )
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -68,20 +66,17 @@ class LivePage:
 
     def _work(self) -> None:
         while not self._end.wait(PERIOD):
-            news = (
-                self._feed.news()
-            )  # whether anybody looks or not, so that nothing old is new later
+            # Whether anybody looks or not, so that nothing old is new later.
+            news = self._feed.news()
             if self._audience.watched:
                 self._audience.tell(json.dumps(news))
-                if self._rings:
-                    tiles = [tile_of(ring) for ring in self._rings.values()]
+                tiles = self._feed.pictures()
+                if tiles:
                     self._audience.show(np.hstack(tiles))
 
     def _hear(self, message: str | bytes) -> None:
         with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            button = json.loads(message)["press"]
-            if button in BUTTONS:
-                self._press(button)
+            self._feed.hear(json.loads(message))
 
 
 class ReplayPage:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ....envs import Spec
+from ....envs.cameras.page import tile_of
+from ....envs.cameras.rings import PictureRing
 from ....envs.control.control_config import ControlConfig
 from ..run_config import Log, RunConfig
 from ..supervisor import Supervisor
 from ..takeover import TakeoverDevice
-from .live_feed import LiveFeed
+from .live_feed import LATE_BINS, LiveFeed, describe_elements
 from .live_page import LivePage
+
+BUTTONS = ("hold", "arm", "stop", "take")
 
 
 class Buttons:
@@ -29,7 +36,7 @@ class Buttons:
         self._ends = False
 
     def press(self, button: str) -> None:
-        """Press "hold", "arm", "stop" or "take"."""
+        """Press one of BUTTONS."""
         self._supervisor.run_log.note("pressed", button=button)
         if button == "take":
             if self._takeover:
@@ -43,6 +50,46 @@ class Buttons:
         """End the run as Ctrl-C does, once that was pressed."""
         if self._ends:
             raise KeyboardInterrupt
+
+
+class RunFeed:
+    """What the page of a run shows: its log as it grows, and cameras beside the robot.
+
+    press: is called, on a thread of the page, with one of BUTTONS; takes: whether an operator can
+    take the robot.
+    """
+
+    def __init__(
+        self,
+        log: LiveFeed,
+        title: str,
+        rings: Mapping[str, PictureRing],
+        press: Callable[[str], None],
+        takes: bool,
+    ) -> None:
+        self.news = log.news
+        self._rings = rings
+        self._press = press
+        self._greeting = {
+            "title": title,
+            "elements": describe_elements(log.spec),
+            "late_bins": LATE_BINS,
+            "cameras": list(rings),
+            "buttons": [button for button in BUTTONS if takes or button != "take"],
+        }
+
+    def greet(self) -> dict[str, Any]:
+        """Return the run's title, what it commands, and which buttons there are."""
+        return self._greeting
+
+    def hear(self, message: Mapping[str, Any]) -> None:
+        """Press the button that was pressed on the page."""
+        if message["press"] in self._greeting["buttons"]:
+            self._press(message["press"])
+
+    def pictures(self) -> list[np.ndarray]:
+        """Return the newest picture of each camera at the size of a tile."""
+        return [tile_of(ring) for ring in self._rings.values()]
 
 
 @contextmanager
@@ -62,7 +109,8 @@ def showing(
     rings = supervisor.cameras.rings if supervisor.cameras else {}
     buttons = Buttons(supervisor, "disarm" if config.shadow else "hold", takeover)
     title = f"{config.policy or config.actions or 'calibration'} on {config.robot}"
-    page = LivePage(feed, title, rings, config.port, buttons.press, takeover is not None)
+    takes = takeover is not None
+    page = LivePage(RunFeed(feed, title, rings, buttons.press, takes), config.port)
     supervisor.on_poll.append(buttons.look)
     log(f"open {page.address} to see the run, hold it or end it", "info")
     try:

@@ -39,6 +39,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
         "elements": describe_elements(spec),
         "late_bins": LATE_BINS,
         "cameras": [],
+        "buttons": [],
         "replay": {
             "samples": _describe_ticks(ticks),
             "chunks": [plain_chunk(chunk) for chunk in read_chunks(folder)],

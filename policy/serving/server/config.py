@@ -26,11 +26,14 @@ class ServeConfig:
     batch: int = 0
     threads: int = 1  # of the CPU
     device: str = "cpu"  # of an eager or compiled network
+    page: bool = True  # serve a page that shows who asks and what is answered
+    page_port: int = 0  # of the page, on this machine only; 0 takes any
 
 
 def require_sound(config: ServeConfig) -> None:
     """Raise ConfigError where a number cannot be."""
     require_port(config.port)
+    require_port(config.page_port)
     if config.batch < 0 or config.network_evaluations < 0:
         raise ConfigError(
             f"batch and network_evaluations must be 0 or more, not {config.batch} and "

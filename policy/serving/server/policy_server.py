@@ -23,6 +23,7 @@ from .answering import Answered, Answering
 from .description import describe
 from .layout import Layout
 from .metrics import Metrics
+from .server_feed import ServerFeed
 from .session import Asked, Session
 
 MOST_CLIENTS = 64
@@ -47,6 +48,7 @@ class PolicyServer:
         key: What clients have to show; "" for nothing.
         batch: Requests that are computed together, 0 for what suits the engine.
         on_event: Is told who comes and goes.
+        feed: Of a page that shows what is asked and answered.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class PolicyServer:
         key: str = "",
         batch: int = 0,
         on_event: Callable[[str], None] = lambda text: None,
+        feed: ServerFeed | None = None,
     ) -> None:
         self._engine = engine
         self._layout = layout
         self._key = key
         self._on_event = on_event
+        self._feed = feed or ServerFeed(engine.spec, "")
         self._metrics = Metrics()
         self._greeting = pack(describe(engine, layout, weights))
         self._answering = Answering(engine, batch)
@@ -135,8 +139,9 @@ class PolicyServer:
         name = name_address(connection.remote_address)
         self._clients += 1
         self._metrics.clients.set(self._clients)
-        self._on_event(f"{name} has come; clients: {self._clients}")
-        client = _Asking(connection, Session(self._engine, self._layout))
+        self._feed.came(name)
+        self._tell(f"{name} has come; clients: {self._clients}")
+        client = _Asking(connection, name, Session(self._engine, self._layout))
         try:
             await _send(connection, self._greeting)
             async with asyncio.TaskGroup() as tasks:
@@ -150,7 +155,12 @@ class PolicyServer:
         finally:
             self._clients -= 1
             self._metrics.clients.set(self._clients)
-            self._on_event(f"{name} has left; clients: {self._clients}")
+            self._feed.left(name)
+            self._tell(f"{name} has left; clients: {self._clients}")
+
+    def _tell(self, text: str) -> None:
+        self._on_event(text)
+        self._feed.say(text)
 
     async def _read(self, client: _Asking) -> None:
         """Take in what a client says; pictures are resized off the loop."""
@@ -161,7 +171,7 @@ class PolicyServer:
                     raise ProtocolError("a message is a msgpack map, and no text")
                 asked = await asyncio.to_thread(client.ask, message, arrived)
             except FewstepError as error:
-                await self._complain(client.connection, error)
+                await self._complain(client, error)
                 continue
             client.put(arrived, asked)
 
@@ -175,7 +185,7 @@ class PolicyServer:
             try:
                 answered = await self._answering.ask(asked)
             except FewstepError as error:
-                await self._complain(client.connection, error)
+                await self._complain(client, error)
                 continue
             taken = time.monotonic() - arrived
             await _send(client.connection, pack(_reply(asked, answered, taken, previous)))
@@ -183,17 +193,21 @@ class PolicyServer:
             self._metrics.chunks.inc()
             self._metrics.inference.observe(answered.seconds)
             self._metrics.total.observe(previous)
+            self._feed.answered(client.name, asked, answered.chunk, previous)
 
-    async def _complain(self, connection: ServerConnection, error: FewstepError) -> None:
+    async def _complain(self, client: _Asking, error: FewstepError) -> None:
         self._metrics.refused.inc()
-        await _send(connection, " ".join(str(error).split())[:MOST_TEXT])
+        said = " ".join(str(error).split())[:MOST_TEXT]
+        self._feed.say(f"{client.name} was refused: {said}")
+        await _send(client.connection, said)
 
 
 class _Asking:
     """A connection, its session, and the newest request that nobody has taken yet."""
 
-    def __init__(self, connection: ServerConnection, session: Session) -> None:
+    def __init__(self, connection: ServerConnection, name: str, session: Session) -> None:
         self.connection = connection
+        self.name = name
         self._session = session
         self._newest: tuple[float, Asked] | None = None
         self._superseded = 0

@@ -14,10 +14,12 @@ from ...engines.engine import Engine
 from ...engines.exported import hash_weights
 from ...engines.loading import load_engine
 from ...policy_folder import find_policy
+from ..live.live_page import LivePage
 from .access import read_key, require_key
 from .config import ServeConfig, require_sound
 from .layout import read_layout
 from .policy_server import CLOSING_SECONDS, PolicyServer, name_address
+from .server_feed import ServerFeed
 
 
 def serve_policy(config: ServeConfig, log: Callable[[str], None]) -> None:
@@ -29,6 +31,8 @@ def serve_policy(config: ServeConfig, log: Callable[[str], None]) -> None:
     _require_free(config.host, config.port)
     engine = _load(config)
     layout = read_layout(config.layout, engine.spec)
+    feed = ServerFeed(engine.spec, f"{config.policy}, served")
+    page = LivePage(feed, config.page_port) if config.page else None
     server = PolicyServer(
         engine,
         layout,
@@ -36,14 +40,19 @@ def serve_policy(config: ServeConfig, log: Callable[[str], None]) -> None:
         key=key,
         batch=config.batch,
         on_event=log,
+        feed=feed,
     )
-    server.warm_up()
-    observed = [" + ".join(keys) for keys in layout.keys.values()]
-    log(f"{config.policy} is computed by {engine.name}; it observes {', '.join(observed)}")
     try:
+        server.warm_up()
+        observed = [" + ".join(keys) for keys in layout.keys.values()]
+        log(f"{config.policy} is computed by {engine.name}; it observes {', '.join(observed)}")
+        if page:
+            log(f"open {page.address} to see who asks and what is answered")
         asyncio.run(_serve(server, config, log))
     finally:
         server.close()
+        if page:
+            page.close()
 
 
 def _require_free(host: str, port: int) -> None:
