@@ -16,6 +16,9 @@ from ..storage.images import ENCODINGS, EncodedImages
 from ..store import DemoStore
 from .start_seeds import Start, Starts
 
+NOTHING_RECORDED = "discarded: nothing was recorded yet"
+MOST_WAITING = 3  # episodes in memory that could not be stored
+
 
 class Recorder:
     """Collects the steps of one episode in memory, and appends it to a store when it ends.
@@ -31,6 +34,7 @@ class Recorder:
         self._sources: list[int] = []  # who acted at each of them
         self._start = 0.0  # [s] time of the first frame
         self._periods = Periods(store.spec)
+        self._waiting: list[Episode] = []  # that could not be stored yet
 
     def step(self, step: Step) -> None:
         """Hear of one tick; raises DataError where it does not fit the store's Spec."""
@@ -44,12 +48,53 @@ class Recorder:
             self._frames.append(frame)
             self._sources.append(source_number(step.intended.source))
 
+    @property
+    def has_frames(self) -> bool:
+        """Return whether there is anything of an episode."""
+        return bool(self._frames)
+
     def end(self, outcome: Outcome, seed: int | None = None) -> Episode | None:
         """Append the episode and return it; None where there was no step.
 
         A Ctrl-C waits until it is stored.
         seed: that it started from, which counts as tried.
         """
+        done = self._build(outcome)
+        if done is not None:
+            self._append(seed)
+        return done
+
+    def keep(
+        self, outcome: Outcome, log: Callable[[str], None], seed: int | None = None
+    ) -> Episode | None:
+        """End the episode as `end` does, and tell what became of it.
+
+        One that cannot be stored waits in memory for the next one, or `close`; DataError where more
+        than MOST_WAITING do.
+        """
+        done = self._build(outcome)
+        if done is None:
+            log(NOTHING_RECORDED)
+            return None
+        try:
+            self._append(seed)
+        except DataError as error:
+            if len(self._waiting) > MOST_WAITING:
+                self.close()
+            log(f"{error}; the episode waits in memory, for the next one or the end")
+        else:
+            log(describe_kept(done, self.store))
+        return done
+
+    def close(self) -> None:
+        """Append what waits; DataError where that is lost."""
+        try:
+            self._append()
+        except DataError as error:
+            raise DataError(f"{error}; new episodes that are lost: {len(self._waiting)}") from error
+
+    def _build(self, outcome: Outcome) -> Episode | None:
+        """Return the episode, which waits to be appended; None where there was no step."""
         frames, sources = self._frames, np.array(self._sources)
         self._forget()
         if not frames:
@@ -57,12 +102,15 @@ class Recorder:
         data = {}
         for key in frames[0]:
             data[key] = self._join(key, [frame[key] for frame in frames])
-        done = Episode(data, self.store.spec, outcome.success, sources)
+        self._waiting.append(Episode(data, self.store.spec, outcome.success, sources))
+        return self._waiting[-1]
+
+    def _append(self, seed: int | None = None) -> None:
         with uninterrupted():
             if seed is not None:
                 self._starts.tried(seed, kept=True)
-            self.store.append(done)
-        return done
+            self.store.append(*self._waiting)
+            self._waiting = []
 
     def discard(self, seed: int | None = None) -> None:
         """Forget the episode that has begun.
@@ -103,6 +151,12 @@ class Recorder:
         if field is None or not field.is_image:
             return np.stack(parts)
         return EncodedImages(parts, field.shape, self.store.images)
+
+
+def describe_kept(episode: Episode, store: DemoStore) -> str:
+    """Return what a person is told of an episode that was kept in a store."""
+    judged = {True: "success", False: "failure", None: "not judged"}[episode.success]
+    return f"kept: {judged}, {len(episode)} frames; {len(store)} episodes in all"
 
 
 @runtime_checkable

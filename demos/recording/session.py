@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import numpy as np
 
@@ -20,7 +21,6 @@ from ...envs import (
 )
 from ...envs.clock import ticks
 from ...envs.teleop.drive import Device
-from ..episode import Episode
 from ..store import DemoStore
 from .recorder import Recorder
 
@@ -29,7 +29,6 @@ CADENCE_SHARE = 0.1  # by which it may be off
 REPEAT_SECONDS = 5.0  # until it is told again
 VAIN_STARTS = 10  # in a row that are over before their first tick
 VERDICTS = {"success": True, "failure": False}
-NOTHING_RECORDED = "discarded: nothing was recorded yet"
 
 
 class Session:
@@ -83,15 +82,17 @@ class Session:
     def run(self, episodes: int) -> int:
         """Go on until so many episodes are kept, or the person quits; return how many.
 
-        RobotError where the robot reports an outcome at each of its starts.
+        RobotError where the robot reports an outcome at each of its starts, DataError where
+        episodes could not be stored.
         """
         self._quits = False
         grid = ticks(self._robot.clock, self._robot.spec.command_hz)
         vain = 0
-        while self.kept < episodes and not self._quits:
-            vain = 0 if self._play(grid) else vain + 1
-            if vain >= VAIN_STARTS:
-                raise RobotError("the robot's episodes are over as soon as they begin")
+        with closing(self._recorder):
+            while self.kept < episodes and not self._quits:
+                vain = 0 if self._play(grid) else vain + 1
+                if vain >= VAIN_STARTS:
+                    raise RobotError("the robot's episodes are over as soon as they begin")
         return self.kept
 
     def _play(self, grid: Iterator[float]) -> bool:
@@ -146,24 +147,13 @@ class Session:
     def _end(self, outcome: Outcome) -> None:
         self.recording = False
         self._is_over = True
-        stored = self._recorder.end(outcome, self._start)
-        if stored is None:
-            self._log(NOTHING_RECORDED)
-            return
-        self.kept += 1
-        self._log(describe_kept(stored, self._store))
+        self.kept += self._recorder.keep(outcome, self._log, self._start) is not None
 
     def _discard(self) -> None:
         self.recording = False
         self._is_over = True
         self._recorder.discard(self._start)
         self._log("discarded")
-
-
-def describe_kept(episode: Episode, store: DemoStore) -> str:
-    """Return what a person is told of an episode that was kept in a store."""
-    judged = {True: "success", False: "failure", None: "not judged"}[episode.success]
-    return f"kept: {judged}, {len(episode)} frames; {len(store)} episodes in all"
 
 
 class Cadence:

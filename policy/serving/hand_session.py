@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
-from ...demos.recording.recorder import Recorder
-from ...demos.recording.session import NOTHING_RECORDED, VERDICTS, Cadence, describe_kept
+from ...demos.recording.recorder import NOTHING_RECORDED, Recorder
+from ...demos.recording.session import VERDICTS, Cadence
 from ...demos.store import DemoStore
 from ...envs import Outcome, Step
 from ...envs.cameras.pictured_frames import PictureFinder
@@ -61,22 +62,26 @@ class HandSession:
 
     def run(self, episodes: int) -> int:
         """Go on until so many episodes are kept, or the person quits; return how many."""
-        while self.kept < episodes:
-            events = self._held.read()
-            self._supervisor.poll(LOOK_SECONDS)
-            self._take_frames()
-            ended = self._supervisor.next_event("ended")
-            if ended is not None:
-                self._take_frames()
-                while self._pictures.waits:
-                    time.sleep(LOOK_SECONDS)
-                    self._take_frames()
-                self._end(ended)
-            for event in events:
-                self._obey(event)
-            if "quit" in events:
-                break
+        with closing(self._recorder):
+            while self.kept < episodes and self._look():
+                pass
         return self.kept
+
+    def _look(self) -> bool:
+        """Take in what has happened since; return whether the person goes on."""
+        events = self._held.read()
+        self._supervisor.poll(LOOK_SECONDS)
+        self._take_frames()
+        ended = self._supervisor.next_event("ended")
+        if ended is not None:
+            self._take_frames()
+            while self._pictures.waits:
+                time.sleep(LOOK_SECONDS)
+                self._take_frames()
+            self._end(ended)
+        for event in events:
+            self._obey(event)
+        return "quit" not in events
 
     def _take_frames(self) -> None:
         for _, following, step in self._pictures.take(self._frames.read):
@@ -132,12 +137,9 @@ class HandSession:
                 self._log(NOTHING_RECORDED)
             return
         success = VERDICTS.get(self._verdict, ended.get("success"))
-        stored = self._recorder.end(Outcome(success), self._start)
-        if stored is None:
-            self._log(NOTHING_RECORDED)
+        if self._recorder.keep(Outcome(success), self._log, self._start) is None:
             return
         self.kept += 1
-        self._log(describe_kept(stored, self._store))
         skews = self._pictures.take_skews()
         if skews:
             self._log(skews)

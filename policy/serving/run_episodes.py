@@ -59,8 +59,8 @@ def play_episodes(
             success = operator.judges(supervisor.poll)
         supervisor.run_log.note("judged", episode=episode, success=success)
         log(f"episode {episode}: {outcome.why}; success: {success}", "info")
-        for line in recorder.end(success) if recorder else ():
-            log(line, "info")
+        if recorder:
+            recorder.end(success)
         ticks = read_ticks(supervisor.run_log.folder, _state(config))
         ticks = ticks[ticks["episode"] == outcome.number]
         cameras = [port.name for port in supervisor.cameras.ports] if supervisor.cameras else []

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ...demos.recording.experts import open_writable
 from ...demos.recording.recorder import Recorder
-from ...demos.recording.session import describe_kept
 from ...demos.store import DemoStore
 from ...envs import DataError, Outcome, Spec, incompatibilities
 from ...envs.cameras.camera_config import without
@@ -41,6 +40,7 @@ class RunRecorder:
 
     path: of the store, which is made where there is none. spec: of the robot and its cameras.
     frames: file descriptor of the memory through which they come. notes: provenance of a new store.
+    log: is given what became of each episode.
     DataError where the store is of another robot.
     """
 
@@ -51,7 +51,9 @@ class RunRecorder:
         frames: int,
         rings: Mapping[str, PictureRing],
         notes: Mapping[str, Any],
+        log: Callable[[str], None],
     ) -> None:
+        self._log = log
         self._opened = ExitStack()
         self._frames = FrameReader(without(spec, rings), frames)
         self._opened.callback(self._frames.close)
@@ -77,23 +79,25 @@ class RunRecorder:
             time.sleep(LOOK_SECONDS)
             self.take()
 
-    def end(self, success: bool | None) -> list[str]:
-        """Store the episode, and return in words what became of it; nothing where it had none."""
-        stored = self._recorder.end(Outcome(success))
-        if stored is None:
-            return []
+    def end(self, success: bool | None) -> None:
+        """Store the episode, and tell what became of it; nothing where it had none."""
+        if not self._recorder.has_frames:
+            return
+        self._recorder.keep(Outcome(success), self._log)
         lost = self._frames.lost - self._lost
         self._lost = self._frames.lost
-        told = [describe_kept(stored, self._store), self._pictures.take_skews()]
+        skews = self._pictures.take_skews()
+        if skews:
+            self._log(skews)
         if lost:
-            told.append(f"{lost} frames were lost: this computer records too slowly")
-        return [line for line in told if line]
+            self._log(f"{lost} frames were lost: this computer records too slowly")
 
-    def close(self) -> list[str]:
-        """Store what nobody has judged, let go of the store, and return what became of it."""
+    def close(self) -> None:
+        """Store what nobody has judged, and what waits, and let go of the store."""
         try:
             self.take_all()
-            return self.end(None)
+            self.end(None)
+            self._recorder.close()
         finally:
             self._opened.close()
 
@@ -108,12 +112,13 @@ def recording(
         return
     rings = supervisor.cameras.rings if supervisor.cameras else {}
     notes = {"robot": config.robot, "actor": config.policy or config.actions, **versions()}
-    recorder = RunRecorder(Path(config.record), spec, frames, rings, notes)
+    recorder = RunRecorder(
+        Path(config.record), spec, frames, rings, notes, lambda text: log(text, "info")
+    )
     supervisor.on_poll.append(recorder.take)
     try:
         yield recorder
     finally:
         supervisor.on_poll.remove(recorder.take)
         supervisor.order("stop")  # it brakes before anything is stored, however long that takes
-        for line in recorder.close():
-            log(line, "info")
+        recorder.close()

@@ -312,21 +312,44 @@ def test_two_hundred_episodes_leave_nothing_in_memory(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_full_disk_ends_the_sitting_with_everything_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def fill_disk(monkeypatch: pytest.MonkeyPatch, refusals: float) -> None:
+    """The disk is full from the third episode on, so many times."""
     append, calls = DemoStore._append, []
 
     def full(self: DemoStore, episodes: Any) -> None:
         calls.append(1)
-        if len(calls) > 2:
+        if 2 < len(calls) <= 2 + refusals:
             raise OSError(28, "No space left on device")
         append(self, episodes)
 
     monkeypatch.setattr(DemoStore, "_append", full)
-    with pytest.raises(
-        DataError, match="No space left on device; nothing was added, all 2 from before are safe"
-    ):
+
+
+def test_an_episode_that_finds_a_full_disk_is_stored_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_disk(monkeypatch, refusals=2)
+    store, said, _ = sit(tmp_path, dict.fromkeys(range(100), "toggle"), episodes=6)
+    assert len(store) == 6
+    waits = [k for k, text in enumerate(said) if "No space left on device" in text]
+    assert len(waits) == 2 and "waits in memory" in said[waits[0]]
+    assert said[-1].endswith("6 episodes in all")
+
+
+def test_an_episode_that_waits_is_stored_when_the_sitting_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_disk(monkeypatch, refusals=1)
+    store, _, _ = sit(tmp_path, dict.fromkeys(range(100), "toggle"), episodes=3)
+    assert len(store) == 3
+
+
+def test_a_disk_that_stays_full_ends_the_sitting_and_tells_what_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_disk(monkeypatch, refusals=np.inf)
+    wrong = "No space left on device; nothing was added, all 2 from before are safe; .*lost: 4"
+    with pytest.raises(DataError, match=wrong):
         sit(tmp_path, dict.fromkeys(range(100), "toggle"))
     assert len(DemoStore.open(tmp_path / "demos")) == 2
 

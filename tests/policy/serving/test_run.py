@@ -140,6 +140,24 @@ def test_the_episodes_of_a_run_are_demonstrations(policy: Path, tmp_path: Path, 
     np.testing.assert_allclose(active["measured"][rows], episode.data["joints"], atol=1e-6)
 
 
+def test_a_run_goes_on_where_an_episode_cannot_be_stored_yet(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    store, append, calls = tmp_path / "demos", DemoStore._append, []
+
+    def full_at_first(self: DemoStore, episodes: Any) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        append(self, episodes)
+
+    monkeypatch.setattr(DemoStore, "_append", full_at_first)
+    assert run(policy, tmp_path / "out", "seconds=1", "episodes=2", f"record={store}") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "No space left on device" in said and "2 episodes in all" in said
+    assert len(DemoStore.open(store)) == 2
+
+
 def test_a_run_that_is_ended_brakes_before_anything_is_stored(
     live, tmp_path: Path, monkeypatch
 ) -> None:
