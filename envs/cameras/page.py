@@ -50,9 +50,7 @@ class CameraPage:
         height, width = TILE
         cameras = [{"name": name, "described": described[name]} for name in rings]
         greeting = json.dumps({"cameras": cameras, "tile": [width, height]})
-        self._audience = Audience(
-            address, listening, PAGE, greeting, on_message=self._hear, on_leave=_let_go
-        )
+        self._audience = Audience(address, listening, PAGE, greeting, on_message=self._hear)
 
     def serve(self) -> None:
         """Show pictures and write names, until interrupted."""
@@ -79,7 +77,7 @@ class CameraPage:
         """Stop serving; may be called again."""
         self._audience.close()
 
-    def _hear(self, message: str | bytes) -> None:
+    def _hear(self, message: str | bytes, client: object) -> None:
         with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
             names = {}
             for camera, name in json.loads(message)["names"].items():
@@ -98,7 +96,3 @@ def tile_of(ring: PictureRing) -> np.ndarray:
     """Return the newest picture of a camera at the size of a tile, black while there is none."""
     found = ring.nearest(time.monotonic())
     return np.zeros((*TILE, 3), np.uint8) if found is None else resize(found[1], TILE)
-
-
-def _let_go() -> None:
-    """Nothing is held for whoever goes."""

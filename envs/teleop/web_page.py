@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,9 +17,13 @@ from ..web.address import Address, listen
 from .devices import AXES, KEYS
 from .drive import NOTHING, Hand
 
+if TYPE_CHECKING:
+    from ..web.audience import Client
+
 PAGE = Path(__file__).with_name("page.html")
 FRAME_RATE = 10.0  # pictures a second
 EVENTS = ("start", "success", "failure", "discard", "quit")
+TAKEN = "another page has the hand; this one looks on until that one is closed"
 # What handling a message raises that our page would not send.
 NOT_FROM_OUR_PAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -44,8 +48,9 @@ class Page:
     """Serves the page and receives what it sends.
 
     What was dragged is done as fast as the robot can, and never forgotten. Only the page at
-    `address` is heard, on this machine unless `host` says otherwise. A page that goes away lets go
-    of everything. Nobody who looks on can keep `show` or `log` waiting.
+    `address` is heard, on this machine unless `host` says otherwise. The first page that moves or
+    says something has the hand: others look on until it goes away, which lets go of everything.
+    Nobody who looks on can keep `show` or `log` waiting.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Page:
         self._clock = clock
         self._drag_left = NOTHING.copy()  # of what was dragged: seconds of full deflection
         self._keys_down: set[str] = set()
+        self._operator: object = None  # whose page has the hand
         self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._read_at: float | None = None
         self._shown_at = 0.0
@@ -111,11 +117,18 @@ class Page:
         """Stop serving; may be called again."""
         self._audience.close()
 
-    def _receive(self, message: str | bytes) -> None:
+    def _receive(self, message: str | bytes, client: Client) -> None:
+        if self._operator not in (None, client):
+            self._audience.answer(client, json.dumps({"text": TAKEN}))
+            return
+        self._operator = client
         with suppress(*NOT_FROM_OUR_PAGE):
             self._obey(json.loads(message))
 
-    def _let_go(self) -> None:
+    def _let_go(self, client: Client) -> None:
+        if self._operator is not client:
+            return
+        self._operator = None
         with self._lock:
             self._keys_down.clear()
             self._drag_left = NOTHING.copy()

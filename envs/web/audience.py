@@ -41,7 +41,8 @@ class Audience:
     A client that reads slowly misses pictures, and one that takes nothing for SENDING_SECONDS is
     let go. Strangers, who have not shown the secret, can only put each other out.
     page: HTML with %NONCE% in it. greeting: what each client is told first. on_message is called
-    with what a client says, and on_leave when one goes; both on the thread of the audience.
+    with what a client says and who it is, and on_leave with who goes; both on the thread of the
+    audience, where `answer` may be called.
     """
 
     def __init__(
@@ -50,8 +51,8 @@ class Audience:
         listening: socket.socket,
         page: Path,
         greeting: str,
-        on_message: Callable[[str | bytes], None],
-        on_leave: Callable[[], None],
+        on_message: Callable[[str | bytes, Client], None],
+        on_leave: Callable[[Client], None] = lambda client: None,
     ) -> None:
         self._address = address
         self._page = page
@@ -82,6 +83,10 @@ class Audience:
         """Send a text to all, and to who comes later, until there is another."""
         self._last_text = text
         self._call(partial(self._send_to_all, text))
+
+    def answer(self, client: Client, text: str) -> None:
+        """Send a text to one client alone."""
+        self._outboxes[client].put(text)
 
     def close(self) -> None:
         """Stop serving; may be called again."""
@@ -159,11 +164,11 @@ class Audience:
         try:
             with suppress(ConnectionClosed):
                 async for message in client:
-                    self._on_message(message)
+                    self._on_message(message, client)
         finally:
             sender.cancel()
             del self._outboxes[client]
-            self._on_leave()
+            self._on_leave(client)
 
 
 class Client(ServerConnection):

@@ -52,7 +52,7 @@ class LivePage:
         address = Address("127.0.0.1", listening.getsockname()[1])
         self.address = address.url
         self._audience = Audience(
-            address, listening, PAGE, json.dumps(feed.greet()), self._hear, on_leave=lambda: None
+            address, listening, PAGE, json.dumps(feed.greet()), on_message=self._hear
         )
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -74,7 +74,7 @@ class LivePage:
                 if tiles:
                     self._audience.show(np.hstack(tiles))
 
-    def _hear(self, message: str | bytes) -> None:
+    def _hear(self, message: str | bytes, client: object) -> None:
         with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self._feed.hear(json.loads(message))
 
@@ -89,9 +89,7 @@ class ReplayPage:
         listening = on_first_free(host, port, lambda free: socket.create_server((host, free)))
         address = Address(host, listening.getsockname()[1])
         self.address = address.url
-        self._audience = Audience(
-            address, listening, PAGE, greeting, on_message=_hear_nothing, on_leave=lambda: None
-        )
+        self._audience = Audience(address, listening, PAGE, greeting, on_message=_hear_nothing)
 
     def wait(self) -> None:
         """Serve until interrupted."""
@@ -102,5 +100,5 @@ class ReplayPage:
         self._audience.close()
 
 
-def _hear_nothing(message: str | bytes) -> None:
+def _hear_nothing(message: str | bytes, client: object) -> None:
     """Nothing can be asked for."""

@@ -127,6 +127,22 @@ def test_words_are_heard_once(served: Served) -> None:
         assert [served.page.read().events for _ in range(2)] == [("start",), ()]
 
 
+def test_a_second_operator_looks_on_until_the_first_goes(served: Served) -> None:
+    with served.connect() as second:
+        with served.connect() as first:
+            say(first, served, {"key": "w", "down": True})
+            second.send(json.dumps({"key": "s", "down": True}))
+            second.send(json.dumps({"word": "start"}))
+            for _ in range(2):
+                told = until(lambda: json.loads(second.recv(5)).get("text"))
+                assert "another page has the hand" in told
+            assert served.moves(2)[-1][0] == 1 and not served.page._said.qsize()
+        until(lambda: len(served.page._audience._outboxes) == 1)
+        assert not served.moves(2).any()
+        say(second, served, {"key": "s", "down": True})
+        assert served.moves(2)[-1][0] == -1
+
+
 # Who may come in
 
 

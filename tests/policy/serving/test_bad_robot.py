@@ -377,9 +377,11 @@ WAYS_OUT: dict[str, tuple[Callable[[Booth], None], int]] = {
 @pytest.mark.parametrize("way", WAYS_OUT)
 def test_every_way_out_of_a_recording_brakes_first(booth: Booth, monkeypatch, way: str) -> None:
     end, code = WAYS_OUT[way]
+    refused: list[int] = []
     if way == "a full disk":
 
         def full(*_: object) -> None:
+            refused.append(1)
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(DemoStore, "_append", full)
@@ -387,6 +389,9 @@ def test_every_way_out_of_a_recording_brakes_first(booth: Booth, monkeypatch, wa
     def script() -> None:
         recording(booth)
         end(booth)
+        if way == "a full disk":
+            until(lambda: refused)
+            booth.says("quit")
 
     assert booth.record(script, "episodes=3") == code
     assert motion.judged(booth.log, HZ).keeps_limits()
