@@ -14,6 +14,7 @@ from .storage.images import EncodedImages
 
 ACTION = "action"
 TIME = "time"
+SOURCE = "source"  # who acted, where a format has a place for it
 
 
 class ArrayFormat(NamedTuple):

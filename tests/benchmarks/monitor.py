@@ -2,13 +2,14 @@
 
 `python tests/benchmarks/monitor.py pickplace|pusht POLICY DATA [EPISODES]`: fits a monitor to the
 demonstrations DATA, calibrates it on validation starts, and scores test starts, as they are and
-with something wrong. Beside the monitor's own scores stand two that it does not have: the spread
+with something wrong, which for a policy with cameras is that one of them is covered. Beside the monitor's own scores stand two that it does not have: the spread
 of eight chunks drawn for one observation, and the denoising error of the chunk that is played (a
 term of the ELBO). Rows are kept in docs/results.json.
 """
 
 import json
 import sys
+from collections import ChainMap
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,10 +39,10 @@ CALIBRATED_ON = 200  # validation starts
 LEVELS = (0.2, 0.5, 0.8)  # times at which a chunk's denoising error is looked at
 NAMES = (*SCORES, "spread", "denoising", "total")
 SAMPLES = 8  # chunks that tell a spread
-WRONG = {  # by task and name: what is done to it
-    "pickplace": ("nothing", "starts", "noise", "dynamics", "delay"),
-    "pusht": ("nothing", "starts", "noise", "dynamics", "delay"),
-}
+WRONG = ("nothing", "starts", "noise", "dynamics", "delay")  # of policies without cameras
+WRONG_WITH_CAMERAS = ("nothing", "camera")
+COVERED_SECONDS = 1.0  # of an episode, after which its first camera sees nothing any more
+GREY = 60  # what it sees then
 NOISE = {"joints": 0.02, "cube_position": 0.008, "target": 0.008}  # [rad], [m]
 NOISE_PX = 6.0
 DELAY = {"pickplace": 8, "pusht": 6}  # ticks
@@ -56,6 +57,8 @@ class WrongJob(Job):
     def make_robot(self, pictures: bool = False) -> Robot:
         robot: Any = super().make_robot(pictures)
         env = robot.env.unwrapped
+        if self.wrong == "camera":
+            robot.observe = Covered(robot.observe, next(iter(robot.spec.images)))
         if self.wrong == "noise":
             robot.observe = Noisy(robot.observe)
         if self.wrong == "dynamics" and self.task == "pickplace":
@@ -86,6 +89,21 @@ class Noisy:
         return replace(obs, data=data)
 
 
+class Covered:
+    """Observations of whom something comes in front of a camera, a moment after the beginning."""
+
+    def __init__(self, observe: Any, camera: str) -> None:
+        self._observe = observe
+        self._camera = camera
+
+    def __call__(self) -> Obs:
+        obs = self._observe()
+        if obs.time < COVERED_SECONDS:
+            return obs
+        covered = np.full_like(obs.data[self._camera], GREY)
+        return replace(obs, data=ChainMap({self._camera: covered}, obs.data))
+
+
 class Moved:
     """A Push-T whose block begins near the edge, or slides on after it was pushed."""
 
@@ -114,7 +132,7 @@ class MoreScores(Scorer):
     @torch.no_grad()
     def score(self, episodes: Any, requests: list[Request], chunks: list[Chunk]) -> np.ndarray:
         own = super().score(episodes, requests, chunks)
-        obs = stack_observations(self._policy.spec, requests)
+        obs = self._engine.look(stack_observations(self._policy.spec, requests))
         history = {key: torch.as_tensor(value) for key, value in obs.items()}
         features = self._policy.features(history)
         spread = self._spread(obs, requests, chunks)
@@ -189,7 +207,7 @@ def main() -> None:
     print("|" + "---|" * (len(NAMES) + 6))
     kept: list[Row] = []
     usual: list[Scored] = []
-    for wrong in WRONG[task]:
+    for wrong in WRONG_WITH_CAMERAS if load_policy(policy).spec.images else WRONG:
         seeds = evaluation_seeds(FIRST_TEST_SEED, episodes)
         delay = DELAY[task] if wrong == "delay" else 0
         on_delay = "switch" if wrong == "delay" else ""

@@ -95,11 +95,11 @@ def read_ends(group: zarr.Group) -> list[int]:
     return ends.tolist()
 
 
-def read_times(group: zarr.Group, ends: Sequence[int]) -> np.ndarray:
-    """Return the times (N,) [s] of a buffer that we wrote."""
-    array = group.get("meta/time")
+def read_meta(group: zarr.Group, name: str, ends: Sequence[int]) -> np.ndarray:
+    """Return a number (N,) of each frame, other than observations, of a buffer that we wrote."""
+    array = group.get(f"meta/{name}")
     if not isinstance(array, zarr.Array):
-        raise DataError("it lacks 'meta/time'")
+        raise DataError(f"it lacks 'meta/{name}'")
     return read_numbers(array, slice(0, ends[-1]))
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ....envs import DataError, Field, Spec
-from ...episode import ACTION, TIME, Episode
+from ...episode import ACTION, SOURCE, TIME, Episode
 from ..choosing import Choice
 from ..source import Source, reader, select_observations
-from .buffer import ReplayBuffer, choose_arrays, is_image, open_group, read_ends, read_times
+from .buffer import ReplayBuffer, choose_arrays, is_image, open_group, read_ends, read_meta
 
 OURS = "fewstep"  # attribute of a buffer that we wrote: Spec, provenance, how each episode ended
 USUAL_HZ = 10.0  # a buffer does not know its rate
@@ -52,7 +52,8 @@ def read(
             choice.refuse_rate(known.policy_hz)
             arrays = choose_arrays(group, choice, usual=list(known.observations))
             buffer = ReplayBuffer(arrays, ends, choice.encoding())
-            yield _read_ours(buffer, known, ours, read_times(group, ends))
+            sources = read_meta(group, SOURCE, ends) if f"meta/{SOURCE}" in group else None
+            yield _read_ours(buffer, known, ours, read_meta(group, TIME, ends), sources)
             return
         buffer = ReplayBuffer(choose_arrays(group, choice), ends, choice.encoding())
         spec = spec or _guess_spec(buffer, choice.hz or USUAL_HZ)
@@ -62,7 +63,11 @@ def read(
 
 
 def _read_ours(
-    buffer: ReplayBuffer, spec: Spec, ours: Mapping[str, Any], times: np.ndarray
+    buffer: ReplayBuffer,
+    spec: Spec,
+    ours: Mapping[str, Any],
+    times: np.ndarray,
+    sources: np.ndarray | None,
 ) -> Source:
     """Return what `write` wrote."""
     kept = [key for key in spec.observations if key in buffer.arrays]
@@ -71,7 +76,7 @@ def _read_ours(
     def episodes() -> Iterator[Episode]:
         for span, success in zip(buffer.spans(), ours["success"], strict=True):
             data = {TIME: times[span]} | buffer.read(span)
-            yield Episode(data, spec, success)
+            yield Episode(data, spec, success, None if sources is None else sources[span])
 
     return Source(spec, ours["provenance"], episodes(), len(buffer.ends), buffer.images)
 

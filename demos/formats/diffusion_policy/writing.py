@@ -5,7 +5,7 @@ from pathlib import Path
 import zarr
 
 from ....envs.atomic_files import new_folder
-from ...episode import TIME, array_formats
+from ...episode import SOURCE, TIME, array_formats
 from ...store import DemoStore
 from ..source import Progress, ignore_progress
 from .reading import OURS
@@ -30,6 +30,9 @@ def write(
         for key in _ordered_keys(store):
             _write_array(group, store, key)
         group.create_array("meta/episode_ends", data=store.ends)
+        sources = store.sources()
+        if sources.any():
+            group.create_array(f"meta/{SOURCE}", data=sources, config={"write_empty_chunks": True})
     progress(len(store), len(store))
 
 

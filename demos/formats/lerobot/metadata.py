@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ....envs import Field
-from ...episode import ACTION, TIME, Episode
+from ....envs.robot import SOURCES
+from ...episode import ACTION, SOURCE, TIME, Episode
 from ...store import DemoStore
 from .features import CLOCK, IMAGES, OURS, STATE, SUCCESS, VERSION
 from .statistics import Statistics, join_statistics
@@ -28,7 +29,8 @@ COUNTERS = ("frame_index", "episode_index", "index", "task_index")  # LeRobot's 
 def describe_features(store: DemoStore) -> dict[str, Any]:
     """Return the features that an export has.
 
-    Numbers and actions each end to end, images as videos, outcomes where all are known.
+    Numbers and actions each end to end, images as videos, outcomes where all are known, and who
+    acted where that was said.
     """
     features = {}
     if store.spec.states:
@@ -40,6 +42,8 @@ def describe_features(store: DemoStore) -> dict[str, Any]:
     features[TIME] = _feature("float64", (1,))
     if None not in store.success:
         features[SUCCESS] = _feature("bool", (1,))
+    if store.sources().any():
+        features[SOURCE] = _feature("int64", (1,))
     for name in COUNTERS:
         features[name] = _feature("int64", (1,))
     return features
@@ -56,6 +60,7 @@ def episode_numbers(episode: Episode) -> dict[str, np.ndarray]:
     numbers[TIME] = episode.data[TIME]
     numbers[SUCCESS] = np.full(frames, False)
     numbers[SUCCESS][-1] = bool(episode.success)
+    numbers[SOURCE] = episode.sources
     return numbers
 
 
@@ -87,7 +92,12 @@ def write_meta(
 
     rows: where each episode is; parts: the statistics of each.
     """
-    ours = {"spec": store.spec.to_json(), "provenance": store.provenance, "success": store.success}
+    ours = {
+        "spec": store.spec.to_json(),
+        "provenance": store.provenance,
+        "success": store.success,
+        "sources": SOURCES,  # by the numbers of the feature "source"
+    }
     _write_json(folder / "meta/info.json", _describe_dataset(store))
     _write_json(folder / "meta/stats.json", join_statistics(parts))
     _write_json(folder / OURS, ours)

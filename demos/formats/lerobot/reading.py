@@ -14,7 +14,7 @@ import pyarrow as pa
 from ....envs import DataError, Spec
 from ....envs.errors import names, refusing
 from ....envs.tables import read_json
-from ...episode import ACTION, TIME, Episode
+from ...episode import ACTION, SOURCE, TIME, Episode
 from ...storage.image_files import open_picture
 from ...storage.images import ENCODINGS, EncodedImages, Spool
 from ..choosing import Choice, Offer
@@ -130,6 +130,8 @@ class Dataset:
         wanted = {ACTION, clock, *(part.feature for part in tabular.values())}
         if SUCCESS in self.features:
             wanted.add(SUCCESS)
+        if self._says_source:
+            wanted.add(SOURCE)
         for index, (row, file, table) in enumerate(self._tables(wanted)):
             data: dict[str, Any] = {}
             for key, video in videos.items():
@@ -139,8 +141,14 @@ class Dataset:
                     data[key] = self._observation(table, part, images)
                 data[ACTION] = self._values(table, ACTION)
                 data[TIME] = self._values(table, clock)[:, 0].astype(float)
-                episode = Episode(data, spec, self._succeeded(index, table))
+                source = self._values(table, SOURCE)[:, 0] if self._says_source else None
+                episode = Episode(data, spec, self._succeeded(index, table), source)
             yield episode
+
+    @property
+    def _says_source(self) -> bool:
+        """Return whether an export of ours says who acted."""
+        return self.success is not None and SOURCE in self.features
 
     def _open_video(self, part: FeatureSlice) -> VideoReader:
         def find(row: Row) -> VideoPlace:

@@ -16,7 +16,7 @@ import numpy as np
 from ....envs import DataError, FewstepError, Field, Spec
 from ....envs.errors import refusing
 from ....envs.files import require_plain
-from ...episode import ACTION, TIME, Episode
+from ...episode import ACTION, SOURCE, TIME, Episode
 from ...storage.images import EncodedImages, RawFrames
 from ..choosing import Choice
 from ..source import Source, reader, select_observations
@@ -51,7 +51,8 @@ def read(path: Path, choice: Choice) -> Iterator[Source]:
     else the control_freq that the file states, else 20 Hz as usual with robosuite; the notes say
     which.
 
-    A file that we wrote says itself what it holds; its times lie beside the actions.
+    A file that we wrote says itself what it holds; its times, and who acted, lie beside its
+    actions.
     """
     choice.refuse_fields()
     require_plain(path)
@@ -132,7 +133,8 @@ class Demonstrations:
             data[TIME] = read_numbers(find_array(demo, TIME))
         else:
             data[TIME] = np.arange(len(actions)) / self.spec.policy_hz
-        return Episode(data, self.spec, judge_success(demo, self.environment))
+        source = read_numbers(find_array(demo, SOURCE)) if self.ours and SOURCE in demo else None
+        return Episode(data, self.spec, judge_success(demo, self.environment), source)
 
     def _images(self, array: h5py.Dataset) -> EncodedImages:
         """Return images that are read when they are stored."""

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from ....envs.atomic_files import new_file
-from ...episode import ACTION, TIME, Episode
+from ...episode import ACTION, SOURCE, TIME, Episode
 from ...store import DemoStore
 from ..source import Progress, ignore_progress
 from .reading import OURS
@@ -90,6 +90,8 @@ def _write_demo(demo: h5py.Group, episode: Episode) -> None:
         demo.attrs["success"] = episode.success
     demo["actions"] = episode.data[ACTION]
     demo[TIME] = episode.data[TIME]
+    if episode.source is not None:
+        demo[SOURCE] = episode.source
     demo["rewards"] = np.where(last & bool(episode.success), 1.0, 0.0)
     demo["dones"] = last.astype(np.int64)
     for key, field in episode.spec.observations.items():

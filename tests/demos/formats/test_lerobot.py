@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
@@ -91,6 +92,22 @@ def test_what_was_exported_comes_back(store: DemoStore, tmp_path: Path, limit: f
     assert files == ([2, 3] if limit else [2 * len(LENGTHS), 2 + len(LENGTHS)])
     import_demonstrations(tmp_path / "export", tmp_path / "back")
     same(DemoStore.open(tmp_path / "back"), store)
+
+
+@pytest.mark.parametrize("format", ["lerobot", "diffusion_policy", "robomimic"])
+@pytest.mark.parametrize("said", [True, False])
+def test_who_acted_comes_back_where_it_was_said(tmp_path: Path, format: str, said: bool) -> None:
+    acted = [np.array([3, 3, 1, 2]), None]
+    made = [episode(i, 4, True) for i in range(2)]
+    with DemoStore.create(tmp_path / "demos", SPEC, {}) as out:
+        for each, source in zip(made, acted, strict=True):
+            out.append(replace(each, source=source) if said else each)
+    store = DemoStore.open(tmp_path / "demos")
+    export_demonstrations(store, tmp_path / "out.hdf5", format)
+    import_demonstrations(tmp_path / "out.hdf5", tmp_path / "back")
+    back = DemoStore.open(tmp_path / "back")
+    assert back.sources().tolist() == ([3, 3, 1, 2, 0, 0, 0, 0] if said else [0] * 8)
+    assert (back.episode(0).source is not None) == said
 
 
 def test_a_second_round_changes_numbers_no_more_than_the_first(
