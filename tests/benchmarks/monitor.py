@@ -8,11 +8,13 @@ term of the ELBO). Rows are kept in docs/results.json.
 """
 
 import json
+import math
 import sys
 from collections import ChainMap
 from dataclasses import dataclass, replace
 from typing import Any
 
+import mujoco
 import numpy as np
 import torch
 from collect import RESULTS, Row, between
@@ -64,7 +66,8 @@ class WrongJob(Job):
         if self.wrong == "dynamics" and self.task == "pickplace":
             env.model.body("cube").mass *= 4
             env.model.body("cube").inertia *= 4
-            env.model.geom("cube").friction[0] *= 0.3
+            env.model.geom_friction[:, 0] *= 0.3  # of a pair the larger one counts
+            mujoco.mj_setConst(env.model, env.data)  # else the simulation becomes unstable
         if self.wrong in ("starts", "dynamics") and self.task == "pusht":
             env.reset = Moved(env, env.reset, self.wrong)
         return robot
@@ -174,6 +177,16 @@ def auroc(bad: np.ndarray, good: np.ndarray) -> float:
     return float(above)
 
 
+def auroc_interval(area: float, bad: int, good: int) -> tuple[float, float]:
+    """Return the 95 % interval of an area (Hanley and McNeil 1982)."""
+    both_bad = area / (2 - area)  # two bad ones score higher than one good one
+    both_good = 2 * area**2 / (1 + area)
+    variance = area * (1 - area) + (bad - 1) * (both_bad - area**2)
+    variance += (good - 1) * (both_good - area**2)
+    half = 1.96 * math.sqrt(variance / (bad * good))
+    return max(0.0, area - half), min(1.0, area + half)
+
+
 def highest(scored: list[Scored], seconds: float, monitor: Monitor) -> np.ndarray:
     """Return the largest of each score and of the total (N, 5), in the first seconds."""
     rows = []
@@ -261,9 +274,11 @@ def line(row: Row) -> str:
     """Return a row in Markdown."""
     wins, of = row["success"]
     cells = [row["wrong"], between(wins / of, wilson(wins, of))]
-    cells += [f"{row['auroc'][name]:.2f}" for name in NAMES]
     hit, miss = row["found"]
     false, good = row["false"]
+    *single, total = (row["auroc"][name] for name in NAMES)
+    cells += [f"{area:.2f}" for area in single]
+    cells.append(between(total, auroc_interval(total, miss, good)))
     cells += [f"{row['balanced']:.2f}", f"{hit} of {miss}"]
     cells += [f"{false} of {good}, {row['false_an_hour']:.0f} an hour"]
     cells += ["" if row["before"] is None else f"{row['before']:.1f} s"]
