@@ -258,11 +258,15 @@ def describe(
     hit, miss = int((alarmed & failed).sum()), int(failed.sum())
     false, of = int((alarmed & ~failed).sum()), int((~failed).sum())
     wins = sum(each.rollout.success for each in scored)
+    areas: dict[str, float] = {}  # none where nothing failed, or everything did
+    if 0 < miss < len(failed):
+        for name, column in zip(NAMES, values.T, strict=True):
+            areas[name] = auroc(column[failed], column[~failed])
     return {
         "wrong": wrong,
         "success": [wins, len(scored)],
-        "auroc": dict(zip(NAMES, [auroc(v[failed], v[~failed]) for v in values.T], strict=True)),
-        "balanced": (hit / max(miss, 1) + 1 - false / max(of, 1)) / 2,
+        "auroc": areas,
+        "balanced": (hit / miss + 1 - false / of) / 2 if areas else None,
         "found": [hit, miss],
         "false": [false, of],
         "false_an_hour": false / max(hours, 1e-9),
@@ -276,10 +280,13 @@ def line(row: Row) -> str:
     cells = [row["wrong"], between(wins / of, wilson(wins, of))]
     hit, miss = row["found"]
     false, good = row["false"]
-    *single, total = (row["auroc"][name] for name in NAMES)
-    cells += [f"{area:.2f}" for area in single]
-    cells.append(between(total, auroc_interval(total, miss, good)))
-    cells += [f"{row['balanced']:.2f}", f"{hit} of {miss}"]
+    if row["auroc"]:
+        *single, total = (row["auroc"][name] for name in NAMES)
+        cells += [f"{area:.2f}" for area in single]
+        cells += [between(total, auroc_interval(total, miss, good)), f"{row['balanced']:.2f}"]
+    else:
+        cells += [""] * (len(NAMES) + 1)
+    cells.append(f"{hit} of {miss}")
     cells += [f"{false} of {good}, {row['false_an_hour']:.0f} an hour"]
     cells += ["" if row["before"] is None else f"{row['before']:.1f} s"]
     return f"| {' | '.join(cells)} |"

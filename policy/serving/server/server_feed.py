@@ -63,7 +63,7 @@ class ServerFeed:
     def left(self, client: str) -> None:
         """Show a client no more."""
         with self._lock:
-            del self._clients[client]
+            self._clients.pop(client, None)
             if client == self._chosen:
                 self._choose(next(reversed(self._clients), ""))
 
@@ -76,7 +76,9 @@ class ServerFeed:
         """Show what a client observed and was told, and how long that took [s]."""
         request = asked.request
         with self._lock:
-            seen = self._clients[client]
+            seen = self._clients.get(client)
+            if seen is None:  # another client without an address has left
+                return
             last = seen.request
             if last is None or request.episode != last.episode or request.time < last.time:
                 seen.begun += 1
