@@ -14,7 +14,6 @@ from collections import ChainMap
 from dataclasses import dataclass, replace
 from typing import Any
 
-import mujoco
 import numpy as np
 import torch
 from collect import RESULTS, Row, between
@@ -64,6 +63,8 @@ class WrongJob(Job):
         if self.wrong == "noise":
             robot.observe = Noisy(robot.observe)
         if self.wrong == "dynamics" and self.task == "pickplace":
+            import mujoco  # after fewstep, which chooses how pictures are drawn
+
             env.model.body("cube").mass *= 4
             env.model.body("cube").inertia *= 4
             env.model.geom_friction[:, 0] *= 0.3  # of a pair the larger one counts
