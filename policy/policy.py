@@ -63,6 +63,11 @@ class PolicyConfig:
                 f"{self.objective!r} cannot be sampled: choose another objective"
             )
         require_fit(self.drawn_by, path, objective.prediction_type)
+        if self.objective in SINGLE_STEP and self.drawn_by.cost > 1:
+            raise ConfigError(
+                f"objective={self.objective!r} is asked once, not {self.drawn_by.cost} times: set "
+                "model.sampler=null"
+            )
 
     @property
     def longest_prefix(self) -> int:

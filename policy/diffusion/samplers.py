@@ -189,7 +189,8 @@ def sample(denoiser: Denoiser, sampler: Sampler, noise: Tensor, condition: Condi
 
 def require_fit(sampler: Sampler, path: Path, prediction_type: str) -> None:
     """Raise ConfigError where a grid is none, or cannot serve a network of this prediction_type."""
-    start = torch.tensor(sampler.grid()[0], dtype=torch.float64)
+    # On the CPU even where a network is being built without memory.
+    start = torch.tensor(sampler.grid()[0], dtype=torch.float64, device="cpu")
     if prediction_type == "eps" and path.coefficients(start)[0] == 0:
         raise ConfigError(
             f"eps cannot be split at t = 1 on the {path.name} path: start the grid at 0.999"

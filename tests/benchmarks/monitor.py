@@ -41,8 +41,7 @@ LEVELS = (0.2, 0.5, 0.8)  # times at which a chunk's denoising error is looked a
 NAMES = (*SCORES, "spread", "denoising", "total")
 SAMPLES = 8  # chunks that tell a spread
 WRONG = ("nothing", "starts", "noise", "dynamics", "delay")  # of policies without cameras
-WRONG_WITH_CAMERAS = ("nothing", "camera")
-COVERED_SECONDS = 1.0  # of an episode, after which its first camera sees nothing any more
+COVERED_SECONDS = 1.0  # of an episode, after which a camera sees nothing any more
 GREY = 60  # what it sees then
 NOISE = {"joints": 0.02, "cube_position": 0.008, "target": 0.008}  # [rad], [m]
 NOISE_PX = 6.0
@@ -58,8 +57,8 @@ class WrongJob(Job):
     def make_robot(self, pictures: bool = False) -> Robot:
         robot: Any = super().make_robot(pictures)
         env = robot.env.unwrapped
-        if self.wrong == "camera":
-            robot.observe = Covered(robot.observe, next(iter(robot.spec.images)))
+        if self.wrong in robot.spec.images:
+            robot.observe = Covered(robot.observe, self.wrong)
         if self.wrong == "noise":
             robot.observe = Noisy(robot.observe)
         if self.wrong == "dynamics" and self.task == "pickplace":
@@ -221,7 +220,8 @@ def main() -> None:
     print("|" + "---|" * (len(NAMES) + 6))
     kept: list[Row] = []
     usual: list[Scored] = []
-    for wrong in WRONG_WITH_CAMERAS if load_policy(policy).spec.images else WRONG:
+    cameras = load_policy(policy).spec.images
+    for wrong in ("nothing", *cameras) if cameras else WRONG:
         seeds = evaluation_seeds(FIRST_TEST_SEED, episodes)
         delay = DELAY[task] if wrong == "delay" else 0
         on_delay = "switch" if wrong == "delay" else ""

@@ -20,6 +20,7 @@ from fewstep.policy.diffusion.objectives import (
 from fewstep.policy.diffusion.path import LINEAR, PATHS, Path
 from fewstep.policy.diffusion.samplers import Sampler, even_grid, sample
 from fewstep.policy.networks.network import Condition
+from fewstep.policy.policy import PolicyConfig
 
 N = 2500
 STEPS = {
@@ -279,6 +280,20 @@ def test_discrete_objectives_draw_every_discrete_time(path: Path) -> None:
     t, silent = OBJECTIVES["eps"].draw_times(path, 100 * path.steps, Generator().manual_seed(0))
     assert sorted({round(x * path.steps) for x in t.tolist()}) == list(range(1, path.steps + 1))
     assert not silent.any()
+
+
+@pytest.mark.parametrize("name", SINGLE_STEP)
+def test_a_network_that_is_asked_once_takes_no_sampler_that_asks_more_often(name: str) -> None:
+    with pytest.raises(ConfigError, match="asked once, not 5 times: set model.sampler=null"):
+        PolicyConfig(objective=name, sampler=Sampler(network_evaluations=5))
+
+
+def test_a_sampler_that_cannot_be_is_told_while_a_network_is_built_without_memory() -> None:
+    with (
+        torch.device("meta"),
+        pytest.raises(ConfigError, match="eps cannot be split at t = 1 on the linear path"),
+    ):
+        PolicyConfig(objective="eps", path="linear", sampler=Sampler())
 
 
 @pytest.mark.parametrize("name", SINGLE_STEP)
