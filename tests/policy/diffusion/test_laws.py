@@ -284,7 +284,7 @@ def test_discrete_objectives_draw_every_discrete_time(path: Path) -> None:
 
 @pytest.mark.parametrize("name", SINGLE_STEP)
 def test_a_network_that_is_asked_once_takes_no_sampler_that_asks_more_often(name: str) -> None:
-    with pytest.raises(ConfigError, match="asked once, not 5 times: set model.sampler=null"):
+    with pytest.raises(ConfigError, match="asked once, not 5 times"):
         PolicyConfig(objective=name, sampler=Sampler(network_evaluations=5))
 
 
