@@ -34,7 +34,8 @@ class Recorder:
         self._sources: list[int] = []  # who acted at each of them
         self._start = 0.0  # [s] time of the first frame
         self._periods = Periods(store.spec)
-        self._waiting: list[Episode] = []  # that could not be stored yet
+        # Episodes that could not be stored yet, with the seeds that they started from.
+        self._waiting: list[tuple[Episode, int | None]] = []
 
     def step(self, step: Step) -> None:
         """Hear of one tick; raises DataError where it does not fit the store's Spec."""
@@ -59,29 +60,34 @@ class Recorder:
         A Ctrl-C waits until it is stored.
         seed: that it started from, which counts as tried.
         """
-        done = self._build(outcome)
+        done = self._build(outcome, seed)
         if done is not None:
-            self._append(seed)
+            self._append()
         return done
 
     def keep(
-        self, outcome: Outcome, log: Callable[[str], None], seed: int | None = None
+        self,
+        outcome: Outcome,
+        log: Callable[[str], None],
+        seed: int | None = None,
+        alarm: Callable[[str], None] | None = None,
     ) -> Episode | None:
         """End the episode as `end` does, and tell what became of it.
 
         One that cannot be stored waits in memory for the next one, or `close`; DataError where more
         than MOST_WAITING do.
+        alarm: is given what went wrong, by default as the rest is told.
         """
-        done = self._build(outcome)
+        done = self._build(outcome, seed)
         if done is None:
             log(NOTHING_RECORDED)
             return None
         try:
-            self._append(seed)
+            self._append()
         except DataError as error:
             if len(self._waiting) > MOST_WAITING:
-                self.close()
-            log(f"{error}; the episode waits in memory, for the next one or the end")
+                raise DataError(f"{error}; too many episodes wait") from error
+            (alarm or log)(f"{error}; the episode waits in memory, for the next one or the end")
         else:
             log(describe_kept(done, self.store))
         return done
@@ -93,7 +99,12 @@ class Recorder:
         except DataError as error:
             raise DataError(f"{error}; new episodes that are lost: {len(self._waiting)}") from error
 
-    def _build(self, outcome: Outcome) -> Episode | None:
+    def free(self, seed: int | None) -> int | None:
+        """Return a start seed, or the next one that no episode which waits has started from."""
+        taken = [start for _, start in self._waiting if start is not None]
+        return seed if seed is None or not taken else max(seed, max(taken) + 1)
+
+    def _build(self, outcome: Outcome, seed: int | None) -> Episode | None:
         """Return the episode, which waits to be appended; None where there was no step."""
         frames, sources = self._frames, np.array(self._sources)
         self._forget()
@@ -102,15 +113,19 @@ class Recorder:
         data = {}
         for key in frames[0]:
             data[key] = self._join(key, [frame[key] for frame in frames])
-        self._waiting.append(Episode(data, self.store.spec, outcome.success, sources))
-        return self._waiting[-1]
+        done = Episode(data, self.store.spec, outcome.success, sources)
+        self._waiting.append((done, seed))
+        return done
 
-    def _append(self, seed: int | None = None) -> None:
+    def _append(self) -> None:
+        """Append what waits, one by one: there may be room for some of it."""
         with uninterrupted():
-            if seed is not None:
-                self._starts.tried(seed, kept=True)
-            self.store.append(*self._waiting)
-            self._waiting = []
+            while self._waiting:
+                episode, seed = self._waiting[0]
+                if seed is not None:
+                    self._starts.tried(seed, kept=True)
+                self.store.append(episode)
+                del self._waiting[0]
 
     def discard(self, seed: int | None = None) -> None:
         """Forget the episode that has begun.

@@ -100,7 +100,7 @@ class Session:
 
         Return whether there was a tick of it.
         """
-        self._start = self._next_seed()
+        self._start = self._recorder.free(self._next_seed())
         self._is_over = False
         stepped = False
         for step in run_episode(

@@ -22,6 +22,7 @@ from ..safety.states import SILENT, State
 from .wire import Events, Orders, Wire
 
 STATES = tuple(State)
+ARMED_FROM = {"arm": set(State) - {State.HOLD}, "rearm": {State.FAULT}}  # by the order
 NOT_BEGUN = "not begun"  # why an episode has ended whose state was refused
 # Without a command for longer than both, there has been a pause, which is an event.
 PAUSE_SECONDS = 0.1
@@ -74,9 +75,9 @@ class Listener(Protocol):
 class Control:
     """Ticks on one grid from beginning to end: holds between episodes, acts in them.
 
-    Orders: `arm` (or leave a fault), `hold` what is active, `disarm`, both with who has ended it
-    where that is not the operator, `play SEED SECONDS STATE`,
-    `pace SHARE` of full velocity until the next episode begins, `stop`.
+    Orders: `arm` (or leave a fault), `rearm` (leave a fault, and nothing else), `hold` what is
+    active, `disarm`, both with who has ended it where that is not the operator, `play SEED SECONDS
+    STATE`, `pace SHARE` of full velocity until the next episode begins, `stop`.
 
     Args:
         safe: The robot.
@@ -211,7 +212,7 @@ class Control:
                 self.stopping = True
             if word == "play":
                 self._play_order = rest
-            if word == "arm" and self.safe.state is not State.HOLD:
+            if self.safe.state in ARMED_FROM.get(word, ()):
                 self._arm()
             if word == "pace":
                 self.safe.pace = float(rest[0])

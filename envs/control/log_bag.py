@@ -29,6 +29,7 @@ from .telemetry import EVENTS
 ACTIONS = ("measured", "wanted", "limited", "sent")  # of a tick, a topic each
 DISTRO = "humble"  # whose types every later one reads, too
 BAG_VERSION = 9  # of rosbag2's metadata
+MOST_SECONDS = 2**31  # of a time in ROS 2
 
 
 class Message(NamedTuple):
@@ -45,15 +46,18 @@ def write_bag(folder: Path | str, out: Path | str) -> int:
 
     Topics are /measured, /wanted, /limited and /sent (JointState; a tick without a command has no
     /wanted), /chunk (JointTrajectory), /lateness (Float64 [s]), /state where it changes, and
-    /events (String). RobotError where there is no such log, or no rosbags.
+    /events (String). Moments that a bag has no time for are left out. RobotError where there is no
+    such log, or no rosbags.
     """
     folder = Path(folder)
     facts = read_facts(folder)
     types = Types(DISTRO)
     messages = [*_tick_messages(folder, facts, types), *_chunk_messages(folder, facts, types)]
-    messages += _event_messages(folder, types)
-    messages.sort(key=lambda message: message.time)
     offset = _unix_offset(facts)
+    for message in _event_messages(folder, types):
+        if _fits(message.time + offset):
+            messages.append(message)
+    messages.sort(key=lambda message: message.time)
     from rosbags.rosbag2 import StoragePlugin, Writer
 
     with new_folder(Path(out)) as beside:
@@ -77,12 +81,19 @@ def _unix_offset(facts: dict[str, Any]) -> float:
     return began["unix"] - began["robot"] if began else 0.0
 
 
+def _fits(unix: float) -> bool:
+    """Return whether a bag can say a time: a robot's clock may have been anything."""
+    return 0 <= unix < MOST_SECONDS
+
+
 def _tick_messages(folder: Path, facts: dict[str, Any], types: Types) -> Iterator[Message]:
     names = Spec.from_json(facts["spec"]).element_names()
     offset = _unix_offset(facts)
     state = -1
     for tick in read_all_ticks(folder):
         time = float(tick["time"])
+        if not _fits(time + offset):
+            continue
         for name in ACTIONS:
             values = np.asarray(tick[name], float)
             if np.isfinite(values).all():
@@ -100,6 +111,8 @@ def _chunk_messages(folder: Path, facts: dict[str, Any], types: Types) -> Iterat
     offset = _unix_offset(facts)
     nothing = np.zeros(0)
     for chunk in read_chunks(folder):
+        if not (_fits(chunk["time"] + offset) and _fits(chunk["taken"] + offset)):
+            continue
         points = []
         for number, action in enumerate(chunk["actions"]):
             point = types.make(

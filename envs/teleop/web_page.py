@@ -118,12 +118,14 @@ class Page:
         self._audience.close()
 
     def _receive(self, message: str | bytes, client: Client) -> None:
-        if self._operator not in (None, client):
-            self._audience.answer(client, json.dumps({"text": TAKEN}))
-            return
-        self._operator = client
         with suppress(*NOT_FROM_OUR_PAGE):
-            self._obey(json.loads(message))
+            said = json.loads(message)
+            if self._operator is None and _acts(said):
+                self._operator = client
+            if self._operator is client:
+                self._obey(said)
+            elif _acts(said):
+                self._audience.answer(client, json.dumps({"text": TAKEN}))
 
     def _let_go(self, client: Client) -> None:
         if self._operator is not client:
@@ -153,3 +155,9 @@ class Page:
         if np.isfinite(places).all():
             before, after = self._tool.ground(np.clip(places, 0, 1))
             self._drag_left[:2] += (after - before) / self._tool.speed[:2]
+
+
+def _acts(message: dict[str, Any]) -> bool:
+    """Return whether a page moves or says something; one that lets go of a key does not."""
+    presses = message.get("key") in KEYS and bool(message["down"])
+    return presses or "drag" in message or message.get("word") in EVENTS

@@ -56,7 +56,7 @@ class HandSession:
         self._playing = False
         self._recording = False
         self._verdict = ""  # what the person said of the running episode
-        self._start = 0  # seed of its start
+        self._start: int | None = None  # seed of its start
         self._lost = 0  # frames, before it
         self.kept = 0
 
@@ -116,7 +116,7 @@ class HandSession:
         if self._held.leads:
             self._log("the robot comes to its leader; recording begins when it is there")
         self._supervisor.order("arm")
-        self._start = self._next_seed()
+        self._start = self._recorder.free(self._next_seed())
         self._supervisor.order(f"play {self._start} inf active")
 
     def _end(self, ended: dict[str, Any]) -> None:

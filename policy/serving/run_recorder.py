@@ -12,7 +12,7 @@ from typing import Any
 from ...demos.recording.experts import open_writable
 from ...demos.recording.recorder import Recorder
 from ...demos.store import DemoStore
-from ...envs import DataError, Outcome, Spec, incompatibilities
+from ...envs import DataError, FewstepError, Outcome, Spec, incompatibilities
 from ...envs.cameras.camera_config import without
 from ...envs.cameras.pictured_frames import PictureFinder
 from ...envs.cameras.rings import PictureRing
@@ -40,7 +40,7 @@ class RunRecorder:
 
     path: of the store, which is made where there is none. spec: of the robot and its cameras.
     frames: file descriptor of the memory through which they come. notes: provenance of a new store.
-    log: is given what became of each episode.
+    log: is given what became of each episode; alarm: what went wrong.
     DataError where the store is of another robot.
     """
 
@@ -52,8 +52,10 @@ class RunRecorder:
         rings: Mapping[str, PictureRing],
         notes: Mapping[str, Any],
         log: Callable[[str], None],
+        alarm: Callable[[str], None],
     ) -> None:
         self._log = log
+        self._alarm = alarm
         self._opened = ExitStack()
         self._frames = FrameReader(without(spec, rings), frames)
         self._opened.callback(self._frames.close)
@@ -83,7 +85,7 @@ class RunRecorder:
         """Store the episode, and tell what became of it; nothing where it had none."""
         if not self._recorder.has_frames:
             return
-        self._recorder.keep(Outcome(success), self._log)
+        self._recorder.keep(Outcome(success), self._log, alarm=self._alarm)
         lost = self._frames.lost - self._lost
         self._lost = self._frames.lost
         skews = self._pictures.take_skews()
@@ -112,12 +114,21 @@ def recording(
         return
     rings = supervisor.cameras.rings if supervisor.cameras else {}
     notes = {"robot": config.robot, "actor": config.policy or config.actions, **versions()}
-    recorder = RunRecorder(
-        Path(config.record), spec, frames, rings, notes, lambda text: log(text, "info")
-    )
+
+    def tell(text: str) -> None:
+        log(text, "info")
+
+    def alarm(text: str) -> None:
+        supervisor.run_log.note("recording", text=text)
+        log(text, "alarm")
+
+    recorder = RunRecorder(Path(config.record), spec, frames, rings, notes, tell, alarm)
     supervisor.on_poll.append(recorder.take)
     try:
         yield recorder
+    except FewstepError as error:
+        log(str(error), "alarm")  # before anything is stored, however long that takes
+        raise
     finally:
         supervisor.on_poll.remove(recorder.take)
         supervisor.order("stop")  # it brakes before anything is stored, however long that takes

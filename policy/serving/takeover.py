@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,7 +36,7 @@ class TakeoverDevice:
     def __init__(self, config: RunConfig, log: Log) -> None:
         self.fd = empty_memory()
         self._log = log
-        self._taken = False
+        self.taken = False  # whether the person has the robot, or wants it
         self._opened = ExitStack()
         self._opened.callback(os.close, self.fd)
         self._leader = make_leader(config.teleop, config.leader, tuple(DEVICES), self._opened)
@@ -58,15 +59,13 @@ class TakeoverDevice:
         self._log(
             f"in an episode {self._how} takes the robot from the policy, and gives it back", "info"
         )
-
-    def toggle(self) -> None:
-        """Take the robot, or give it back."""
-        self._taken = not self._taken
+        if HOW_BY_KEY in self._how and not sys.stdin.isatty():
+            self._log("no terminal hears Enter here: the page takes the robot", "warning")
 
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Read the device until the episode is over."""
-        self._taken = False
+        self.taken = False
         over = threading.Event()
         device = self._make_device()  # a keyboard's terminal is the person's own between episodes
         held = HeldDevice(device, self._leader, self._spec, self._hand)
@@ -83,7 +82,7 @@ class TakeoverDevice:
     def _read(self, held: HeldDevice, over: threading.Event) -> None:
         try:
             while not over.wait(LOOK_SECONDS):
-                for event in held.read(self._taken):
+                for event in held.read(self.taken):
                     self._obey(event)
         except Exception as error:
             held.close()  # a terminal that nobody reads by keys has to hear Ctrl-C again
@@ -91,7 +90,7 @@ class TakeoverDevice:
 
     def _obey(self, event: str) -> None:
         if event in ("start", "toggle"):
-            self.toggle()
+            self.taken = not self.taken
         if event == "quit":
             os.kill(os.getpid(), signal.SIGINT)  # a terminal that is read by keys sends none
 

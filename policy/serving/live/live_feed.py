@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -84,7 +85,7 @@ class LiveFeed:
         self._read_events()
         scores = self._scores
         self._scores = []
-        return {
+        news = {
             "state": self._state,
             "source": self._source,
             "episode": self._episode,
@@ -96,6 +97,7 @@ class LiveFeed:
             "ages": dict(zip(self.spec.observations, self._ages, strict=False)),
             "lines": list(self._lines),
         }
+        return finite(news)
 
     def _read_ticks(self) -> list[dict[str, Any]]:
         """Return a sample of each period, of the ticks that are new."""
@@ -185,14 +187,22 @@ def plain_sample(tick: np.void) -> dict[str, Any]:
 
 
 def plain_numbers(values: np.ndarray) -> list[Any]:
-    """Return numbers for JSON with few digits, None for what is none."""
+    """Return numbers for JSON with few digits."""
     if values.ndim > 1:
         return [plain_numbers(row) for row in values]
-    return [_rounded(value) if np.isfinite(value) else None for value in values.tolist()]
+    return [float(f"{value:.{DIGITS}g}") for value in values.tolist()]
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+def finite(content: Any) -> Any:
+    """Return content for JSON with None for every number that is none, which JSON has no word for.
+
+    A driver's clock or stamps may be anything.
+    """
+    if isinstance(content, dict):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def describe_elements(spec: Spec) -> list[dict[str, str]]:

@@ -28,7 +28,7 @@ class Feed(Protocol):
         ...
 
     def news(self) -> dict[str, Any]:
-        """Return what a page shows now, with the samples since the last time."""
+        """Return what a page shows now, with the samples since the last time, in finite numbers."""
         ...
 
     def hear(self, message: Mapping[str, Any]) -> None:
@@ -69,7 +69,7 @@ class LivePage:
             # Whether anybody looks or not, so that nothing old is new later.
             news = self._feed.news()
             if self._audience.watched:
-                self._audience.tell(json.dumps(news))
+                self._audience.tell(json.dumps(news, allow_nan=False))
                 tiles = self._feed.pictures()
                 if tiles:
                     self._audience.show(np.hstack(tiles))
@@ -85,7 +85,7 @@ class ReplayPage:
     def __init__(self, folder: Path, host: str, port: int) -> None:
         require_host(host)
         require_port(port)
-        greeting = json.dumps(describe_run(folder))
+        greeting = json.dumps(describe_run(folder), allow_nan=False)
         listening = on_first_free(host, port, lambda free: socket.create_server((host, free)))
         address = Address(host, listening.getsockname()[1])
         self.address = address.url

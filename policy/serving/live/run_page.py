@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from ..takeover import TakeoverDevice
 from .live_feed import LATE_BINS, LiveFeed, describe_elements
 from .live_page import LivePage
 
-BUTTONS = ("hold", "arm", "stop", "take")
+BUTTONS = ("hold", "rearm", "stop")
+TAKEOVER_BUTTONS = ("take", "give")
 
 
 class Buttons:
-    """Holds and arms at once; a run is ended by who plays its episodes, within a look.
+    """Holds and leaves a fault at once; a run is ended by who plays its episodes, within a look.
 
     rest: the order that ends what is under way; takeover: the device that takes the robot. An
     episode begins with a person at the terminal alone: no button does that.
@@ -36,15 +37,15 @@ class Buttons:
         self._ends = False
 
     def press(self, button: str) -> None:
-        """Press one of BUTTONS."""
+        """Press one of BUTTONS or TAKEOVER_BUTTONS."""
         self._supervisor.run_log.note("pressed", button=button)
-        if button == "take":
+        if button in TAKEOVER_BUTTONS:
             if self._takeover:
-                self._takeover.toggle()
+                self._takeover.taken = button == "take"
             return
         self._ends = self._ends or button == "stop"
-        self._supervisor.held = self._supervisor.held or button != "arm"
-        self._supervisor.order("arm" if button == "arm" else self._rest)
+        self._supervisor.held = self._supervisor.held or button != "rearm"
+        self._supervisor.order("rearm" if button == "rearm" else self._rest)
 
     def look(self) -> None:
         """End the run as Ctrl-C does, once that was pressed."""
@@ -55,8 +56,7 @@ class Buttons:
 class RunFeed:
     """What the page of a run shows: its log as it grows, and cameras beside the robot.
 
-    press: is called, on a thread of the page, with one of BUTTONS; takes: whether an operator can
-    take the robot.
+    press: is called, on a thread of the page, with one of `buttons`.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class RunFeed:
         title: str,
         rings: Mapping[str, PictureRing],
         press: Callable[[str], None],
-        takes: bool,
+        buttons: Sequence[str],
     ) -> None:
         self.news = log.news
         self._rings = rings
@@ -75,7 +75,7 @@ class RunFeed:
             "elements": describe_elements(log.spec),
             "late_bins": LATE_BINS,
             "cameras": list(rings),
-            "buttons": [button for button in BUTTONS if takes or button != "take"],
+            "buttons": buttons,
         }
 
     def greet(self) -> dict[str, Any]:
@@ -109,8 +109,10 @@ def showing(
     rings = supervisor.cameras.rings if supervisor.cameras else {}
     buttons = Buttons(supervisor, "disarm" if config.shadow else "hold", takeover)
     title = f"{config.policy or config.actions or 'calibration'} on {config.robot}"
-    takes = takeover is not None
-    page = LivePage(RunFeed(feed, title, rings, buttons.press, takes), config.port)
+    shown = [button for button in BUTTONS if button != "rearm" or not config.shadow]
+    if takeover:
+        shown += TAKEOVER_BUTTONS
+    page = LivePage(RunFeed(feed, title, rings, buttons.press, shown), config.port)
     supervisor.on_poll.append(buttons.look)
     log(f"open {page.address} to see the run, hold it or end it", "info")
     try:

@@ -18,6 +18,7 @@ from .live_feed import (
     Lateness,
     describe_elements,
     describe_event,
+    finite,
     plain_chunk,
     plain_sample,
     plain_score,
@@ -34,7 +35,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
     lateness = Lateness()
     lateness.add(ticks["lateness"])
     robot = facts.get("robot", "")
-    return {
+    described = {
         "title": f"{facts.get('policy') or facts.get('actions') or 'a run'} on {robot}",
         "elements": describe_elements(spec),
         "late_bins": LATE_BINS,
@@ -48,6 +49,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
             "late": lateness.describe(),
         },
     }
+    return finite(described)
 
 
 def _describe_ticks(ticks: np.ndarray) -> list[dict[str, Any]]:

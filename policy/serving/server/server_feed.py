@@ -16,7 +16,7 @@ from ....envs.agent import Chunk, Request
 from ....envs.cameras.page import TILE
 from ....envs.pictures import resize
 from ....envs.robot import Obs, measured_action
-from ..live.live_feed import Lateness, describe_elements, plain_numbers
+from ..live.live_feed import Lateness, describe_elements, finite, plain_numbers
 from .metrics import SECONDS
 from .session import Asked
 
@@ -34,6 +34,7 @@ class Seen:
     request: Request | None = None
     warnings: Sequence[str] = ()  # that it was given with the last answer
     chunk: Chunk | None = None
+    sample: dict[str, Any] | None = None  # the last, for who looks at it from now on
     seconds: float = 0.0  # that its last answer took
 
 
@@ -48,7 +49,8 @@ class ServerFeed:
         self._title = title
         self._lock = threading.Lock()
         self._clients: dict[str, Seen] = {}
-        self._chosen = ""
+        self._chosen = ""  # the client that is looked at
+        self._by_page = False  # whether a page has chosen it
         self._samples: deque[dict[str, Any]] = deque(maxlen=MOST_SAMPLES)
         self._lines: deque[str] = deque(maxlen=MOST_LINES)
         self._taken = Lateness(SECONDS)
@@ -58,13 +60,15 @@ class ServerFeed:
         """Show a client from now on."""
         with self._lock:
             self._clients[client] = Seen()
-            self._choose(client)
+            if not self._by_page:
+                self._choose(client)
 
     def left(self, client: str) -> None:
         """Show a client no more."""
         with self._lock:
             self._clients.pop(client, None)
             if client == self._chosen:
+                self._by_page = False
                 self._choose(next(reversed(self._clients), ""))
 
     def say(self, text: str) -> None:
@@ -85,8 +89,9 @@ class ServerFeed:
                 seen.chunk = None
                 if client == self._chosen:
                     self._samples.clear()
+            seen.sample = self._sample(request, seen.chunk)
             if client == self._chosen:
-                self._samples.append(self._sample(request, seen.chunk))
+                self._samples.append(seen.sample)
             seen.chunks += 1
             seen.request = request
             seen.warnings = asked.warnings
@@ -121,7 +126,7 @@ class ServerFeed:
                     "actions": plain_numbers(seen.chunk.actions),
                 }
             busy = time.monotonic() < self._answered + IDLE_SECONDS
-            return {
+            news = {
                 "state": "answering" if busy else "waiting",
                 "source": "policy",
                 "episode": seen.request.episode if seen.request else -1,
@@ -137,11 +142,13 @@ class ServerFeed:
                 "strand": f"{self._chosen} {seen.begun}",
                 "warnings": list(seen.warnings),
             }
+        return finite(news)
 
     def hear(self, message: Mapping[str, Any]) -> None:
         """Look at the client that was chosen on a page."""
         with self._lock:
             if message["choose"] in self._clients:
+                self._by_page = True
                 self._choose(message["choose"])
 
     def pictures(self) -> list[np.ndarray]:
@@ -159,6 +166,9 @@ class ServerFeed:
     def _choose(self, client: str) -> None:
         self._chosen = client
         self._samples.clear()
+        last = self._clients.get(client, Seen()).sample
+        if last is not None:
+            self._samples.append(last)
 
     def _sample(self, request: Request, before: Chunk | None) -> dict[str, Any]:
         """Return what was measured, and what the chunk before had planned for that time."""

@@ -146,7 +146,7 @@ def _number(given: Mapping[str, Any], key: str, default: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise ProtocolError(f"{key!r} is a number, not {type(value).__name__}")
     if not abs(value) < 1e15:
-        raise ProtocolError(f"{key!r} is a number, not {value}")
+        raise ProtocolError(f"{key!r} is in seconds and below 1e15, not {value}")
     return float(value)
 
 

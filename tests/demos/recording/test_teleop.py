@@ -18,8 +18,10 @@ from opengl import needs_opengl
 from rich.console import Console
 
 from fewstep.demos import DemoStore
+from fewstep.demos.recording.recorder import Recorder
 from fewstep.demos.recording.session import Cadence, Session
-from fewstep.envs import Command, DataError, Field, Obs, Outcome, RobotError, Spec
+from fewstep.demos.recording.start_seeds import next_seed
+from fewstep.envs import Command, DataError, Field, Obs, Outcome, RobotError, Spec, Step
 from fewstep.envs.hardware.simulated_arm import SimulatedArm
 from fewstep.envs.sim.pick_place_expert import SPEED, FingertipTool
 from fewstep.envs.teleop.devices import PRESSED, Gamepad, Keyboard, SpaceMouse
@@ -342,6 +344,33 @@ def test_an_episode_that_waits_is_stored_when_the_sitting_ends(
     fill_disk(monkeypatch, refusals=1)
     store, _, _ = sit(tmp_path, dict.fromkeys(range(100), "toggle"), episodes=3)
     assert len(store) == 3
+
+
+def test_what_there_is_room_for_is_stored_of_episodes_that_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, full = DemoStore._append, [True]
+
+    def refuse(self: DemoStore, episodes: Any) -> None:
+        if full or len(self) == 1:
+            raise OSError(28, "No space left on device")
+        append(self, episodes)
+
+    monkeypatch.setattr(DemoStore, "_append", refuse)
+    with DemoStore.create(tmp_path / "demos", SPEC) as store:
+        recorder = Recorder(store)
+        seeds = next_seed(store, first=-1)
+        nowhere = np.zeros(4)
+        tried = []
+        for _ in range(3):
+            tried.append(recorder.free(seeds()))
+            recorder.step(Step(Table().observe(), Command(nowhere, "operator"), nowhere, 0.0))
+            recorder.keep(Outcome(True), lambda text: None, tried[-1])
+        assert tried == [tried[0], tried[0] + 1, tried[0] + 2], "no start is shown twice"
+        full.clear()
+        with pytest.raises(DataError, match="new episodes that are lost: 2"):
+            recorder.close()
+        assert len(store) == 1
 
 
 def test_a_disk_that_stays_full_ends_the_sitting_and_tells_what_is_lost(

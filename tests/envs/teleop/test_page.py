@@ -129,6 +129,8 @@ def test_words_are_heard_once(served: Served) -> None:
 
 def test_a_second_operator_looks_on_until_the_first_goes(served: Served) -> None:
     with served.connect() as second:
+        for harmless in ({"key": "w", "down": False}, {"text": "I only look"}, [1]):
+            second.send(json.dumps(harmless))  # as a page that loses the focus does
         with served.connect() as first:
             say(first, served, {"key": "w", "down": True})
             second.send(json.dumps({"key": "s", "down": True}))

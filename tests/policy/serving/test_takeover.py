@@ -153,7 +153,7 @@ def test_the_page_takes_over_where_there_is_a_device(
         node.end()
         assert not tab.complaints()
     pressed = [e["button"] for e in events(node.out) if e["event"] == "pressed"]
-    assert pressed == (["take", "take", "stop"] if teleop else ["stop"])
+    assert pressed == (["take", "give", "stop"] if teleop else ["stop"])
     assert bool(len(of_operator(node))) is teleop
 
 

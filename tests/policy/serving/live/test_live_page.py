@@ -13,6 +13,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from fewstep.envs.control.control_loop import tick_type
+from fewstep.envs.control.log_reading import read_all_ticks
 from fewstep.envs.control.messages import taken_type
 from fewstep.envs.control.telemetry import RunLog
 from fewstep.envs.safety.states import State
@@ -70,6 +71,41 @@ def test_news_are_what_has_come_into_the_log(tmp_path: Path) -> None:
     assert news["lines"] == ["hold -> active: asked to", "episode 3: the time is over"]
     assert feed.news()["samples"] == [] and json.dumps(news)
     log.close()
+
+
+def test_numbers_that_are_none_reach_a_page_as_nothing(tmp_path: Path) -> None:
+    log = RunLog(tmp_path)
+    feed = LiveFeed(tmp_path, ARM, HORIZON)
+    t = np.zeros(2, tick_type(3, 1))
+    t["ages"] = np.inf
+    t["time"] = [1.0, np.inf]
+    t["measured"] = np.inf
+    log.ticks(t.tobytes())
+    news = feed.news()
+    assert json.loads(json.dumps(news, allow_nan=False))["ages"] == {"joints": None}
+    assert [sample["time"] for sample in news["samples"]] == [1.0, None]
+    assert news["samples"][0]["measured"] == [None] * 3
+    log.close()
+
+
+@pytest.mark.parametrize("shadow", [True, False])
+def test_rearm_leaves_a_fault_and_does_nothing_else(
+    live: Callable[..., Live], shadow: bool
+) -> None:
+    node = live(*PATIENT, f"shadow={str(shadow).lower()}", "seconds=3")
+    address = address_of(node)
+    acting = STATES.index(State.SHADOW if shadow else State.ACTIVE)
+    until(lambda: acting in read_all_ticks(node.out)["state"], 60)
+    socket = address.replace("http", "ws") + "hand"
+    with connect(socket, origin=address.rsplit("/", 2)[0]) as page:
+        assert ("rearm" in json.loads(page.recv(5))["buttons"]) == (not shadow)
+        for word in ("rearm", "arm"):
+            page.send(json.dumps({"press": word}))
+    assert node.end() == 0
+    [ended] = [e for e in events(node.out) if e["event"] == "ended"]
+    assert ended["why"] == "the time is over"
+    if shadow:
+        assert STATES.index(State.HOLD) not in read_all_ticks(node.out)["state"]
 
 
 def test_a_strangers_page_sees_and_presses_nothing(live: Callable[..., Live]) -> None:

@@ -88,10 +88,13 @@ def test_one_client_is_looked_at_whoever_else_asks(feed: ServerFeed) -> None:
             assert looking.sees(2)["chosen"] != first
             feed.hear({"choose": first})
             feed.hear({"choose": "nobody"})
+            assert looking.sees(3)["chosen"] == first, "its last sample comes along"
             ask(other, observation(3, time=1.1))
-            ask(one, observation(4, time=1.1))
-            assert looking.sees(3)["chosen"] == first
-    assert [sample["measured"][0] for sample in looking.samples] == [1, 2, 4]
+            with client(address) as third:
+                ask(third, observation(9, time=1.1))
+                ask(one, observation(4, time=1.1))
+                assert looking.sees(4)["chosen"] == first, "who comes later changes nothing"
+    assert [sample["measured"][0] for sample in looking.samples] == [1, 2, 1, 4]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
