@@ -95,7 +95,7 @@ def test_a_seed_decides_the_noise_and_a_prefix_is_handed_on() -> None:
         (observation() | {"front": np.ones((48, 64, 3))}, "picture of uint8"),
         (observation() | {"front": np.ones((48, 64), np.uint8)}, "(48, 64)"),
         (observation() | {"front": np.ones((64, 64, 3), np.uint8)}, "other proportions"),
-        (observation(time=float("nan")), "'time' is a number"),
+        (observation(time=float("nan")), "'time' is in seconds and below 1e15"),
         (observation(time="now"), "'time' is a number"),
         (observation(seed=-1), "'seed' is a whole number"),
         (observation(episode=1.5), "'episode' is a whole number"),
