@@ -53,15 +53,16 @@ def describe_run(folder: Path) -> dict[str, Any]:
 
 
 def _describe_ticks(ticks: np.ndarray) -> list[dict[str, Any]]:
-    """Return samples a period apart, each with its state and episode."""
+    """Return samples a period apart, and the last, each with its state and episode."""
     if not len(ticks):
         return []
     time = ticks["time"]
     period = max(1 / SAMPLE_HZ, float(time[-1] - time[0]) / MOST_SAMPLES)
     numbers = np.floor((time - time[0]) / period + 1e-6)
     first_of_each = np.flatnonzero(np.diff(numbers, prepend=-1))
+    shown = np.union1d(first_of_each, len(ticks) - 1)
     samples = []
-    for tick in ticks[first_of_each]:
+    for tick in ticks[shown]:
         sample = plain_sample(tick)
         sample["state"] = str(STATES[tick["state"]])
         sample["source"] = SOURCES[tick["source"]]

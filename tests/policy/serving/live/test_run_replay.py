@@ -49,9 +49,10 @@ def test_a_run_is_told_as_it_was(tmp_path: Path) -> None:
     replay = told["replay"]
     assert told["title"] == "out/policy on my_arm" and len(told["elements"]) == 3
     samples = replay["samples"]
-    assert [sample["time"] for sample in samples[:3]] == [50.0, 50.05, 50.1] and len(samples) == 80
+    assert [sample["time"] for sample in samples[:3]] == [50.0, 50.05, 50.1] and len(samples) == 81
     assert samples[1]["measured"] == [5.0] * 3 and samples[1]["wanted"] == [None] * 3
     assert [samples[k]["state"] for k in (0, 39, 40, 79)] == ["hold", "hold", "active", "active"]
+    assert samples[-1]["time"] == 53.99, "how it ended"
     assert [chunk["taken"] for chunk in replay["chunks"]] == [50.01, 51.01, 52.01, 53.01]
     assert replay["lines"] == [
         {"time": 52.0, "text": "episode 0 begins"},
