@@ -25,6 +25,7 @@ from .live_feed import (
 )
 
 MOST_SAMPLES = 20_000  # of a run; a longer one is shown with fewer a second
+MOST_PAUSE = 60.0  # [s] between two ticks; a clock that goes further has jumped
 
 
 def describe_run(folder: Path) -> dict[str, Any]:
@@ -56,9 +57,9 @@ def _describe_ticks(ticks: np.ndarray) -> list[dict[str, Any]]:
     """Return samples a period apart, and the last, each with its state and episode."""
     if not len(ticks):
         return []
-    time = ticks["time"]
-    period = max(1 / SAMPLE_HZ, float(time[-1] - time[0]) / MOST_SAMPLES)
-    numbers = np.floor((time - time[0]) / period + 1e-6)
+    elapsed = _elapsed(ticks["time"])
+    period = max(1 / SAMPLE_HZ, elapsed[-1] / MOST_SAMPLES)
+    numbers = np.floor(elapsed / period + 1e-6)
     first_of_each = np.flatnonzero(np.diff(numbers, prepend=-1))
     shown = np.union1d(first_of_each, len(ticks) - 1)
     samples = []
@@ -69,6 +70,13 @@ def _describe_ticks(ticks: np.ndarray) -> list[dict[str, Any]]:
         sample["episode"] = int(tick["episode"])
         samples.append(sample)
     return samples
+
+
+def _elapsed(time: np.ndarray) -> np.ndarray:
+    """Return how much time had gone at each tick [s], whatever the robot's clock has done."""
+    with np.errstate(invalid="ignore"):
+        steps = np.diff(time, prepend=time[0])
+    return np.where((steps > 0) & (steps < MOST_PAUSE), steps, 0.0).cumsum()
 
 
 def _describe_events(folder: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from live_node import ARM, STATES
 from fewstep.envs import ConfigError, RobotError
 from fewstep.envs.control.control_loop import tick_type
 from fewstep.envs.control.messages import taken_type
-from fewstep.envs.control.telemetry import RunLog
+from fewstep.envs.control.telemetry import TICKS, RunLog
 from fewstep.envs.safety.states import State
 from fewstep.policy.cli.main import main
 from fewstep.policy.serving.live.live_page import ReplayPage
@@ -65,6 +65,17 @@ def test_a_long_run_is_told_with_fewer_samples_a_second(tmp_path: Path) -> None:
     samples = describe_run(write_log(tmp_path / "run", 100_000, 10.0))["replay"]["samples"]
     assert MOST_SAMPLES / 2 < len(samples) <= MOST_SAMPLES + 1
     assert samples[-1]["time"] - samples[0]["time"] > 9_998
+
+
+@pytest.mark.parametrize("clock", [np.inf, np.nan, 1e12, -1e12])
+def test_a_run_whose_clock_went_wrong_is_told_up_to_there(tmp_path: Path, clock: float) -> None:
+    folder = write_log(tmp_path / "run")
+    ticks = np.fromfile(folder / TICKS, tick_type(3, 1))
+    ticks["time"][300:] = clock
+    ticks.tofile(folder / TICKS)
+    told = describe_run(folder)["replay"]
+    assert json.dumps(told, allow_nan=False) and len(told["samples"]) == 61
+    assert told["samples"][59]["time"] == 52.95
 
 
 def test_a_run_that_never_began_shows_nothing(tmp_path: Path) -> None:
