@@ -31,7 +31,7 @@ from .job import Job
 from .tune import Tuning, tune
 
 TASK = "pickplace"
-NETWORK_EVALUATIONS = (1, 2, 3, 10)  # that the report compares
+NETWORK_EVALUATIONS = (1, 2, 3, 10)  # that the report compares with the policy's own number
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,8 @@ def _train(out: Path, training: TrainConfig, device: str, events: DemoEvents) ->
 
 def _test(out: Path, policy: Policy, config: DemoConfig, events: DemoEvents) -> dict[str, Any]:
     """Evaluate the policy, and write evaluation.json."""
-    jobs = [_make_job(out, policy, count, config.episodes) for count in NETWORK_EVALUATIONS]
+    counts = sorted({*NETWORK_EVALUATIONS, policy.config.drawn_by.cost})
+    jobs = [_make_job(out, policy, count, config.episodes) for count in counts]
     evaluation = evaluate(jobs, workers=config.workers, on_rollouts=events.on_rollouts)
     write_file(out / "evaluation.json", json.dumps(evaluation, indent=1).encode())
     events.on_evaluated(evaluation)
