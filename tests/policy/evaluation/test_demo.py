@@ -27,7 +27,7 @@ SMALL = DemoConfig(cameras=True, demonstrations=2, episodes=1, workers=1)
 
 @needs_opengl
 def test_from_pixels_it_ends_in_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fewstep.policy.evaluation.demo.NETWORK_EVALUATIONS", (1, 2))
+    monkeypatch.setattr("fewstep.policy.evaluation.demo.NETWORK_EVALUATIONS", (1,))
     monkeypatch.setattr("fewstep.policy.evaluation.demo.tune", lambda policy, **settings: None)
     stages: list[str] = []
     report = demo(tmp_path, SMALL, TRAINING, events=DemoEvents(on_stage=stages.append))
@@ -36,6 +36,7 @@ def test_from_pixels_it_ends_in_a_report(tmp_path: Path, monkeypatch: pytest.Mon
     fields = ["joints", "gripper", "front", "wrist"]
     assert list(load_policy(tmp_path / "policy").spec.observations) == fields
     page = report.read_text()
+    assert "2 network evaluations per action chunk" in " ".join(page.split()), "its own number"
     assert "What the policy sees" in page and page.count('alt="wrist, picture') == MOMENTS
     with pytest.raises(ConfigError, match="which see front, wrist: choose another out="):
         demo(tmp_path, DemoConfig(), TRAINING)
