@@ -25,6 +25,10 @@ def until(found: Callable[[], Any], seconds: float = 10.0) -> Any:
     return value
 
 
+class PageLeft(Exception):
+    """The page was left before the browser could answer."""
+
+
 class Tab:
     """A tab of Chromium, by its DevTools protocol; events: what it reported."""
 
@@ -38,14 +42,19 @@ class Tab:
         self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
         while (reply := json.loads(self._socket.recv(30))).get("id") != self._count:
             self.events.append(reply)
+        if "navigated or closed" in str(reply.get("error")):
+            raise PageLeft(method)
         assert "error" not in reply, reply
         return reply["result"]
 
     def run(self, script: str) -> Any:
-        """The value of an expression, awaited."""
-        found = self.call(
-            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
-        )
+        """The value of an expression, awaited; None where its page was left meanwhile."""
+        try:
+            found = self.call(
+                "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+            )
+        except PageLeft:
+            return None
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
