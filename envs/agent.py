@@ -10,8 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
+from .averaging import Averaging
+from .chunk import Chunk
 from .errors import ConfigError
-from .interpolation import after, interpolate
 from .pictures import resize
 from .robot import Command, Obs
 from .spec import Spec
@@ -40,26 +41,6 @@ class Request:
 def stack_observations(spec: Spec, requests: Sequence[Request]) -> dict[str, np.ndarray]:
     """Return obs[key] (B, O, ...) of requests."""
     return {key: np.stack([request.obs[key] for request in requests]) for key in spec.observations}
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Actions (H, A) in robot units; actions[k] belongs to time + k dt [s, robot's clock]."""
-
-    episode: int
-    time: float
-    dt: float
-    actions: np.ndarray
-
-    def at(self, now: float, spec: Spec) -> np.ndarray | None:
-        """The action (A,) of this moment, interpolated; None once the chunk is over."""
-        x = max(0.0, (now - self.time) / self.dt + 1e-6)
-        k = int(x)
-        if k >= len(self.actions):
-            return None
-        last = k + 1 == len(self.actions)
-        following = after(self.actions[k], spec) if last else self.actions[k + 1]
-        return interpolate(spec, self.actions[k], following, max(0.0, x - k - 1e-6))
 
 
 class Runner(Protocol):
@@ -101,6 +82,8 @@ class Agent:
         wait: Hold still until the answer is there, and begin it then.
         patience: Time without an answer after which it asks again [s].
         actuation_delay: Time that a command takes to act, and is sent early [s].
+        agreement: Share of the actions' ranges within which a chunk is averaged with those before
+            it, as in `Averaging`; 0 for never.
     """
 
     def __init__(
@@ -116,6 +99,7 @@ class Agent:
         wait: bool = False,
         patience: float = math.inf,
         actuation_delay: float = 0.0,
+        agreement: float = 0.0,
     ) -> None:
         self._runner = runner
         self._spec = spec
@@ -128,6 +112,7 @@ class Agent:
         self._wait = wait
         self._patience = patience
         self._actuation_delay = actuation_delay
+        self._averaging = Averaging(spec, agreement) if agreement else None
         # Of the observation behind an answer, when the answer came [s].
         self._ages: deque[float] = deque(maxlen=RECENT)
         self._episode = -1
@@ -237,19 +222,17 @@ class Agent:
 
     def _following(self, now: float, count: int) -> np.ndarray:
         """Return up to `count` actions (n, A) of the chunk, a policy's period apart from `now`."""
-        actions = []
-        while self.chunk and len(actions) < count:
-            action = self.chunk.at(now + len(actions) / self._spec.policy_hz, self._spec)
-            if action is None:
-                break
-            actions.append(action)
-        return np.stack(actions) if actions else np.empty((0, self._spec.action_size))
+        if self.chunk is None:
+            return np.empty((0, self._spec.action_size))
+        return self.chunk.following(now, self._spec)[:count]
 
     def _receive(self, now: float) -> None:
         chunk = self._runner.poll()
         if chunk is not None and chunk.episode == self._episode:
             self._ages.append(now - chunk.time)
-            self.chunk = replace(chunk, time=now) if self._wait else chunk
+            if self._wait:
+                chunk = replace(chunk, time=now)
+            self.chunk = self._averaging.join(chunk) if self._averaging else chunk
             self._pending = False
 
 

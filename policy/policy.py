@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 
 from ..envs import ConfigError, Spec
 from ..envs.agent import require_delay, require_reach
+from ..envs.averaging import require_agreement
 from ..envs.errors import names
 from ..envs.pictures import as_seen
 from .diffusion.objectives import SINGLE_STEP, Denoiser, choose_objective
@@ -30,6 +31,8 @@ class PolicyConfig:
     horizon: int = 16  # H, actions of a chunk
     action_steps: int = 8  # actions of a chunk that run before the next is asked for
     actuation_delay: float = 0.0  # [s] by which every action is sent before its time
+    # share of the actions' ranges within which a chunk is averaged with those before it; 0: not
+    agreement: float = 0.0
     # what the network learns: flow_atoms, flow, regression, one_step, eps, x0 or v
     objective: str = "flow_atoms"
     path: str = ""  # how noise is mixed in: linear, cosine or beta; empty: what fits
@@ -120,6 +123,7 @@ class Policy(nn.Module):
         self.config = config
         delay = config.actuation_delay
         require_reach(config.horizon, config.action_steps, delay, spec.policy_hz)
+        require_agreement(config.agreement, spec)
         if not spec.observations:
             raise ConfigError("a policy needs observations, and this Spec has none")
         self.encoder = ObservationEncoder(

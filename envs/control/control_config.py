@@ -27,6 +27,7 @@ class PolicyActor:
     prefix_length: int
     patience: float
     actuation_delay: float
+    agreement: float
     horizon: int
     side: int
     cameras: tuple[str, ...] = ()

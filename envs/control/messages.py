@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import numpy as np
 
-from ..agent import Chunk, Request
+from ..agent import Request
+from ..chunk import Chunk
 from ..mailbox import Mailbox
 from ..spec import Spec
 

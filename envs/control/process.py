@@ -240,6 +240,7 @@ def _make_agent(policy: PolicyActor, spec: Spec, on_chunk: OnChunk) -> tuple[Age
         prefix_length=policy.prefix_length,
         patience=policy.patience,
         actuation_delay=policy.actuation_delay,
+        agreement=policy.agreement,
     )
     return agent, runner
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..agent import Chunk
+from ..chunk import Chunk
 from ..robot import Command, Obs
 from ..spec import Spec
 

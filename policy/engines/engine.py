@@ -25,6 +25,7 @@ class ChunkShape:
     takes_prefix: bool  # whether it goes on from actions that are promised already
     noise: tuple[int, int, int]  # (K, H, E): arrays of noise that a chunk needs, E per action
     actuation_delay: float = 0.0  # [s] by which every action is sent before its time
+    agreement: float = 0.0  # share of the actions' ranges within which chunks are averaged
 
     @property
     def longest_prefix(self) -> int:
@@ -48,6 +49,7 @@ def describe_chunks(config: Mapping[str, Any], spec: Spec, noises: int) -> Chunk
         "takes_prefix": config["net"]["prefix"],
         "noise": [noises, config["horizon"], sum(map(encoded_width, spec.actions.values()))],
         "actuation_delay": config.get("actuation_delay", 0.0),  # older policies have none
+        "agreement": config.get("agreement", 0.0),  # nor this
     }
     return from_plain(ChunkShape, described, "config")
 

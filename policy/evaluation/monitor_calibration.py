@@ -11,7 +11,8 @@ import numpy as np
 from ...demos.store import DemoStore
 from ...demos.windows import make_windows
 from ...envs import ConfigError
-from ...envs.agent import Chunk, Request
+from ...envs.agent import Request
+from ...envs.chunk import Chunk
 from ..checkpoint import load_policy, require_match
 from ..engines.eager import EagerEngine
 from ..engines.exported import hash_weights

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...envs import Spec, Step, run_episode
-from ...envs.agent import Chunk
+from ...envs.chunk import Chunk
 from ..engines.loading import load_engine
 from ..policy import Policy
 from ..serving.runners import InlineRunner, make_agent

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ...envs import Spec, Step
-from ...envs.agent import Chunk
+from ...envs.chunk import Chunk
 from ..field_widths import encoded_width
 
 EncodeActions = Callable[[torch.Tensor], torch.Tensor]  # (..., A) in robot units to (..., E)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...envs.agent import Chunk, Request, stack_observations
+from ...envs.agent import Request, stack_observations
 from ...envs.angles import shorter_way
+from ...envs.chunk import Chunk
 from ..engines.engine import Engine
 from .monitor import SCORES, Monitor
 

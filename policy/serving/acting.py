@@ -64,6 +64,7 @@ def _served(
         prefix_length=shape.longest_prefix,
         patience=shape.horizon / spec.policy_hz,
         actuation_delay=delay,
+        agreement=shape.agreement,
         horizon=shape.horizon,
         side=shape.side,
         cameras=taken,

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from ...envs import ProtocolError, Spec
-from ...envs.agent import Chunk, Request
+from ...envs.agent import Request
 from ...envs.cameras.camera_config import without
 from ...envs.cameras.rings import PictureRing
+from ...envs.chunk import Chunk
 from ...envs.control.messages import Messages
 from ...envs.mailbox import Mailbox
 from ...envs.pictures import as_seen, resize

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ...envs import Clock, ConfigError
-from ...envs.agent import Agent, Chunk, Request, Runner, stack_observations
+from ...envs.agent import Agent, Request, Runner, stack_observations
+from ...envs.chunk import Chunk
 from ...envs.errors import names
 from ...envs.pictures import as_seen
 from ..engines.engine import Engine
@@ -223,4 +224,5 @@ def make_agent(engine: Engine, runner: Runner, on_delay: str = "") -> Agent:
         wait=on_delay == "hold",
         patience=shape.horizon / engine.spec.policy_hz,
         actuation_delay=shape.actuation_delay,
+        agreement=0.0 if on_delay == "hold" else shape.agreement,
     )

@@ -14,7 +14,8 @@ import sys
 import numpy as np
 from collect import RESULTS, Row, between, keep, paired, signed
 
-from fewstep.envs.agent import Agent, Chunk
+from fewstep.envs.agent import Agent
+from fewstep.envs.chunk import Chunk
 from fewstep.envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from fewstep.policy.checkpoint import load_policy
 from fewstep.policy.engines.engine import Engine

@@ -20,7 +20,8 @@ from collect import RESULTS, Row, between
 
 import fewstep.envs.sim.pick_place as pick_place
 from fewstep.envs import Obs, Robot
-from fewstep.envs.agent import Chunk, Request, stack_observations
+from fewstep.envs.agent import Request, stack_observations
+from fewstep.envs.chunk import Chunk
 from fewstep.envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from fewstep.policy.checkpoint import load_policy
 from fewstep.policy.evaluation import monitor_calibration

@@ -11,8 +11,8 @@ A way is written as words joined by "+": a number of action_steps, and what is d
     episode      one noise for all chunks of an episode
     shifted      one noise for each moment of an episode, whichever chunk it is drawn for
     zero         no noise
-    averageW     what is sent is the mean of all chunks, weighted by W to the power of their age
-    agreeD       of which only those count that are within D of the newest (a share of the range)
+    average      what is sent is the mean of all chunks, the older the less
+    agreeD       that mean, of those alone that are within D of the newest (a share of the range)
     nearestK     of K chunks the one nearest to the chunk in flight
     medoidK      of K chunks the one nearest to all others
     errorK       of K chunks the one that the network denoises with least error
@@ -37,7 +37,7 @@ import numpy as np
 import torch
 from collect import RESULTS, Row, between, keep, paired, signed
 
-from fewstep.envs.agent import Agent, Chunk, Request, Runner
+from fewstep.envs.agent import Agent, Request, Runner
 from fewstep.envs.robot import Obs
 from fewstep.envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from fewstep.policy.checkpoint import load_policy
@@ -68,8 +68,8 @@ class Way:
     episode: bool = False
     shifted: bool = False
     zero: bool = False
-    average: float = 0.0
-    agree: float = np.inf
+    average: bool = False
+    agree: float = 0.0
     nearest: int = 1
     medoid: int = 1
     error: int = 1
@@ -105,6 +105,7 @@ class Replanning(Agent):
             action_steps=way.action_steps,
             pictures=shape.pictures,
             actuation_delay=way.lead / engine.spec.policy_hz,
+            agreement=np.inf if way.average else way.agree * (not way.mean),
         )
         self._way = way
         self._horizon = shape.horizon
@@ -112,7 +113,6 @@ class Replanning(Agent):
 
     def reset(self, seed: int | None = None) -> None:
         super().reset(seed)
-        self._chunks: list[Chunk] = []
         self._seen: list[Obs] = []
 
     def _remember(self, obs: Obs) -> None:
@@ -130,30 +130,6 @@ class Replanning(Agent):
         """What the next chunk begins with, or is compared with."""
         length = self._way.prefix or (self._horizon if self._way.nearest > 1 else 0)
         return self._following(now, length)
-
-    def _receive(self, now: float) -> None:
-        before = self.chunk
-        super()._receive(now)
-        if self._way.average and self.chunk is not None and self.chunk is not before:
-            self._chunks = [
-                chunk for chunk in self._chunks if chunk.at(now, self._spec) is not None
-            ]
-            self._chunks.append(self.chunk)
-            self.chunk = self._mean(self.chunk)
-
-    def _mean(self, newest: Chunk) -> Chunk:
-        """Return the weighted mean of the chunks that agree with the newest."""
-        total = np.zeros_like(newest.actions)
-        weights = np.zeros((len(total), 1))
-        for chunk in self._chunks:
-            age = round((newest.time - chunk.time) / newest.dt)
-            rest = chunk.actions[age:]
-            distance = (rest - newest.actions[: len(rest)]) / self._range
-            if np.sqrt(np.mean(distance**2)) <= self._way.agree:
-                weight = self._way.average**age
-                total[: len(rest)] += weight * rest
-                weights[: len(rest)] += weight
-        return replace(newest, actions=total / weights)
 
 
 def ranges(engine: Engine) -> np.ndarray:

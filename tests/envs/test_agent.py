@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fewstep.envs import Command, Field, Obs, Spec, Step, run_episode
-from fewstep.envs.agent import Agent, Chunk, Request
+from fewstep.envs.agent import Agent, Request
+from fewstep.envs.chunk import Chunk
 from fewstep.envs.interpolation import interpolate
 from fewstep.policy.serving.runners import DelayedRunner
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewstep.envs import Command, Field, Obs, RobotError, Spec, SpecError, incompatibilities
-from fewstep.envs.agent import Chunk
+from fewstep.envs.chunk import Chunk
 from fewstep.envs.control.replay import Replay
 from fewstep.envs.hardware.simulated_arm import SimulatedArm
 from fewstep.envs.interpolation import interpolate

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....envs import FewstepError
-from ....envs.agent import Chunk
+from ....envs.chunk import Chunk
 from ...engines.engine import Engine
 from ..runners import answer
 from .session import Asked

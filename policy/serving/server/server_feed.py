@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ....envs import Spec
-from ....envs.agent import Chunk, Request
+from ....envs.agent import Request
 from ....envs.cameras.page import TILE
+from ....envs.chunk import Chunk
 from ....envs.pictures import resize
 from ....envs.robot import Obs, measured_action
 from ..live.live_feed import Lateness, describe_elements, finite, plain_numbers

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewstep.envs import Field, Spec
-from fewstep.envs.agent import Chunk, Request
+from fewstep.envs.agent import Request
+from fewstep.envs.chunk import Chunk
 from fewstep.envs.control.messages import Messages, ProcessRunner
 from fewstep.envs.mailbox import Mailbox
 from fewstep.policy.checkpoint import save_policy

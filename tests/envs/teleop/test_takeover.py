@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewstep.envs import Command, Obs
-from fewstep.envs.agent import Agent, Chunk, Request
+from fewstep.envs.agent import Agent, Request
+from fewstep.envs.chunk import Chunk
 from fewstep.envs.safety.limits import Limits
 from fewstep.envs.safety.safe_robot import SafeRobot
 from fewstep.envs.safety.states import State, WatchdogConfig

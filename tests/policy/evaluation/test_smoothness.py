@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fewstep.envs import Command, Field, Obs, Spec, Step
-from fewstep.envs.agent import Chunk
+from fewstep.envs.chunk import Chunk
 from fewstep.policy.evaluation.smoothness import Smoothness
 from fewstep.policy.networks.temporal_unet import UnetConfig
 from fewstep.policy.normaliser import Normaliser

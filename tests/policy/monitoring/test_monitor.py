@@ -10,7 +10,8 @@ import torch
 from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs import CheckpointError, ConfigError, Field, RobotError, Spec
-from fewstep.envs.agent import Chunk, Request
+from fewstep.envs.agent import Request
+from fewstep.envs.chunk import Chunk
 from fewstep.envs.control.telemetry import RunLog
 from fewstep.policy.checkpoint import load_policy, save_policy
 from fewstep.policy.cli.main import main

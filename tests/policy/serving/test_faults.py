@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from fewstep.envs import Command, Obs, run_episode
-from fewstep.envs.agent import Agent, Chunk, Request
+from fewstep.envs.agent import Agent, Request
+from fewstep.envs.chunk import Chunk
 from fewstep.envs.safety.limits import Limits
 from fewstep.envs.safety.safe_robot import SafeRobot
 from fewstep.envs.safety.states import State, WatchdogConfig

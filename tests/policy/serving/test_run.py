@@ -24,7 +24,7 @@ from serving_cases import served
 from fewstep.demos.episode import Episode
 from fewstep.demos.store import DemoStore
 from fewstep.envs import DataError, Field, RobotError, Spec
-from fewstep.envs.agent import Chunk
+from fewstep.envs.chunk import Chunk
 from fewstep.envs.control.log_reading import latencies, read_all_ticks, read_chunks
 from fewstep.envs.control.telemetry import RunLog, set_aside
 from fewstep.envs.robot import SOURCES
@@ -324,11 +324,12 @@ def test_actions_are_sent_as_early_as_the_run_says_else_its_policy(
     tmp_path: Path, given: float | None, used: float
 ) -> None:
     net = UnetConfig(channels=(8, 16), groups=4, condition=16, time_size=16)
-    config = PolicyConfig(horizon=16, action_steps=8, actuation_delay=0.03, net=net)
+    config = PolicyConfig(horizon=16, action_steps=8, actuation_delay=0.03, agreement=0.05, net=net)
     save_policy(Policy(ARM, config), tmp_path, {})
     run = RunConfig("simulated", policy=str(tmp_path), engine="eager", actuation_delay=given)
     control, _ = acting(run, ())
     assert control.policy is not None and control.policy.actuation_delay == used
+    assert control.policy.agreement == 0.05
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fewstep.envs import ConfigError, Field, Spec, run_episode
-from fewstep.envs.agent import Chunk, Request
+from fewstep.envs.agent import Request
+from fewstep.envs.chunk import Chunk
 from fewstep.envs.robot import Obs
 from fewstep.envs.schema import to_plain
 from fewstep.envs.sim.registry import make_robot
@@ -26,6 +27,9 @@ SPEC = Spec(
     {"pose": Field((3,), "m"), "turn": Field((1,), "rad", kind="angle")},
     {"pose": Field((3,), "m"), "turn": Field((1,), "rad", kind="angle")},
     policy_hz=10,
+)
+BOUNDED = replace(
+    SPEC, actions=SPEC.actions | {"pose": Field((3,), "m", low=(-1.0,) * 3, high=(1.0,) * 3)}
 )
 NET = UnetConfig(channels=(16, 32), kernel=3, groups=4, time_size=16, condition=16)
 
@@ -302,11 +306,38 @@ def test_a_policy_says_how_early_its_actions_are_sent() -> None:
     np.testing.assert_allclose(command.action, agent.chunk.actions[2], atol=1e-5)
 
 
-def test_policies_of_before_send_nothing_early() -> None:
-    config = to_plain(policy_for(SPEC, actuation_delay=0.2).config)
-    assert describe_chunks(config, SPEC, 1).actuation_delay == 0.2
-    del config["actuation_delay"]
-    assert describe_chunks(config, SPEC, 1).actuation_delay == 0.0
+@pytest.mark.parametrize("on_delay, averages", [("", True), ("switch", True), ("hold", False)])
+def test_a_policy_says_within_what_its_chunks_are_averaged(on_delay: str, averages: bool) -> None:
+    engine = EagerEngine(policy_for(BOUNDED, agreement=1e6))
+    made: list[Chunk] = []
+
+    class Seen(InlineRunner):
+        def poll(self) -> Chunk | None:
+            chunk = super().poll()
+            made.extend([chunk] if chunk else [])
+            return chunk
+
+    agent = make_agent(engine, Seen(engine), on_delay)
+    agent.reset(0)
+    for k in range(5):  # of which the last asks again
+        agent.act(Obs(k / 10, {"pose": np.zeros(3), "turn": np.zeros(1)}, {}))
+    assert agent.chunk is not None and len(made) == 2
+    far = np.abs(agent.chunk.actions - made[-1].actions)
+    assert bool(far[:4, :3].max() > 0.01) is averages and far[4:].max() == 0
+
+
+def test_a_policy_that_averages_needs_the_ranges_of_its_actions() -> None:
+    with pytest.raises(ConfigError, match="give pose a low and a high"):
+        policy_for(SPEC, agreement=0.05)
+
+
+def test_policies_of_before_send_nothing_early_and_average_nothing() -> None:
+    config = to_plain(policy_for(BOUNDED, actuation_delay=0.2, agreement=0.05).config)
+    described = describe_chunks(config, SPEC, 1)
+    assert (described.actuation_delay, described.agreement) == (0.2, 0.05)
+    del config["actuation_delay"], config["agreement"]
+    described = describe_chunks(config, SPEC, 1)
+    assert (described.actuation_delay, described.agreement) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,43 @@
+"""Chunk: actions that a policy has planned, one of its periods apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .interpolation import after, interpolate
+from .spec import Spec
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Actions (H, A) in robot units; actions[k] belongs to time + k dt [s, robot's clock]."""
+
+    episode: int
+    time: float
+    dt: float
+    actions: np.ndarray
+
+    def at(self, now: float, spec: Spec) -> np.ndarray | None:
+        """The action (A,) of this moment, interpolated; None once the chunk is over."""
+        k, weight = self._place(now)
+        if k >= len(self.actions):
+            return None
+        last = k + 1 == len(self.actions)
+        following = after(self.actions[k], spec) if last else self.actions[k + 1]
+        return interpolate(spec, self.actions[k], following, weight)
+
+    def following(self, now: float, spec: Spec) -> np.ndarray:
+        """Return the actions (n, A) from this moment on, dt apart; none once the chunk is over."""
+        k, weight = self._place(now)
+        rest = self.actions[k:]
+        if not len(rest):
+            return rest
+        return interpolate(spec, rest, np.vstack([rest[1:], after(rest[-1], spec)]), weight)
+
+    def _place(self, now: float) -> tuple[int, float]:
+        """Return the last action that is not after `now`, and how far the next one is nearer."""
+        x = max(0.0, (now - self.time) / self.dt + 1e-6)
+        k = int(x)
+        return k, max(0.0, x - k - 1e-6)
