@@ -52,9 +52,8 @@ class Averaging:
 
     def _counts(self, chunk: Chunk, newest: Chunk) -> bool:
         """Return whether a chunk before the newest has actions for the same moments."""
-        if chunk.episode != newest.episode or chunk.time > newest.time:
-            return False
-        return chunk.at(newest.time, self._spec) is not None
+        is_before = chunk.episode == newest.episode and chunk.time <= newest.time
+        return is_before and not chunk.is_over(newest.time)
 
     def _agree(self, newest: np.ndarray, old: np.ndarray) -> bool:
         """Return whether actions (n, A) of the same moments are alike."""

@@ -19,6 +19,10 @@ class Chunk:
     dt: float
     actions: np.ndarray
 
+    def is_over(self, now: float) -> bool:
+        """Return whether it has no action for this moment any more."""
+        return self._place(now)[0] >= len(self.actions)
+
     def at(self, now: float, spec: Spec) -> np.ndarray | None:
         """The action (A,) of this moment, interpolated; None once the chunk is over."""
         k, weight = self._place(now)
