@@ -21,8 +21,9 @@ class Averaging:
 
     Two chunks agree where the root mean square of their differences, over all that they have in
     common, is at most `agreement`, a share of the actions' ranges. A chunk that does not agree does
-    not count: the mean of two ways around an obstacle would lead into it. The older a chunk, the
-    less it weighs. Discrete actions are those of the new one.
+    not count: the mean of two ways around an obstacle would lead into it, so two ways must lie
+    further apart than that. The older a chunk, the less it weighs. Discrete actions are those of
+    the new one.
     """
 
     def __init__(self, spec: Spec, agreement: float) -> None:
@@ -75,8 +76,8 @@ def require_agreement(agreement: float, spec: Spec) -> None:
             endless.append(key)
     if endless:
         raise ConfigError(
-            f"agreement is a share of the actions' ranges: give {names(endless)} a low and a high, "
-            "or set model.agreement=0"
+            f"agreement is a share of the actions' ranges: give {names(endless)} a low and a high "
+            "with `fewstep spec`, or set model.agreement=0"
         )
     if not _ranges(spec).any():
         raise ConfigError("agreement has nothing to compare: discrete actions are not averaged")

@@ -129,7 +129,11 @@ def test_an_agent_averages_and_forgets_what_was_planned_when_it_begins_anew() ->
     [
         (-0.1, Field((1,), low=(0.0,), high=(1.0,)), "share, 0 or more, not -0.1"),
         (float("nan"), Field((1,), low=(0.0,), high=(1.0,)), "agreement must be a share"),
-        (0.05, Field((1,), "m"), "give grip a low and a high, or set model.agreement=0"),
+        (
+            0.05,
+            Field((1,), "m"),
+            "give grip a low and a high with `fewstep spec`, or set model.agreement=0",
+        ),
         (0.05, Field((1,), low=(0.0,), high=(float("inf"),)), "give grip a low and a high"),
         (0.05, Field((1,), kind="discrete"), "nothing to compare"),
     ],
