@@ -31,7 +31,8 @@ class PolicyConfig:
     horizon: int = 16  # H, actions of a chunk
     action_steps: int = 8  # actions of a chunk that run before the next is asked for
     actuation_delay: float = 0.0  # [s] by which every action is sent before its time
-    # share of the actions' ranges within which a chunk is averaged with those before it; 0: not
+    # share of the actions' ranges within which a chunk is averaged with those before it; 0 averages
+    # nothing
     agreement: float = 0.0
     # what the network learns: flow_atoms, flow, regression, one_step, eps, x0 or v
     objective: str = "flow_atoms"
