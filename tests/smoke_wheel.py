@@ -58,6 +58,7 @@ BASE_VERBS = (
     "view",
     "record",
     "spec",
+    "ensemble",
     "run",
     "serve",
     "bench",

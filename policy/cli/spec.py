@@ -16,6 +16,7 @@ from ...demos.store import DemoStore
 from ...envs import ConfigError, Field, Spec
 from ...envs.spec_edits import edit_spec, propose_changes
 from ...envs.tables import read_table
+from ..ensemble_folder import find_members
 from ..policy_folder import load_spec, write_spec
 from .printing import say
 
@@ -79,7 +80,8 @@ def _change(settings: SpecSettings) -> Spec:
     if settings.data:
         return edit_store_spec(Path(settings.data), changes)
     edited = edit_spec(load_spec(settings.policy), changes)
-    write_spec(settings.policy, edited)
+    for member in find_members(settings.policy):
+        write_spec(member, edited)
     return edited
 
 

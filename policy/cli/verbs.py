@@ -14,6 +14,7 @@ VERBS = {  # each has a module of its name in this folder
     "train": "Train a policy on demonstrations; the same command goes on with an unfinished run.",
     "distill": "Distill a policy into a student that needs one network evaluation per chunk.",
     "evaluate": "Roll a policy out on seeded starts, or set its chunks beside demonstrations.",
+    "ensemble": "Make one policy of several trainings: a random one of them answers each request.",
     "tune": "Find the fewest network evaluations that are not worse than ten, and keep them.",
     "monitor": "Learn what good episodes look like, so that a run warns when one is unlike them.",
     "run": "Run a policy, or recorded actions, on a robot, within limits and with a log.",

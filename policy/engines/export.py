@@ -19,6 +19,7 @@ from ...envs.errors import pick
 from ...envs.schema import to_plain
 from ..checkpoint import load_policy
 from ..diffusion.samplers import Sampler
+from ..ensemble_folder import require_alone
 from ..policy import Policy
 from ..policy_folder import META, MODEL, find_policy, read_meta
 from .checking import MOST_ERROR, OBSERVATIONS, ROUNDING, measure_error
@@ -59,6 +60,7 @@ def export_policy(
             an action, and than rounding explains, or `out` holds another policy.
     """
     pick(FORMATS, format, "format of an export")
+    require_alone(policy, "export")
     source = find_policy(policy)
     target = Path(out) if out else source
     _require_same(source, target)

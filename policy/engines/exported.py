@@ -19,6 +19,7 @@ from ...envs.atomic_files import write_file
 from ...envs.errors import refusing
 from ...envs.schema import from_plain, to_plain
 from ...envs.tables import read_json
+from ..ensemble_folder import find_members
 from ..policy_folder import MODEL, load_spec, read_meta
 from .engine import ChunkShape, describe_chunks
 
@@ -133,8 +134,16 @@ def find_steps(folder: Path) -> int:
     return _read_any(folder).steps
 
 
-def hash_weights(folder: Path) -> str:
-    """Return the sha256 of a policy's weights, or of those that it was exported from."""
+def hash_weights(policy: Path | str) -> str:
+    """Return the sha256 of a policy's weights, or of those that it was exported from.
+
+    Where it is several trainings it is that of their hashes.
+    """
+    hashes = [_hash_one(member) for member in find_members(policy)]
+    return hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
+
+
+def _hash_one(folder: Path) -> str:
     if (folder / MODEL).is_file():
         return hash_file(folder / MODEL)
     return _read_any(folder).weights

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from ...envs import CheckpointError, FewstepError, FewstepWarning, Spec
 from ...envs.errors import pick
 from ...envs.schema import to_plain
-from ..policy_folder import META, MODEL, find_policy, load_spec
+from ..ensemble_folder import find_members
+from ..policy_folder import META, MODEL, load_spec
 from .cache import cache_folder
 from .cpp import find_compiler
 from .engine import Engine
+from .ensemble import Ensemble
 from .exported import CPP, ONNX, has_export, hash_file, hash_weights, read_export
 from .remote import RemoteEngine, is_address
 
@@ -53,14 +55,25 @@ def load_engine(
     if is_address(policy):
         return RemoteEngine(str(policy))
     require_engine(engine)
-    folder = find_policy(policy)
+    first, *others = find_members(policy)
+    loaded = _load(first, engine, sampler, device, threads)
+    if not others:
+        return loaded
+    members = [loaded]
+    for other in others:
+        members.append(_load(other, loaded.name, sampler, device, threads))
+    return Ensemble(members)
+
+
+def _load(folder: Path, engine: str, sampler: Sampler | None, device: str, threads: int) -> Engine:
+    """Return the engine of one training."""
     if engine != FASTEST:
         return ENGINES[engine](folder, sampler, device, threads)
     for name in _find_ready(folder):
         try:
             return ENGINES[name](folder, sampler, device, threads)
         except FewstepError as error:
-            warnings.warn(f"the {name} engine is left out: {error}", FewstepWarning, stacklevel=2)
+            warnings.warn(f"the {name} engine is left out: {error}", FewstepWarning, stacklevel=3)
     raise CheckpointError(f"no engine can compute the policy in {folder} here")
 
 
@@ -68,7 +81,7 @@ def find_weights(policy: Path | str) -> str:
     """Return the sha256 of a policy's weights, wherever it is computed."""
     if is_address(policy):
         return RemoteEngine(str(policy)).weights
-    return hash_weights(find_policy(policy))
+    return hash_weights(policy)
 
 
 def find_spec_of(policy: Path | str) -> Spec:

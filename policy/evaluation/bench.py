@@ -16,6 +16,7 @@ from ...envs import ConfigError
 from ..engines.engine import Engine
 from ..engines.exported import find_steps
 from ..engines.loading import engines_here, load_engine, require_engine
+from ..ensemble_folder import require_alone
 from ..policy_folder import MODEL, find_policy
 from ..serving.runners import blank_history, draw_noise
 
@@ -70,6 +71,7 @@ def bench(
     for name in engines:
         require_engine(name)
     _require_sense(calls=[calls], network_evaluations=network_evaluations, threads=threads)
+    require_alone(policy_name, "bench")
     folder = find_policy(policy_name)
     names = list(engines) or engines_here(folder)
     exact = _load_exact(folder)

@@ -18,6 +18,7 @@ from ..diffusion.samplers import Sampler, even_grid
 from ..engines.export import FORMATS, export_policy
 from ..engines.exported import has_export
 from ..engines.loading import load_engine, require_engine
+from ..ensemble_folder import require_alone
 from ..policy import Policy
 from ..policy_folder import SHIPPED, find_policy, read_meta
 from .chunk_quality import Nearby, measure_unlike
@@ -92,6 +93,7 @@ def tune(
         on_rollouts: Progress.
     """
     require_engine(engine)
+    require_alone(policy_name, "tune")
     policy = load_policy(policy_name)
     tried = modes(policy)
     _require_tunable(policy_name, task, data)

@@ -15,6 +15,7 @@ from ...envs.atomic_files import only_writer
 from ..checkpoint import load_policy, require_match
 from ..diffusion.objectives import SINGLE_STEP
 from ..diffusion.samplers import Sampler
+from ..ensemble_folder import require_alone
 from ..policy import Policy
 from ..policy_folder import require_unused
 from .config import TrainConfig
@@ -63,6 +64,7 @@ def distill(
     """
     out = Path(out)
     require_unused(out)
+    require_alone(policy, "distill")
     teacher = load_policy(policy, device)
     if teacher.config.objective in SINGLE_STEP:
         raise ConfigError(f"{policy} is asked once per chunk already: there is nothing to distill")

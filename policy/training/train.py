@@ -21,6 +21,7 @@ from ...envs.atomic_files import only_writer
 from ...envs.interrupts import Interrupt
 from ...envs.schema import to_plain
 from ..checkpoint import load_policy, require_match
+from ..ensemble_folder import require_alone
 from ..networks.encoders.weights import describe_weights
 from ..policy import Policy, PolicyConfig
 from .caching.image_cache import cache_folder
@@ -107,6 +108,7 @@ def _load_begun(start: Path | str | None, config: TrainConfig) -> Policy | None:
         return None
     if config.weights:
         raise ConfigError("weights= is for a new policy: policy= has weights of its own")
+    require_alone(start, "going on with a training")
     begun = load_policy(start)
     return begun.with_prefix() if config.model.net.prefix else begun
 

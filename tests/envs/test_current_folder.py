@@ -79,6 +79,7 @@ VERBS = {
     "train": "train data=demos out=trained steps=2 batch=4 model.horizon=8 model.action_steps=4",
     "distill": "distill policy=run data=demos out=distilled copies=1 steps=2 batch=4 export=false",
     "evaluate": "evaluate policy=run task=my_env:Env-v0 workers=2 episodes=26",
+    "ensemble": "ensemble policies=[run,other] out=both",
     "tune": "tune policy=run task=my_env:Env-v0 episodes=2 workers=1",
     "monitor": "monitor policy=run data=demos task=my_env:Env-v0 episodes=12 alarms=0.5",
     "run": "run robot=my_robot:Robot actions=arm unattended=true seconds=0.2 priority=0 out=log",
@@ -102,7 +103,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "my_parts.py").write_text("name = 'leader was made'\n")
     torch.manual_seed(0)
     net = UnetConfig(channels=(8, 16), groups=4, condition=8, time_size=8)
-    save_policy(Policy(TASK, PolicyConfig(horizon=8, action_steps=4, net=net)), folder / "run", {})
+    for name in ("run", "other"):
+        policy = Policy(TASK, PolicyConfig(horizon=8, action_steps=4, net=net))
+        save_policy(policy, folder / name, {})
     store(folder / "demos", TASK, {"state": 4, "action": 2})
     arm = make_live("simulated", {"joints": 1, "hz": 50.0})
     store(folder / "arm", arm.spec, {"joints": 1, "action": 1})
