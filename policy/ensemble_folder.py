@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..envs import CheckpointError, ConfigError
 from ..envs.atomic_files import new_folder
@@ -72,10 +73,15 @@ def _require_alike(members: Sequence[Path]) -> None:
                 f"{member / META} has another Spec than {members[0] / META}: `fewstep spec` shows "
                 "them"
             )
-        config = meta["config"]
-        differing = [key for key in config if config[key] != first["config"].get(key)]
+        differing = _differing(meta["config"], first["config"])
         if differing:
             raise CheckpointError(
                 f"{member / META} was trained or tuned otherwise than {members[0] / META}: in "
                 f"{names(differing)}"
             )
+
+
+def _differing(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Return where two configurations differ; what an older one lacks is off in it."""
+    keys = sorted(config.keys() | other.keys())
+    return [key for key in keys if (config.get(key) or None) != (other.get(key) or None)]

@@ -1,5 +1,6 @@
 """Several trainings as one policy: each request is answered by one of them, whoever asks."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -125,11 +126,13 @@ def test_what_is_no_ensemble_is_refused_and_nothing_is_written(
 ) -> None:
     out = tmp_path / "out"
     longer = train(tmp_path / "longer", 4, observation_steps=3)
+    mean = train(tmp_path / "mean", 6, agreement=0.05)
     other = train(tmp_path / "spec", 5, Spec(SPEC.observations, SPEC.actions, policy_hz=20))
     for policies, error, message in (
         (runs[:1], ConfigError, "at least two"),
         ([runs[0], runs[1], runs[0]], ConfigError, "is the same training as"),
         ([runs[0], longer], CheckpointError, "otherwise than .*: in observation_steps"),
+        ([runs[0], mean], CheckpointError, "otherwise than .*: in agreement"),
         ([runs[0], other], CheckpointError, "has another Spec than"),
         ([runs[0], str(tmp_path / "nothing")], CheckpointError, "holds no policy"),
     ):
@@ -139,6 +142,17 @@ def test_what_is_no_ensemble_is_refused_and_nothing_is_written(
     out.mkdir()
     with pytest.raises(ConfigError, match="is there already"):
         make_ensemble(runs, out)
+
+
+def test_a_policy_of_before_a_setting_goes_with_one_that_has_it_off(
+    runs: list[str], tmp_path: Path
+) -> None:
+    older = Path(train(tmp_path / "older", 7)) / "policy.json"
+    meta = json.loads(older.read_text())
+    del meta["config"]["agreement"], meta["config"]["actuation_delay"]
+    older.write_text(json.dumps(meta))
+    make_ensemble([runs[0], str(older.parent)], tmp_path / "two")
+    load_engine(tmp_path / "two")
 
 
 def test_what_takes_one_training_says_so(three: Path, tmp_path: Path, capsys) -> None:
