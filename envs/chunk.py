@@ -41,7 +41,7 @@ class Chunk:
         return interpolate(spec, rest, np.vstack([rest[1:], after(rest[-1], spec)]), weight)
 
     def _place(self, now: float) -> tuple[int, float]:
-        """Return the last action that is not after `now`, and how far the next one is nearer."""
+        """Return the place of the last action up to `now`, and the share of the way to the next."""
         x = max(0.0, (now - self.time) / self.dt + 1e-6)
         k = int(x)
         return k, max(0.0, x - k - 1e-6)

@@ -19,7 +19,6 @@ from ..engines.exported import hash_weights
 from ..monitoring.fitting import LEAST_DEVIATION, copy_embedding, fit_distillation
 from ..monitoring.monitor import Calibration, Monitor
 from ..monitoring.scorer import Scorer
-from ..policy_folder import find_policy
 from ..training.dataset import map_arrays
 from ..training.processor import torch_threads
 from .job import Job, Rollout
@@ -54,7 +53,7 @@ def fit_monitor(policy: str, data: str, seed: int = 0) -> Monitor:
         seen.append(embedding.embed(loaded.spec, engine.look(obs)))
     scale = np.maximum(np.asarray(arrays["action"]).std(0), LEAST_DEVIATION)
     distillation = fit_distillation(np.concatenate(seen), seed)
-    weights = hash_weights(find_policy(policy))
+    weights = hash_weights(policy)
     return Monitor(weights, embedding, distillation, scale.astype(np.float64))
 
 

@@ -109,7 +109,6 @@ class Replanning(Agent):
         )
         self._way = way
         self._horizon = shape.horizon
-        self._range = ranges(engine)
 
     def reset(self, seed: int | None = None) -> None:
         super().reset(seed)
