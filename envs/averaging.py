@@ -27,6 +27,7 @@ class Averaging:
     """
 
     def __init__(self, spec: Spec, agreement: float) -> None:
+        require_agreement(agreement, spec)
         self._spec = spec
         self._agreement = agreement
         self._ranges = _ranges(spec)
@@ -41,9 +42,9 @@ class Averaging:
         actions = newest.actions.copy()
         weights = np.ones((len(actions), 1))
         for chunk in reversed(self._chunks):
-            old = chunk.following(newest.time, self._spec)
-            count = len(old)
-            if self._agree(newest.actions[:count], old):
+            count = chunk.remaining(newest.time)
+            old = chunk.following(newest.time, self._spec)[:count]
+            if count and self._agree(newest.actions[:count], old):
                 weight = FADING ** ((newest.time - chunk.time) / newest.dt)
                 weights[:count] += weight
                 share = weight / weights[:count]
@@ -66,8 +67,8 @@ class Averaging:
 
 def require_agreement(agreement: float, spec: Spec) -> None:
     """Raise ConfigError where this is no share, or actions have no range of which it is one."""
-    if not 0 <= agreement < math.inf:
-        raise ConfigError(f"agreement must be a share, 0 or more, not {agreement}")
+    if not 0 <= agreement <= 1:
+        raise ConfigError(f"agreement must be a share from 0 to 1, not {agreement}")
     if not agreement:
         return
     endless = []

@@ -9,6 +9,8 @@ import numpy as np
 from .interpolation import after, interpolate
 from .spec import Spec
 
+EARLY = 1e-6  # share of a period by which an action may begin too early: times are rounded
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -22,6 +24,11 @@ class Chunk:
     def is_over(self, now: float) -> bool:
         """Return whether it has no action for this moment any more."""
         return self._place(now)[0] >= len(self.actions)
+
+    def remaining(self, now: float) -> int:
+        """Return how many moments, dt apart from `now` on, lie between actions that it has."""
+        k, weight = self._place(now)
+        return max(0, len(self.actions) - k - (weight > EARLY))
 
     def at(self, now: float, spec: Spec) -> np.ndarray | None:
         """The action (A,) of this moment, interpolated; None once the chunk is over."""
@@ -42,6 +49,6 @@ class Chunk:
 
     def _place(self, now: float) -> tuple[int, float]:
         """Return the place of the last action up to `now`, and the share of the way to the next."""
-        x = max(0.0, (now - self.time) / self.dt + 1e-6)
+        x = max(0.0, (now - self.time) / self.dt + EARLY)
         k = int(x)
-        return k, max(0.0, x - k - 1e-6)
+        return k, max(0.0, x - k - EARLY)

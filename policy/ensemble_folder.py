@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,18 +10,37 @@ from typing import Any
 
 from ..envs import CheckpointError, ConfigError
 from ..envs.atomic_files import new_folder
-from ..envs.errors import names
+from ..envs.errors import names, refusing
 from .policy_folder import META, MODEL, find_policy, read_meta
 
 MEMBERS = "members"  # folder of all trainings but the first, in whose folder it lies
-LEFT = (MEMBERS, "resume.safetensors", "*.tfevents*", "log.jsonl", "monitor.npz")  # of a run folder
+ENSEMBLE = "ensemble.json"  # beside it, says how many there are
+# Of the files in a run folder, what computes nothing.
+LEFT = (ENSEMBLE, "resume.safetensors", "*.tfevents.*", "log.jsonl", "monitor.npz", ".*")
 
 
 def find_members(policy: Path | str) -> list[Path]:
-    """Return the folders of a policy's trainings, the first of which is its own."""
+    """Return the folders of a policy's trainings, the first of which is its own.
+
+    Raises CheckpointError where one has been lost.
+    """
     folder = find_policy(policy)
-    others = [path for path in (folder / MEMBERS).glob("*") if (path / META).is_file()]
-    return [folder, *sorted(others)]
+    if not (folder / ENSEMBLE).is_file():
+        return [folder]
+    with refusing(CheckpointError, f"{folder / ENSEMBLE} is damaged: make the ensemble anew"):
+        count = int(json.loads((folder / ENSEMBLE).read_text())["trainings"])
+    members = [folder, *(_place(folder, number) for number in range(1, count))]
+    for member in members:
+        if not (member / META).is_file():
+            raise CheckpointError(
+                f"{member / META} is missing: {folder} is a policy of {count} trainings"
+            )
+    return members
+
+
+def _place(folder: Path, number: int) -> Path:
+    """Return the folder of a training; the first lies in the ensemble's own."""
+    return folder / MEMBERS / f"{number:02}" if number else folder
 
 
 def require_alone(policy: Path | str, what: str) -> None:
@@ -29,7 +49,7 @@ def require_alone(policy: Path | str, what: str) -> None:
     if len(members) > 1:
         raise ConfigError(
             f"{policy} is {len(members)} trainings, and {what} takes one: name a run folder that "
-            f"it was made of, or {members[1]}"
+            "it was made of; `fewstep ensemble` makes another of what comes out"
         )
 
 
@@ -50,9 +70,12 @@ def make_ensemble(policies: Sequence[str], out: Path) -> list[Path]:
     _require_alike(members)
     with new_folder(out) as folder:
         for number, member in enumerate(members):
-            place = folder / MEMBERS / f"{number:02}" if number else folder
-            ignored = shutil.ignore_patterns(*LEFT)
-            shutil.copytree(member, place, ignore=ignored, dirs_exist_ok=True)
+            place = _place(folder, number)
+            place.mkdir(parents=True, exist_ok=True)
+            for file in member.iterdir():
+                if file.is_file() and not any(file.match(pattern) for pattern in LEFT):
+                    shutil.copyfile(file, place / file.name)
+        (folder / ENSEMBLE).write_text(json.dumps({"trainings": len(members)}))
     return members
 
 

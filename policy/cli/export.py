@@ -12,6 +12,7 @@ from ...demos.formats import export_demonstrations
 from ...demos.store import DemoStore
 from ...envs import ConfigError
 from ...envs.errors import pick
+from ..ensemble_folder import require_alone
 from .overrides import refuse_settings
 from .printing import say
 from .progress import Bars
@@ -72,6 +73,7 @@ def _export_policy(settings: ExportSettings, console: Console) -> int:
     from ..engines.export import export_policy
     from ..monitoring.monitor import has_monitor, read_monitor
 
+    require_alone(settings.policy, "export")
     sampler = None
     if settings.network_evaluations:
         sampler = load_policy(settings.policy).config.drawn_by.at(settings.network_evaluations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,19 +15,22 @@ from .engine import ChunkShape, Engine
 class Ensemble:
     """An Engine over trainings of one recipe, of which a request's noise chooses one.
 
-    It costs what one of them costs, and where one comes to a stand another goes on. Raises
-    CheckpointError where they are asked differently.
+    One request costs what one of them costs; of a batch an engine that computes it at once takes
+    all, so that no answer depends on who else asks. Where one comes to a stand another goes on.
+    Raises CheckpointError where they are asked differently.
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         self._engines = list(engines)
         first = self._engines[0]
         for other in self._engines[1:]:
-            if (other.spec, other.shape, other.sampler) != (first.spec, first.shape, first.sampler):
-                raise CheckpointError(
-                    "the trainings of this policy observe, command or draw differently: make the "
-                    "ensemble anew"
-                )
+            for part in ("spec", "shape", "sampler"):
+                if getattr(other, part) != getattr(first, part):
+                    raise CheckpointError(
+                        f"the trainings of this policy differ in their {part}: "
+                        f"{getattr(other, part)} where the first has {getattr(first, part)}; make "
+                        "the ensemble anew"
+                    )
         self.name = first.name
         self.batches = any(engine.batches for engine in self._engines)
 
@@ -56,16 +60,18 @@ class Ensemble:
         chosen = choose(noise, len(self._engines))
         chunks = np.empty((len(chosen), self.shape.horizon, self.spec.action_size), np.float32)
         for number, engine in enumerate(self._engines):
-            rows = np.flatnonzero(chosen == number)
-            if not len(rows):
+            own = chosen == number
+            if not own.any():
                 continue
-            seen = {key: obs[key][rows] for key in self.spec.observations}
-            chunks[rows] = engine.predict(
+            asked = np.ones_like(own) if engine.batches else own
+            seen = {key: obs[key][asked] for key in self.spec.observations}
+            answers = engine.predict(
                 seen,
-                noise[:, rows],
-                None if prefix is None else prefix[rows],
-                None if prefix_length is None else prefix_length[rows],
+                noise[:, asked],
+                None if prefix is None else prefix[asked],
+                None if prefix_length is None else prefix_length[asked],
             )
+            chunks[own] = answers[own[asked]]
         return chunks
 
     def look(self, obs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -74,6 +80,6 @@ class Ensemble:
 
 
 def choose(noise: np.ndarray, count: int) -> np.ndarray:
-    """Return which of `count` answers each request (B,), by the lowest bits of its noise."""
-    bits = np.ascontiguousarray(noise[0, :, 0, 0], np.float32).view(np.uint32)
-    return bits % count
+    """Return which of `count` answers each request (B,), by a checksum of its noise."""
+    sums = [zlib.crc32(np.float32(noise[:, row]).tobytes()) for row in range(noise.shape[1])]
+    return np.array(sums) % count

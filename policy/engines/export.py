@@ -19,7 +19,6 @@ from ...envs.errors import pick
 from ...envs.schema import to_plain
 from ..checkpoint import load_policy
 from ..diffusion.samplers import Sampler
-from ..ensemble_folder import require_alone
 from ..policy import Policy
 from ..policy_folder import META, MODEL, find_policy, read_meta
 from .checking import MOST_ERROR, OBSERVATIONS, ROUNDING, measure_error
@@ -49,7 +48,8 @@ def export_policy(
     """Write what runs a policy without torch, and return how it was checked.
 
     Args:
-        policy: A run folder, or a policy that comes with the package.
+        policy: A run folder, or a policy that comes with the package; of several trainings the
+            first.
         out: A folder that gets a copy of its policy.json, or has it; by default the run folder.
         format: One of FORMATS.
         sampler: By default the policy's own.
@@ -60,7 +60,6 @@ def export_policy(
             an action, and than rounding explains, or `out` holds another policy.
     """
     pick(FORMATS, format, "format of an export")
-    require_alone(policy, "export")
     source = find_policy(policy)
     target = Path(out) if out else source
     _require_same(source, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
@@ -55,26 +55,20 @@ def load_engine(
     if is_address(policy):
         return RemoteEngine(str(policy))
     require_engine(engine)
-    first, *others = find_members(policy)
-    loaded = _load(first, engine, sampler, device, threads)
-    if not others:
-        return loaded
-    members = [loaded]
-    for other in others:
-        members.append(_load(other, loaded.name, sampler, device, threads))
-    return Ensemble(members)
+    members = find_members(policy)
 
+    def load_all(name: str) -> Engine:
+        engines = [ENGINES[name](folder, sampler, device, threads) for folder in members]
+        return Ensemble(engines) if len(engines) > 1 else engines[0]
 
-def _load(folder: Path, engine: str, sampler: Sampler | None, device: str, threads: int) -> Engine:
-    """Return the engine of one training."""
     if engine != FASTEST:
-        return ENGINES[engine](folder, sampler, device, threads)
-    for name in _find_ready(folder):
+        return load_all(engine)
+    for name in _find_ready(members):
         try:
-            return ENGINES[name](folder, sampler, device, threads)
+            return load_all(name)
         except FewstepError as error:
-            warnings.warn(f"the {name} engine is left out: {error}", FewstepWarning, stacklevel=3)
-    raise CheckpointError(f"no engine can compute the policy in {folder} here")
+            warnings.warn(f"the {name} engine is left out: {error}", FewstepWarning, stacklevel=2)
+    raise CheckpointError(f"no engine can compute the policy in {members[0]} here")
 
 
 def find_weights(policy: Path | str) -> str:
@@ -129,12 +123,12 @@ def possible_exports() -> list[str]:
     return formats
 
 
-def _find_ready(folder: Path) -> list[str]:
-    """Return the engines that need no export made: of a policy with weights at least eager."""
+def _find_ready(members: Sequence[Path]) -> list[str]:
+    """Return the engines that need no export made: of trainings with weights at least eager."""
     ready = []
-    for name in engines_here(folder):
+    for name in engines_here(members[0]):
         format, _ = NEEDED[name]
-        if not format or has_export(folder, format):
+        if not format or all(has_export(folder, format) for folder in members):
             ready.append(name)
     return ready
 

@@ -43,6 +43,7 @@ from fewstep.envs.seeds import FIRST_TEST_SEED, evaluation_seeds
 from fewstep.policy.checkpoint import load_policy
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.engines.engine import Engine
+from fewstep.policy.engines.ensemble import choose
 from fewstep.policy.engines.loading import engines_here, load_engine
 from fewstep.policy.evaluation import rollouts
 from fewstep.policy.evaluation.job import Job
@@ -105,7 +106,7 @@ class Replanning(Agent):
             action_steps=way.action_steps,
             pictures=shape.pictures,
             actuation_delay=way.lead / engine.spec.policy_hz,
-            agreement=np.inf if way.average else way.agree * (not way.mean),
+            agreement=1.0 if way.average else way.agree * (not way.mean),
         )
         self._way = way
         self._horizon = shape.horizon
@@ -183,9 +184,7 @@ class Choosing:
     def _join(self, answers: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return one chunk (B, H, A) of answers (members, B, H, A)."""
         if self._way.random:
-            bits = np.abs(noise[0, :, 0, 0]).view(np.uint32)
-            member = bits % len(answers)
-            return answers[member, np.arange(answers.shape[1])]
+            return answers[choose(noise, len(answers)), np.arange(answers.shape[1])]
         distance = (answers - answers[:1]) / ranges(self._engines[0])
         far = np.sqrt(np.mean(distance**2, (2, 3))).max(0) > self._way.agree
         return np.where(far[:, None, None], answers[0], answers.mean(0))

@@ -51,7 +51,11 @@ def test_of_two_ways_around_an_obstacle_only_the_newest_one_counts() -> None:
 
 def test_chunks_begun_between_two_actions_are_compared_at_the_same_moments() -> None:
     rising, later = chunk(0.0, 0, 2, 4, 6), chunk(0.05, 1, 3, 5, 7)
-    assert plan(LINE, 0.05, rising, later) == pytest.approx([1, 3, 5, 6 + 1 / (1 + FADING**0.5)])
+    assert plan(LINE, 0.05, rising, later) == [1, 3, 5, 7]  # past 6 nothing was planned
+    relative = replace(LINE.actions["x"], relative=True)
+    steps = replace(LINE, actions={"x": relative})
+    same, alike = chunk(0.0, 3, 3, 3, 3), chunk(0.25, 3, 3)
+    assert plan(steps, 0.01, same, alike) == pytest.approx([3, 3])
 
 
 def test_angles_are_averaged_the_short_way_round() -> None:
@@ -127,7 +131,8 @@ def test_an_agent_averages_and_forgets_what_was_planned_when_it_begins_anew() ->
 @pytest.mark.parametrize(
     "agreement, action, message",
     [
-        (-0.1, Field((1,), low=(0.0,), high=(1.0,)), "share, 0 or more, not -0.1"),
+        (-0.1, Field((1,), low=(0.0,), high=(1.0,)), "share from 0 to 1, not -0.1"),
+        (5, Field((1,), low=(0.0,), high=(1.0,)), "from 0 to 1, not 5"),
         (float("nan"), Field((1,), low=(0.0,), high=(1.0,)), "agreement must be a share"),
         (
             0.05,
@@ -141,5 +146,8 @@ def test_an_agent_averages_and_forgets_what_was_planned_when_it_begins_anew() ->
 def test_an_agreement_that_cannot_be_is_refused(
     agreement: float, action: Field, message: str
 ) -> None:
+    spec = replace(LINE, actions={"grip": action})
     with pytest.raises(ConfigError, match=message):
-        require_agreement(agreement, replace(LINE, actions={"grip": action}))
+        require_agreement(agreement, spec)
+    with pytest.raises(ConfigError, match=message):
+        Averaging(spec, agreement)

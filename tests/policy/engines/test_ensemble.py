@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from fewstep.envs import CheckpointError, ConfigError, Field, Spec
+from fewstep.envs import CheckpointError, ConfigError, FewstepWarning, Field, Spec
 from fewstep.policy.checkpoint import load_policy, save_policy
 from fewstep.policy.cli.main import main
 from fewstep.policy.diffusion.samplers import Sampler
 from fewstep.policy.engines.ensemble import Ensemble, choose
+from fewstep.policy.engines.export import export_policy
 from fewstep.policy.engines.loading import find_weights, load_engine
 from fewstep.policy.ensemble_folder import find_members, make_ensemble, require_alone
 from fewstep.policy.networks.temporal_unet import UnetConfig
@@ -79,6 +80,9 @@ def test_the_same_request_has_the_same_answer_whoever_asks_beside_it(three: Path
     engine = load_engine(three)
     obs, noise = asked(engine)
     together = engine.predict(obs, noise)
+    noise_of_others = noise.copy()
+    noise_of_others[:, 1:] += 1  # which chooses other trainings
+    assert (engine.predict(obs, noise_of_others)[0] == together[0]).all()
     for row in range(ROWS):
         alone = engine.predict({"x": obs["x"][[row]]}, noise[:, [row]])
         np.testing.assert_allclose(alone[0], together[row], atol=1e-5)
@@ -93,13 +97,21 @@ def test_all_trainings_answer_alike_often() -> None:
 def test_an_ensemble_is_a_folder_of_whole_policies_without_their_logs(
     runs: list[str], tmp_path: Path
 ) -> None:
-    for name in ("log.jsonl", "resume.safetensors", "monitor.npz", "events.out.tfevents.1"):
+    for name in (
+        "log.jsonl",
+        "resume.safetensors",
+        "monitor.npz",
+        "events.out.tfevents.1",
+        ".lock",
+    ):
         (Path(runs[1]) / name).write_text("of the training")
+    (Path(runs[1]) / "evaluation").mkdir()
+    (Path(runs[1]) / "evaluation" / "0.mp4").write_text("of a rollout")
     made = make_ensemble(runs[:2], tmp_path / "two")
     assert made == [Path(run) for run in runs[:2]]
     kept = {str(path.relative_to(tmp_path / "two")) for path in (tmp_path / "two").rglob("*.*")}
     files = {"policy.json", "model.safetensors"}
-    assert kept == files | {f"members/01/{name}" for name in files}
+    assert kept == files | {f"members/01/{name}" for name in files} | {"ensemble.json"}
     assert load_spec(tmp_path / "two") == SPEC
     members = find_members(tmp_path / "two")
     for member, run in zip(members, runs[:2], strict=True):
@@ -156,7 +168,7 @@ def test_a_policy_of_before_a_setting_goes_with_one_that_has_it_off(
 
 
 def test_what_takes_one_training_says_so(three: Path, tmp_path: Path, capsys) -> None:
-    with pytest.raises(ConfigError, match=r"is 3 trainings, and tune takes one.*members/01"):
+    with pytest.raises(ConfigError, match=r"is 3 trainings, and tune takes one: name a run folder"):
         require_alone(three, "tune")
     out = f"out={tmp_path / 'out'}"
     for line in (
@@ -182,5 +194,34 @@ def test_a_member_that_was_changed_alone_is_found(runs: list[str], tmp_path: Pat
     make_ensemble(runs[:2], out)
     second = find_members(out)[1]
     save_policy(load_policy(second).with_sampler(Sampler(network_evaluations=3)), second, {})
-    with pytest.raises(CheckpointError, match="draw differently: make the ensemble anew"):
+    with pytest.raises(CheckpointError, match=r"differ in their sampler: .*make the ensemble anew"):
         load_engine(out)
+
+
+def test_a_training_that_was_lost_is_missed(runs: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "three"
+    make_ensemble(runs, out)
+    (out / "members" / "02" / "policy.json").unlink()
+    with pytest.raises(CheckpointError, match=r"02/policy.json is missing: .* of 3 trainings"):
+        load_engine(out)
+    (out / "ensemble.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"ensemble.json is damaged"):
+        load_engine(out)
+
+
+def test_an_engine_is_made_for_all_trainings_or_left_out_for_all(
+    runs: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "two"
+    make_ensemble(runs[:2], out)
+    obs, noise = asked(load_engine(out))
+    exported = load_engine(out, "onnx")  # exports are made on the way
+    np.testing.assert_allclose(
+        exported.predict(obs, noise), load_engine(out).predict(obs, noise), atol=1e-4
+    )
+    for member in find_members(out):
+        export_policy(member)
+    assert load_engine(out, "fastest").name in ("onnx", "openvino")
+    (find_members(out)[1] / "chunk.onnx").write_text("damaged")
+    with pytest.warns(FewstepWarning, match="left out: .*01/chunk.onnx"):
+        assert load_engine(out, "fastest").name == "eager"
