@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import multiprocessing
 from collections import deque
@@ -95,6 +96,7 @@ def roll_out_group(
     loaded: of the job, by default loaded anew. on_answered: is given the places of seeds that have
     asked, with their requests and their chunks.
     """
+    gc.collect()  # simulations of the group before: tens of MB each, some held by themselves alone
     loaded = loaded or LoadedPolicy(job)
     batch = RequestBatch(loaded.engine, GROUP, on_answered)
     budget = MemoryBudget(workers)

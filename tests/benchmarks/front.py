@@ -20,6 +20,10 @@ TASKS = {  # of each its trainings, as docs/results.json calls them
         "pusht/replanning/ways/every-frame-bfloat16-seed1",
         "pusht/replanning/ways/every-frame-float32-seed2",
     ),
+    "peg-insert-side": (
+        "metaworld/peg-insert-side/replanning/seed0",
+        "metaworld/peg-insert-side/replanning/seed1",
+    ),
 }
 COST = "evaluations_per_tick"
 TICKS = (0.25, 0.5, 1, 2)
@@ -74,7 +78,7 @@ def main() -> None:
     """Write docs/front.png."""
     results = json.loads(RESULTS.read_text())
     with plt.rc_context(STYLE):
-        figure, every = plt.subplots(1, len(TASKS), figsize=(11, 4.8), layout="constrained")
+        figure, every = plt.subplots(1, len(TASKS), figsize=(16, 4.8), layout="constrained")
         for axes, (task, keys) in zip(every, TASKS.items(), strict=True):
             found = gather(results, keys)
             front = on_front(found)

@@ -1,6 +1,7 @@
 import json
 import math
 import re
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,23 @@ def policy_for(spec: Spec) -> Policy:
 
 
 # Results
+
+
+def test_simulations_that_hold_themselves_are_gone_when_the_next_group_begins(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[GymRobot]] = []
+    make = Job.make_robot
+
+    def make_in_a_cycle(job: Job, **options: Any) -> GymRobot:
+        robot: Any = make(job, **options)
+        robot.itself = robot
+        made.append(weakref.ref(robot))
+        return robot
+
+    monkeypatch.setattr(Job, "make_robot", make_in_a_cycle)
+    roll_out_all(job_for(folder, seeds=evaluation_seeds(100_000, GROUP + 3)))
+    assert len(made) == GROUP + 3 and not any(robot() for robot in made[:GROUP])
 
 
 def test_the_result_depends_on_the_seeds_not_on_the_workers(folder: Path) -> None:
