@@ -308,7 +308,7 @@ def test_a_policy_says_how_early_its_actions_are_sent() -> None:
 
 @pytest.mark.parametrize("on_delay, averages", [("", True), ("switch", True), ("hold", False)])
 def test_a_policy_says_within_what_its_chunks_are_averaged(on_delay: str, averages: bool) -> None:
-    engine = EagerEngine(policy_for(BOUNDED, agreement=1e6))
+    engine = EagerEngine(policy_for(BOUNDED, agreement=1.0))
     made: list[Chunk] = []
 
     class Seen(InlineRunner):
