@@ -44,7 +44,7 @@ class Averaging:
         for chunk in reversed(self._chunks):
             count = chunk.remaining(newest.time)
             old = chunk.following(newest.time, self._spec)[:count]
-            if count and self._agree(newest.actions[:count], old):
+            if self._agree(newest.actions[:count], old):
                 weight = FADING ** ((newest.time - chunk.time) / newest.dt)
                 weights[:count] += weight
                 share = weight / weights[:count]
@@ -55,7 +55,7 @@ class Averaging:
     def _counts(self, chunk: Chunk, newest: Chunk) -> bool:
         """Return whether a chunk before the newest has actions for the same moments."""
         is_before = chunk.episode == newest.episode and chunk.time <= newest.time
-        return is_before and not chunk.is_over(newest.time)
+        return is_before and chunk.remaining(newest.time) > 0
 
     def _agree(self, newest: np.ndarray, old: np.ndarray) -> bool:
         """Return whether actions (n, A) of the same moments are alike."""

@@ -21,10 +21,6 @@ class Chunk:
     dt: float
     actions: np.ndarray
 
-    def is_over(self, now: float) -> bool:
-        """Return whether it has no action for this moment any more."""
-        return self._place(now)[0] >= len(self.actions)
-
     def remaining(self, now: float) -> int:
         """Return how many moments, dt apart from `now` on, lie between actions that it has."""
         k, weight = self._place(now)
